@@ -1,1 +1,16 @@
-//! x
+//! Distributed locks and leader election for Kubernetes, inside the process.
+
+pub mod clock;
+mod config;
+mod error;
+mod name;
+#[doc(hidden)]
+pub mod record;
+#[doc(hidden)]
+pub mod store;
+mod token;
+
+pub use config::Timing;
+pub use error::{Error, LossReason};
+pub use name::LockName;
+pub use token::FencingToken;
