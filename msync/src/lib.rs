@@ -5,6 +5,8 @@ mod config;
 mod error;
 mod name;
 #[doc(hidden)]
+pub mod protocol;
+#[doc(hidden)]
 pub mod record;
 #[doc(hidden)]
 pub mod store;

@@ -95,6 +95,23 @@ impl EngineId {
         Self(format!("{owner}.{bits:016x}").into())
     }
 
+    /// Composes an id that also tells of which pod its engine is an incarnation.
+    pub fn of_pod(owner: &str, pod: u32, bits: u64) -> Self {
+        Self(format!("{owner}.{pod:08x}{bits:016x}").into())
+    }
+
+    /// Says whether both are incarnations of one pod: the same owner and pod, another process start.
+    pub fn is_kin_of(&self, other: &Self) -> bool {
+        self != other && self.pod().is_some() && self.pod() == other.pod()
+    }
+
+    /// Returns owner and pod, all but the random bits; `None` for an id without a pod.
+    fn pod(&self) -> Option<&str> {
+        let (owner, last) = self.0.rsplit_once('.')?;
+        let hex = last.len() == 24 && last.bytes().all(|b| b.is_ascii_hexdigit());
+        hex.then(|| &self.0[..owner.len() + 9])
+    }
+
     /// Takes an id as it stands in a record, legible or not.
     pub fn from_text(text: &str) -> Self {
         Self(text.into())
