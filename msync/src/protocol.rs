@@ -31,6 +31,9 @@ use crate::{
     store::{Snapshot, Version},
 };
 
+/// The least that a failed call is followed by, however near the deadline is.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+
 /// One acquisition within this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
@@ -371,6 +374,8 @@ impl Keeper {
                 self.unsettled = false;
             }
             Outcome::Applied(snapshot) => self.applied(&flight, &snapshot, now),
+            // What was believed meanwhile is younger than the state that the deletion tested.
+            Outcome::Deleted if flight.overtaken => {}
             Outcome::Deleted => self.view.deleted(now),
             Outcome::Refused(refused) => self.refused(&flight, refused, cx),
             Outcome::Busy(after) => self.back_off(after, cx),
@@ -398,6 +403,8 @@ impl Keeper {
         if !flight.overtaken {
             self.view.doubt(if refused == Refused::Absent { State::Absent } else { State::Exists });
         }
+        let forsaken = self.tickets.is_empty() && self.hold.is_none();
+        self.unsettled |= forsaken;
         if refused == Refused::Full
             && let Some(contest) = &mut self.contest
         {
@@ -425,7 +432,8 @@ impl Keeper {
         let now = cx.now.local;
         let most = Duration::from_millis(50 << self.failures.min(7)).min(self.timing.attempt_timeout());
         let wait = jitter(most, cx).max(after.unwrap_or_default());
-        let bearable = self.hold.as_ref().map_or(Duration::MAX, |hold| hold.remaining(now) / 3);
+        let bearable = |hold: &Hold| (hold.remaining(now) / 3).max(SHORTEST_PAUSE);
+        let bearable = self.hold.as_ref().map_or(Duration::MAX, bearable);
         self.pause = now + wait.min(bearable);
     }
 

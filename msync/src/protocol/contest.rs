@@ -6,7 +6,7 @@ use super::{Attempt, Attempts, Call, Context, Hold, Keeper, Notice, Patience, St
 use crate::{
     Timing,
     clock::Moment,
-    record::{Change, Claim, EngineId, Entry, Pair, Record, Term},
+    record::{Beat, Change, Claim, EngineId, Entry, Pair, Record, Term},
     store::Snapshot,
 };
 
@@ -29,6 +29,8 @@ pub(super) struct Contest {
     first_enqueue: Option<Moment>,
     /// The entry of this term has been seen in the queue.
     joined: bool,
+    /// The beat of the grant to this term, once seen.
+    granted: Option<Beat>,
     /// The queue was full: no Enqueue before this.
     full_until: Moment,
     /// The holder that a `Try` watches for a sign of life.
@@ -60,6 +62,7 @@ impl Contest {
             attempts: Attempts::new(),
             first_enqueue: None,
             joined: false,
+            granted: None,
             full_until: Moment::default(),
             watched: None,
             jitter: u32::try_from((cx.random)() % 1000).unwrap_or(0),
@@ -81,6 +84,12 @@ impl Contest {
         self.first_enqueue.is_some()
     }
 
+    /// Says whether an Enqueue was sent of which nothing has been seen: it is repeated only after a read.
+    fn is_doubtful(&self, view: &View) -> bool {
+        let seen = |record: &Record| record.term == self.claim.term || record.rank_of(self.claim.term).is_some();
+        self.first_enqueue.is_some() && !self.joined && !view.record().is_some_and(seen)
+    }
+
     /// Notes that the queue has no room: tries again after a ttl.
     pub(super) fn queue_full(&mut self, cx: &mut Context<'_>) {
         self.full_until = cx.now.local + self.timing.ttl();
@@ -97,12 +106,17 @@ impl Contest {
     }
 
     /// Makes a hold of a record that shows this term, if enough of its deadline remains; otherwise it must be accepted.
-    pub(super) fn won(&self, snapshot: &Snapshot, front: &Want, now: Moment) -> Option<Hold> {
+    pub(super) fn won(&mut self, snapshot: &Snapshot, front: &Want, now: Moment) -> Option<Hold> {
         let record = &snapshot.record;
         if record.term != self.claim.term {
             return None;
         }
         let attempt = self.attempts.get(&record.beat).copied();
+        if attempt.is_none() && self.granted != Some(record.beat) {
+            // What strove for the term before it was granted can come true no more.
+            self.granted = Some(record.beat);
+            self.attempts.clear();
+        }
         let deadline = attempt.map(|attempt| attempt.deadline).or_else(|| self.granted_deadline(record))?;
         if deadline.since(now) < self.timing.attempt_timeout() {
             return None;
@@ -112,6 +126,7 @@ impl Contest {
         let confirmed = attempt.map_or(Moment::default(), |attempt| attempt.sent);
         hold.attempts = self.attempts.iter().filter(|(_, a)| a.sent > confirmed).map(|(b, a)| (*b, *a)).collect();
         hold.next_renewal = match attempt {
+            _ if front.timing.ttl() != self.claim.ttl => now,
             Some(attempt) => attempt.sent + self.timing.renew_interval(),
             // A short body is over before this: its hand-off costs one write, not two.
             None => now + self.timing.attempt_timeout() / 4,
@@ -256,7 +271,7 @@ impl Contest {
     }
 
     /// Notes one attempt to hold, with a beat of its own.
-    fn attempt(&mut self, cx: &mut Context<'_>) -> crate::record::Beat {
+    fn attempt(&mut self, cx: &mut Context<'_>) -> Beat {
         let beat = fresh(cx);
         let attempt = Attempt::new(cx.now.local, self.claim.ttl, self.timing.safety_margin());
         self.fresh = false;
@@ -268,7 +283,7 @@ impl Contest {
     fn start_over(&mut self, cx: &mut Context<'_>) {
         self.claim.term = Term::random((cx.random)());
         self.attempts.clear();
-        (self.first_enqueue, self.joined) = (None, false);
+        (self.first_enqueue, self.joined, self.granted) = (None, false, None);
     }
 }
 
@@ -287,6 +302,9 @@ impl Keeper {
         contest.patience = front.patience;
         if front.patience == Patience::Try && self.failures > 0 && out_of_time(contest, cx) {
             return Move::GiveUp(Notice::Failed(front.ticket));
+        }
+        if self.unsettled && contest.is_doubtful(&self.view) {
+            return Move::Send(Call::Read);
         }
         contest.next(&self.view, front.ticket, cx)
     }

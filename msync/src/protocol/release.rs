@@ -9,7 +9,7 @@ use super::{Call, Context, Keeper, Notice, State, Ticket, fresh};
 use crate::{
     LossReason,
     clock::Moment,
-    config::MIN_TTL,
+    config::{MAX_TTL, MIN_TTL},
     record::{Change, Entry, Record, Term},
 };
 
@@ -184,7 +184,7 @@ impl Keeper {
 /// Returns the ttl that a record needs to live as long as `at_least` promises: clocks may run 1 % apart, twice.
 pub(super) fn last_ttl(left: Duration) -> Duration {
     let padded = left.mul_f64(1.02).as_millis() + 1;
-    Duration::from_millis(u64::try_from(padded).unwrap_or(u64::MAX)).max(MIN_TTL)
+    Duration::from_millis(u64::try_from(padded).unwrap_or(u64::MAX)).clamp(MIN_TTL, MAX_TTL)
 }
 
 fn later_entries_of_same_term(record: &Record, index: usize, entry: &Entry) -> Vec<(usize, Entry)> {
