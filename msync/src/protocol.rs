@@ -199,6 +199,8 @@ pub struct Keeper {
     contest: Option<Contest>,
     hold: Option<Hold>,
     parting: Option<Parting>,
+    /// A term that is left to its ttl, because `at_least` outlives the client.
+    bequest: Option<Term>,
     flight: Option<Flight>,
     /// A write of ours may have been applied unseen.
     unsettled: bool,
@@ -230,6 +232,7 @@ impl Keeper {
             contest: None,
             hold: None,
             parting: None,
+            bequest: None,
             flight: None,
             unsettled: false,
             failures: 0,
