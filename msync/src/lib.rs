@@ -15,4 +15,5 @@ mod token;
 pub use config::Timing;
 pub use error::{Error, LossReason};
 pub use name::LockName;
+pub use store::MemoryStore;
 pub use token::FencingToken;

@@ -13,7 +13,9 @@ use crate::{
 
 #[cfg(feature = "kube")]
 pub(crate) mod kube;
-pub(crate) mod memory;
+mod memory;
+
+pub use memory::{Calls, MemoryStore};
 
 /// Which object, and which state of it: the precondition of a deletion.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -67,6 +69,18 @@ pub enum Scope {
     Lock(LockName),
     /// Every lock that one engine holds: its inbox.
     Engine(EngineId),
+}
+
+// === impl Scope ===
+
+impl Scope {
+    /// Says whether a watch of this scope sees a lock while it is in such a state.
+    pub fn matches(&self, name: &LockName, record: &Record) -> bool {
+        match self {
+            Self::Lock(watched) => watched == name,
+            Self::Engine(engine) => *engine == record.engine,
+        }
+    }
 }
 
 /// What a watch reports, in the order of the versions of each lock.
