@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods)]
 
 pub mod process;
+pub mod proxy;
 
 use std::{io::Write, time::Duration};
 
