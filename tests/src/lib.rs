@@ -4,6 +4,7 @@
 
 pub mod process;
 pub mod proxy;
+pub mod tamper;
 
 use std::{io::Write, time::Duration};
 
