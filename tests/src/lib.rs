@@ -1,10 +1,15 @@
 //! The test bed: a real API server, the faults it and its network can have, and helper processes.
+//!
+//! A test that needs a cluster begins with [`testbed::TestServer::shared`] or, when it injects faults into the server or
+//! counts requests, with [`testbed::TestServer::start`]. Faults of the network are in [`proxy`], faults of single
+//! requests in [`tamper`], several real processes in [`process`].
 // Servers, sockets and processes run in real time: there is no clock to inject.
 #![allow(clippy::disallowed_methods)]
 
 pub mod process;
 pub mod proxy;
 pub mod tamper;
+pub mod testbed;
 
 use std::{io::Write, time::Duration};
 
