@@ -1,6 +1,6 @@
 module msync.test/apiserver
 
-// k8s.io/kubernetes 1.36 and 1.37 say go 1.26.0; the Go machine has 1.26.8.
+// What k8s.io/kubernetes 1.36 and 1.37 ask for.
 go 1.26.0
 
 // As k8s.io/kubernetes's own go.mod has it: the main module decides it for the binary.

@@ -1,4 +1,4 @@
-//! The test bed: a real API server, the faults it and its network can have, and helper processes.
+//! The test bed: a real API server, the faults it and its network can have, and child processes.
 //!
 //! A test that needs a cluster begins with [`testbed::TestServer::shared`] or, when it injects faults into the server or
 //! counts requests, with [`testbed::TestServer::start`]. Faults of the network are in [`proxy`], faults of single
