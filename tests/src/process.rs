@@ -225,7 +225,20 @@ impl ChildProcess {
             let _ = self.signal(Signal::KILL); // a grandchild may be gone already
             self.child.kill().context("kill the child")?; // a supervisor, too, before it sees the lease end
         }
-        self.child.wait().context("wait for the killed child")
+        let status = self.child.wait().context("wait for the killed child")?;
+        self.wait_for_killed_target()?;
+        Ok(status)
+    }
+
+    /// A killed grandchild is not ours to reap; until it is gone it still holds its port.
+    fn wait_for_killed_target(&self) -> Result<()> {
+        for _ in 0..1000 {
+            if !is_alive(self.pid()) {
+                return Ok(());
+            }
+            std::thread::sleep(POLL);
+        }
+        bail!("process {} outlives SIGKILL", self.pid())
     }
 
     /// The child's exit status if it has ended.
@@ -284,8 +297,10 @@ pub fn is_alive(pid: i32) -> bool {
 
 fn is_zombie(pid: i32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The main thread may be a zombie while others still end, and hold the files of all.
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
     // The state follows the name, which stands in parentheses and may contain some itself.
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'))
+    threads <= 1 && stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'))
 }
 
 /// To be called first in a child: hands over the lines the parent says, and ends this process when the parent is gone.
