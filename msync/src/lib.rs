@@ -2,6 +2,9 @@
 
 pub mod clock;
 mod config;
+#[cfg(feature = "kube")]
+#[doc(hidden)]
+pub mod crd;
 mod error;
 mod name;
 #[doc(hidden)]
