@@ -3,6 +3,9 @@
 mod client;
 pub mod clock;
 mod config;
+#[cfg(feature = "kube")]
+#[doc(hidden)]
+pub mod crd;
 mod election;
 mod engine;
 mod error;

@@ -12,9 +12,11 @@ use crate::{
 };
 
 #[cfg(feature = "kube")]
-pub(crate) mod kube;
+mod kube;
 mod memory;
 
+#[cfg(feature = "kube")]
+pub use kube::KubeStore;
 pub use memory::{Calls, MemoryStore};
 
 /// Which object, and which state of it: the precondition of a deletion.
@@ -60,6 +62,13 @@ pub enum Fatal {
     /// Anything else that will not heal by itself.
     #[error("{0}")]
     Other(Arc<dyn std::error::Error + Send + Sync>),
+}
+
+/// Makes the source of a fault of a text.
+#[cfg(feature = "kube")]
+pub(crate) fn told(why: String) -> Arc<dyn std::error::Error + Send + Sync> {
+    let source: Box<dyn std::error::Error + Send + Sync> = why.into();
+    source.into()
 }
 
 /// What a watch looks at.
