@@ -22,7 +22,14 @@ const LONGEST_OWNER: usize = 63;
 pub struct Client {
     engine: Arc<Engine>,
     timing: Timing,
+    #[cfg(feature = "kube")]
+    cluster: Option<Cluster>,
 }
+
+/// The cluster behind a client, to install the resource in.
+#[cfg(feature = "kube")]
+#[derive(Clone)]
+struct Cluster(kube::Client);
 
 /// Collects what a [`Client`] needs. Choose a store with [`memory`](Self::memory) or `kube`, then [`build`](ClientBuilder::build).
 #[derive(Clone)]
@@ -39,7 +46,11 @@ pub struct ClientBuilder<S = ()> {
 
 /// A store that a builder has chosen.
 #[derive(Clone, Debug)]
-pub struct Chosen(Arc<dyn Store>);
+pub struct Chosen {
+    store: Arc<dyn Store>,
+    #[cfg(feature = "kube")]
+    cluster: Option<Cluster>,
+}
 
 // === impl Client ===
 
@@ -74,6 +85,24 @@ impl Client {
             timing: Timing::default(),
             clock: Arc::new(BootClock),
             random: os_random(),
+        }
+    }
+
+    /// Installs the `Lock` resource, or updates it to this version of msync. Returns when locks can be stored; at once for
+    /// a client in memory. Needs the rights of `examples/manifests/rbac.yaml`'s installer, which services should not have:
+    /// install once, at deployment.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`], naming the missing rule; [`Error::Store`] when the API server refuses the resource or is not
+    /// ready within 30 seconds.
+    ///
+    /// # Cancel safety
+    /// May be dropped and called again at any time; the resource may then be there already.
+    #[cfg(feature = "kube")]
+    pub async fn install_crd(&self) -> Result<(), Error> {
+        match &self.cluster {
+            Some(Cluster(client)) => crate::crd::install_crd(client).await,
+            None => Ok(()),
         }
     }
 
@@ -209,14 +238,23 @@ impl<S> ClientBuilder<S> {
     #[cfg(feature = "kube")]
     pub fn kube(self, client: kube::Client) -> ClientBuilder<Chosen> {
         let namespace = self.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
-        self.store(Arc::new(crate::store::kube::KubeStore::new(client, namespace)))
+        let store = Arc::new(crate::store::KubeStore::new(client.clone(), &namespace));
+        self.choose(Chosen { store, cluster: Some(Cluster(client)) })
     }
 
     /// Chooses a store of your own: for tests that inject faults.
     #[doc(hidden)]
     pub fn store(self, store: Arc<dyn Store>) -> ClientBuilder<Chosen> {
+        self.choose(Chosen {
+            store,
+            #[cfg(feature = "kube")]
+            cluster: None,
+        })
+    }
+
+    fn choose(self, store: Chosen) -> ClientBuilder<Chosen> {
         let Self { store: _, owner, pod, namespace, timing, clock, random } = self;
-        ClientBuilder { store: Chosen(store), owner, pod, namespace, timing, clock, random }
+        ClientBuilder { store, owner, pod, namespace, timing, clock, random }
     }
 }
 
@@ -229,14 +267,26 @@ impl ClientBuilder<Chosen> {
             Some(pod) => EngineId::of_pod(&owner, fingerprint(&pod), bits),
             None => EngineId::new(&owner, bits),
         };
-        let engine = Engine::new(id, self.store.0, self.clock, self.random, self.timing.ttl());
-        Client { engine, timing: self.timing }
+        let engine = Engine::new(id, self.store.store, self.clock, self.random, self.timing.ttl());
+        Client {
+            engine,
+            timing: self.timing,
+            #[cfg(feature = "kube")]
+            cluster: self.store.cluster,
+        }
     }
 }
 
 impl<S: std::fmt::Debug> std::fmt::Debug for ClientBuilder<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ClientBuilder").field("store", &self.store).field("owner", &self.owner).finish_non_exhaustive()
+    }
+}
+
+#[cfg(feature = "kube")]
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Cluster")
     }
 }
 
