@@ -75,23 +75,24 @@ async fn install(client: &Client, last: &mut Option<String>) -> Result<(), Fault
     let locks: Api<Lock> = Api::default_namespaced(client.clone());
     let how = PatchParams::apply("msync").force();
     let one = ListParams::default().limit(1);
-    until(last, async || definitions.patch(NAME, &how, &Patch::Apply(definition())).await).await?;
+    let wanted = Patch::Apply(definition());
+    until(last, || definitions.patch(NAME, &how, &wanted)).await?;
     loop {
-        let found = until(last, async || definitions.get(NAME).await).await?;
+        let found = until(last, || definitions.get(NAME)).await?;
         if established(&found)? {
             break;
         }
         pause().await;
     }
-    until(last, async || locks.list(&one).await).await?;
+    until(last, || locks.list(&one)).await?;
     Ok(())
 }
 
 /// Repeats a call until it is answered, or refused for a reason that will not pass.
-async fn until<T>(
-    last: &mut Option<String>,
-    mut call: impl AsyncFnMut() -> Result<T, kube::Error>,
-) -> Result<T, Fault> {
+async fn until<T, F>(last: &mut Option<String>, call: impl Fn() -> F) -> Result<T, Fault>
+where
+    F: Future<Output = Result<T, kube::Error>>,
+{
     loop {
         let error = match call().await {
             Ok(answer) => return Ok(answer),
