@@ -8,6 +8,7 @@
 
 pub mod process;
 pub mod proxy;
+pub mod store_contract;
 pub mod tamper;
 pub mod testbed;
 
