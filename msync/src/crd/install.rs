@@ -6,13 +6,15 @@
 use std::time::Duration;
 
 use futures::future::{Either, select};
+use json_patch::{PatchOperation, ReplaceOperation, jsonptr::PointerBuf};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSON, JSONSchemaProps,
 };
 use kube::{
     Api, Client, CustomResourceExt,
-    api::{ListParams, Patch, PatchParams},
+    api::{ListParams, Patch, PatchParams, PostParams},
 };
+use serde_json::json;
 
 use super::Lock;
 use crate::{
@@ -41,7 +43,7 @@ pub fn definition() -> CustomResourceDefinition {
 fn complete(schema: &mut JSONSchemaProps) {
     schema.required = None;
     for spec in schema.properties.iter_mut().flatten().filter_map(|(name, spec)| (name == "spec").then_some(spec)) {
-        spec.default = Some(JSON(serde_json::json!({})));
+        spec.default = Some(JSON(json!({})));
     }
 }
 
@@ -73,10 +75,9 @@ pub async fn install_crd(client: &Client) -> Result<(), Error> {
 async fn install(client: &Client, last: &mut Option<String>) -> Result<(), Fault> {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
     let locks: Api<Lock> = Api::default_namespaced(client.clone());
-    let how = PatchParams::apply("msync").force();
-    let one = ListParams::default().limit(1);
-    let wanted = Patch::Apply(definition());
-    until(last, || definitions.patch(NAME, &how, &wanted)).await?;
+    // Selecting by engine: a server that still serves an older definition, or knows no selectable fields, refuses it.
+    let one = ListParams::default().limit(1).fields("spec.engine=nobody");
+    until(last, || put(&definitions)).await?;
     loop {
         let found = until(last, || definitions.get(NAME)).await?;
         if established(&found)? {
@@ -86,6 +87,19 @@ async fn install(client: &Client, last: &mut Option<String>) -> Result<(), Fault
     }
     until(last, || locks.list(&one)).await?;
     Ok(())
+}
+
+/// Replaces the whole spec or makes the object. Applying would merge: what an older definition said of a field, such as
+/// a format that our default does not have, would stay.
+async fn put(definitions: &Api<CustomResourceDefinition>) -> Result<(), kube::Error> {
+    let spec = ReplaceOperation { path: PointerBuf::from_tokens(["spec"]), value: json!(definition().spec) };
+    let patch = Patch::<()>::Json(json_patch::Patch(vec![PatchOperation::Replace(spec)]));
+    match definitions.patch(NAME, &PatchParams::default(), &patch).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => {
+            definitions.create(&PostParams::default(), &definition()).await.map(drop)
+        }
+        answer => answer.map(drop),
+    }
 }
 
 /// Repeats a call until it is answered, or refused for a reason that will not pass.
@@ -101,7 +115,7 @@ where
         if let kube::Error::Api(status) = &error {
             match status.code {
                 403 => return Err(Fault::Fatal(Fatal::Forbidden(forbidden(&status.message)))),
-                400 | 405 | 422 => return Err(Fault::Fatal(Fatal::Other(told(status.message.clone())))),
+                405 | 422 => return Err(Fault::Fatal(Fatal::Other(told(status.message.clone())))),
                 _ => {}
             }
         }
@@ -128,6 +142,6 @@ fn forbidden(message: &str) -> String {
     format!(
         "cannot install {NAME}: {message}; missing is a ClusterRole with the rules {{apiGroups: [apiextensions.k8s.io], \
          resources: [customresourcedefinitions], verbs: [create, get, patch]}} and {{apiGroups: [metaparticle.io], \
-         resources: [locks], verbs: [list]}}, as in examples/manifests/rbac.yaml"
+         resources: [locks], verbs: [list]}}, as in examples/manifests/rbac-install.yaml"
     )
 }
