@@ -1,6 +1,8 @@
 //! Locks: named, acquired for a guard or for the length of a body.
 
-use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::{pending, poll_fn},
+    pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
@@ -288,19 +290,25 @@ impl LockGuard {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub fn lost(&self) -> impl Future<Output = LossReason> + Send + 'static {
-        self.lease.lost()
+        let ended = self.lease.ended();
+        async move {
+            match ended.await {
+                Some(reason) => reason,
+                None => pending().await,
+            }
+        }
     }
 
     /// Returns a token that is cancelled when the lock is lost: for code that takes one.
     ///
     /// Needs a tokio runtime. An orderly release does not cancel it.
     pub fn cancellation_token(&self) -> CancellationToken {
-        let (token, lost) = (CancellationToken::new(), self.lost());
-        let (watched, gone) = (token.clone(), token.clone());
+        let (token, ended) = (CancellationToken::new(), self.lease.ended());
+        let watched = token.clone();
         tokio::spawn(async move {
             tokio::select! {
-                _ = lost => watched.cancel(),
-                () = gone.cancelled() => {}
+                end = ended => if end.is_some() { watched.cancel() },
+                () = watched.cancelled() => {}
             }
         });
         token

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -271,7 +271,11 @@ pub(crate) struct Lease {
     messages: mpsc::UnboundedSender<Message>,
     standing: watch::Receiver<Standing>,
     successor: Option<String>,
+    end: Arc<End>,
 }
+
+/// How a lease ended, set when its guard goes: an orderly release is no loss. Those who wait for a loss outlive the guard.
+type End = OnceLock<Option<LossReason>>;
 
 // === impl Lease ===
 
@@ -284,7 +288,8 @@ impl Lease {
         messages: mpsc::UnboundedSender<Message>,
         standing: watch::Receiver<Standing>,
     ) -> Self {
-        Self { engine: Arc::clone(engine), name, ticket, token, messages, standing, successor: None }
+        let (engine, end) = (Arc::clone(engine), Arc::default());
+        Self { engine, name, ticket, token, messages, standing, successor: None, end }
     }
 
     pub(crate) fn name(&self) -> &LockName {
@@ -307,15 +312,19 @@ impl Lease {
         if standing.loss(self.ticket, now).is_some() { Duration::ZERO } else { standing.until.since(now) }
     }
 
-    /// Completes when the hold is over. Borrows nothing, so that a watcher may outlive the guard.
-    pub(crate) fn lost(&self) -> impl Future<Output = LossReason> + Send + 'static {
-        let (clock, ticket) = (Arc::clone(&self.engine.clock), self.ticket);
+    /// Completes when the hold is over: with the reason of its loss, or without one when it was released before. Borrows
+    /// nothing, so that a watcher may outlive the guard.
+    pub(crate) fn ended(&self) -> impl Future<Output = Option<LossReason>> + Send + 'static {
+        let (clock, ticket, end) = (Arc::clone(&self.engine.clock), self.ticket, Arc::clone(&self.end));
         let mut standing = self.standing.clone();
         async move {
             loop {
                 let seen = *standing.borrow_and_update();
+                if let Some(end) = end.get() {
+                    return *end;
+                }
                 if let Some(reason) = seen.loss(ticket, clock.now()) {
-                    return reason;
+                    return Some(reason);
                 }
                 let deadline = clock.sleep_until(seen.until);
                 tokio::select! {
@@ -334,13 +343,18 @@ impl Lease {
     /// Releases, and waits until the release is acknowledged.
     pub(crate) async fn release(mut self) -> Result<(), Error> {
         let name = self.name.to_string();
-        if let Some(reason) = self.loss() {
+        if let Some(reason) = *self.end() {
             return Err(Error::Lost { name, reason });
         }
         let (acknowledge, done) = oneshot::channel();
         let release = Message::Release(self.ticket, self.successor.take(), Some(acknowledge));
         let _ = self.messages.send(release);
         done.await.unwrap_or(Ok(()))
+    }
+
+    /// Fixes how the lease ended; before its release is sent, or its end would look like a loss.
+    fn end(&self) -> &Option<LossReason> {
+        self.end.get_or_init(|| self.loss())
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
@@ -351,6 +365,7 @@ impl Lease {
 impl Drop for Lease {
     /// A second release of the same ticket is nobody's: harmless.
     fn drop(&mut self) {
+        self.end();
         let _ = self.messages.send(Message::Release(self.ticket, self.successor.take(), None));
     }
 }
