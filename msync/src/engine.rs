@@ -98,7 +98,7 @@ impl Engine {
         let (verdict, turn) = oneshot::channel();
         let handle = self.send(name, Message::Want(want(ticket), verdict));
         let mut waiting = Waiting { ticket, messages: Some(handle.messages.clone()) };
-        let token: FencingToken = turn.await.map_err(|_| Error::ShutDown)??;
+        let token: FencingToken = turn.await.map_err(|_| deserted(name))??;
         waiting.messages = None;
         Ok(Lease::new(self, name.clone(), ticket, token, handle.messages, handle.standing))
     }
@@ -128,19 +128,35 @@ impl Engine {
 
     /// Sends a message to a lock's keeper, which is started if there is none.
     fn send(self: &Arc<Self>, name: &LockName, message: Message) -> Handle {
-        let mut keepers = self.keepers();
-        let handle = keepers.entry(name.clone()).or_insert_with(|| self.start(name));
-        // The keeper leaves the map before it closes its channel, under the same mutex: this cannot fail.
-        let _ = handle.messages.send(message);
-        handle.clone()
+        let (handle, new) = self.find(name, message);
+        // Not under the mutex: a runtime that has ended drops the driver at once, which takes itself off the map.
+        if let Some(driver) = new {
+            tokio::spawn(driver.run());
+        }
+        handle
     }
 
-    fn start(self: &Arc<Self>, name: &LockName) -> Handle {
+    /// Finds a lock's keeper, or makes one that is still to be started, and leaves a message with it.
+    fn find(self: &Arc<Self>, name: &LockName, message: Message) -> (Handle, Option<Driver>) {
+        let mut keepers = self.keepers();
+        let running = keepers.get(name).filter(|handle| !handle.messages.is_closed()).cloned();
+        let (handle, new) = match running {
+            Some(handle) => (handle, None),
+            None => self.make(name),
+        };
+        // A keeper that retires leaves the map before it closes its channel, under the same mutex: this cannot fail.
+        let _ = handle.messages.send(message);
+        if new.is_some() {
+            keepers.insert(name.clone(), handle.clone());
+        }
+        (handle, new)
+    }
+
+    fn make(self: &Arc<Self>, name: &LockName) -> (Handle, Option<Driver>) {
         let (messages, inbox) = mpsc::unbounded_channel();
         let (publish, standing) = watch::channel(Standing::default());
         let driver = Driver::new(Arc::clone(self), name.clone(), Keeper::new(self.id.clone()), inbox, publish);
-        tokio::spawn(driver.run());
-        Handle { messages, standing }
+        (Handle { messages, standing }, Some(driver))
     }
 
     /// Takes a keeper off the map, unless somebody has just written to it.
@@ -152,6 +168,15 @@ impl Engine {
             self.retired.notify_waiters();
         }
         retires
+    }
+
+    /// Takes a keeper off the map whose task was dropped: what it held is a stray to the next one.
+    fn forget(&self, name: &LockName) {
+        let mut keepers = self.keepers();
+        if keepers.get(name).is_some_and(|handle| handle.messages.is_closed()) {
+            keepers.remove(name);
+            self.retired.notify_waiters();
+        }
     }
 
     /// Tells a keeper what the inbox saw. A lock that nobody here knows, held by this very engine, is a stray (a write
@@ -176,7 +201,9 @@ impl Engine {
 
     fn open_inbox(self: &Arc<Self>) {
         let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
-        inbox.get_or_insert_with(|| tokio::spawn(inbox::run(Arc::downgrade(self))));
+        if inbox.as_ref().is_none_or(JoinHandle::is_finished) {
+            *inbox = Some(tokio::spawn(inbox::run(Arc::downgrade(self))));
+        }
     }
 
     fn keepers(&self) -> MutexGuard<'_, HashMap<LockName, Handle>> {
@@ -196,6 +223,11 @@ impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Engine").field("id", &self.id).field("store", &self.store).finish_non_exhaustive()
     }
+}
+
+/// The keeper's task was dropped with the runtime that it ran on.
+fn deserted(name: &LockName) -> Error {
+    Error::store(format!("could not acquire lock {name}"), "the runtime that kept it has ended")
 }
 
 /// An acquisition that is awaited; given up when dropped.

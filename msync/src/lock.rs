@@ -2,7 +2,11 @@
 
 use std::{
     future::{pending, poll_fn},
-    pin::pin, sync::Arc, task::Poll, time::Duration};
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use tokio_util::sync::CancellationToken;
 

@@ -44,6 +44,7 @@ pub(super) struct Driver {
     verdicts: HashMap<Ticket, oneshot::Sender<Result<FencingToken, Error>>>,
     releases: HashMap<Ticket, oneshot::Sender<Result<(), Error>>>,
     last_fault: Option<Fault>,
+    retired: bool,
 }
 
 // === impl Driver ===
@@ -68,6 +69,7 @@ impl Driver {
             verdicts: HashMap::new(),
             releases: HashMap::new(),
             last_fault: None,
+            retired: false,
         }
     }
 
@@ -76,10 +78,17 @@ impl Driver {
         loop {
             let Some(event) = self.next_event().await else { return };
             self.step(event);
-            if self.keeper.is_idle() && self.engine.retire(&self.name, &self.messages) {
+            self.retired = self.keeper.is_idle() && self.engine.retire(&self.name, &self.messages);
+            if self.retired {
                 return;
             }
         }
+    }
+
+    /// Tells guards that nobody renews any more: the runtime has ended, or the driver has panicked.
+    fn desert(&self) {
+        let reason = LossReason::ShutDown;
+        self.publish.send_modify(|standing| standing.ended = standing.ended.or(Some(reason)));
     }
 
     async fn next_event(&mut self) -> Option<Event> {
@@ -231,6 +240,17 @@ impl Driver {
     }
 }
 
+impl Drop for Driver {
+    /// The runtime may end while a client, which may be a static, lives on: its next acquisition starts a new keeper.
+    fn drop(&mut self) {
+        if !self.retired {
+            self.desert();
+            self.messages.close();
+            self.engine.forget(&self.name);
+        }
+    }
+}
+
 async fn perform(engine: &Engine, name: &LockName, call: &Call, urgency: Option<Moment>) -> (Outcome, Option<Fault>) {
     let _permit = engine.gate.enter(urgency).await;
     let answer = match call {
@@ -349,7 +369,9 @@ impl Lease {
         let (acknowledge, done) = oneshot::channel();
         let release = Message::Release(self.ticket, self.successor.take(), Some(acknowledge));
         let _ = self.messages.send(release);
-        done.await.unwrap_or(Ok(()))
+        done.await.unwrap_or_else(|_| {
+            Err(Error::store(format!("could not release lock {name}"), "the runtime that kept it has ended"))
+        })
     }
 
     /// Fixes how the lease ended; before its release is sent, or its end would look like a loss.
