@@ -90,13 +90,10 @@ impl Engine {
         name: &LockName,
         want: impl FnOnce(Ticket) -> Want,
     ) -> Result<Lease, Error> {
-        if self.shut.load(Ordering::Acquire) {
-            return Err(Error::ShutDown);
-        }
         self.open_inbox();
         let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
         let (verdict, turn) = oneshot::channel();
-        let handle = self.send(name, Message::Want(want(ticket), verdict));
+        let handle = self.send(name, Message::Want(want(ticket), verdict)).ok_or(Error::ShutDown)?;
         let mut waiting = Waiting { ticket, messages: Some(handle.messages.clone()) };
         let token: FencingToken = turn.await.map_err(|_| deserted(name))??;
         waiting.messages = None;
@@ -106,10 +103,7 @@ impl Engine {
     /// Ends everything: waiting acquisitions fail, guards see the end, what is held is released once its guard is gone.
     /// Returns when nothing is left, or after `most`.
     pub(crate) async fn shut_down(&self, most: Duration) {
-        self.shut.store(true, Ordering::Release);
-        for handle in self.keepers().values() {
-            let _ = handle.messages.send(Message::Event(Event::ShutDown));
-        }
+        self.tell_all_to_end();
         let all_retired = async {
             loop {
                 let retired = self.retired.notified();
@@ -126,22 +120,32 @@ impl Engine {
         }
     }
 
-    /// Sends a message to a lock's keeper, which is started if there is none.
-    fn send(self: &Arc<Self>, name: &LockName, message: Message) -> Handle {
-        let (handle, new) = self.find(name, message);
+    /// Marks the end under the mutex that starts keepers: none is started after it, none is forgotten by it.
+    fn tell_all_to_end(&self) {
+        let keepers = self.keepers();
+        self.shut.store(true, Ordering::Release);
+        for handle in keepers.values() {
+            let _ = handle.messages.send(Message::Event(Event::ShutDown));
+        }
+    }
+
+    /// Sends a message to a lock's keeper, which is started if there is none; `None` after the end.
+    fn send(self: &Arc<Self>, name: &LockName, message: Message) -> Option<Handle> {
+        let (handle, new) = self.find(name, message)?;
         // Not under the mutex: a runtime that has ended drops the driver at once, which takes itself off the map.
         if let Some(driver) = new {
             tokio::spawn(driver.run());
         }
-        handle
+        Some(handle)
     }
 
     /// Finds a lock's keeper, or makes one that is still to be started, and leaves a message with it.
-    fn find(self: &Arc<Self>, name: &LockName, message: Message) -> (Handle, Option<Driver>) {
+    fn find(self: &Arc<Self>, name: &LockName, message: Message) -> Option<(Handle, Option<Driver>)> {
         let mut keepers = self.keepers();
         let running = keepers.get(name).filter(|handle| !handle.messages.is_closed()).cloned();
         let (handle, new) = match running {
             Some(handle) => (handle, None),
+            None if self.shut.load(Ordering::Acquire) => return None,
             None => self.make(name),
         };
         // A keeper that retires leaves the map before it closes its channel, under the same mutex: this cannot fail.
@@ -149,7 +153,7 @@ impl Engine {
         if new.is_some() {
             keepers.insert(name.clone(), handle.clone());
         }
-        (handle, new)
+        Some((handle, new))
     }
 
     fn make(self: &Arc<Self>, name: &LockName) -> (Handle, Option<Driver>) {
@@ -180,7 +184,8 @@ impl Engine {
     }
 
     /// Tells a keeper what the inbox saw. A lock that nobody here knows, held by this very engine, is a stray (a write
-    /// that was given up and landed late): a new keeper gives it back.
+    /// that was given up and landed late): a new keeper gives it back. After the end there are no strays: what is left of
+    /// this engine is what `at_least` keeps.
     fn deliver(self: &Arc<Self>, name: &LockName, snapshot: Snapshot) {
         let known = self.keepers().contains_key(name);
         if known || snapshot.record.engine == self.id {
