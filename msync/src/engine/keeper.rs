@@ -363,7 +363,7 @@ impl Lease {
     /// Releases, and waits until the release is acknowledged.
     pub(crate) async fn release(mut self) -> Result<(), Error> {
         let name = self.name.to_string();
-        if let Some(reason) = *self.end() {
+        if let Some(reason) = self.end() {
             return Err(Error::Lost { name, reason });
         }
         let (acknowledge, done) = oneshot::channel();
@@ -375,8 +375,8 @@ impl Lease {
     }
 
     /// Fixes how the lease ended; before its release is sent, or its end would look like a loss.
-    fn end(&self) -> &Option<LossReason> {
-        self.end.get_or_init(|| self.loss())
+    fn end(&self) -> Option<LossReason> {
+        *self.end.get_or_init(|| self.loss())
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
