@@ -134,7 +134,7 @@ fn when_its_runtime_ends_a_guard_says_lost_and_the_client_works_on_another() {
 fn on_the_next_runtime_the_inbox_is_open_again() {
     let store = MemoryStore::new();
     let a = real(&store, "a");
-    current_thread().block_on(async { a.lock("x").unwrap().run(async |_| ()).await.unwrap() });
+    current_thread().block_on(async { a.lock("x").unwrap().acquire().await.unwrap().release().await.unwrap() });
     current_thread().block_on(async {
         let b = real(&store, "b");
         let held = b.lock("x").unwrap().acquire().await.unwrap();
