@@ -78,7 +78,7 @@ impl Election {
     /// ```
     pub async fn campaign(&self) -> Result<Leadership, Error> {
         let lease = lock::acquire(&self.engine, &self.name, &self.options, Patience::Wait).await?;
-        Ok(Leadership { guard: LockGuard::from_lease(lease) })
+        Ok(Leadership { guard: LockGuard::new(lease, &self.options) })
     }
 
     /// Watches who leads: first the present state, then every change. `None` while nobody does, as far as can be seen: a

@@ -1,12 +1,18 @@
 //! Locks: named, acquired for a guard or for the length of a body.
 
-use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::{pending, poll_fn},
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Error, FencingToken, LockName, LossReason, Timing,
-    clock::Clock,
+    clock::{Clock, Moment},
     engine::{Engine, Lease},
     protocol::{Patience, Ticket, Want},
     scope,
@@ -39,6 +45,7 @@ pub(crate) struct Options {
 #[must_use = "the lock is released as soon as the guard is dropped; `let _ =` drops it at once"]
 pub struct LockGuard {
     lease: Lease,
+    margin: Duration,
 }
 
 // === impl Options ===
@@ -169,7 +176,7 @@ impl Lock {
     /// ```
     pub async fn acquire(&self) -> Result<LockGuard, Error> {
         let lease = acquire(&self.engine, &self.name, &self.options, Patience::Wait).await?;
-        Ok(LockGuard { lease })
+        Ok(LockGuard::new(lease, &self.options))
     }
 
     /// Acquires the lock if it is free; `None` if somebody has it.
@@ -184,7 +191,7 @@ impl Lock {
     /// Dropping the future gives back what was acquired meanwhile.
     pub async fn try_acquire(&self) -> Result<Option<LockGuard>, Error> {
         match acquire(&self.engine, &self.name, &self.options, Patience::Try).await {
-            Ok(lease) => Ok(Some(LockGuard { lease })),
+            Ok(lease) => Ok(Some(LockGuard::new(lease, &self.options))),
             Err(Error::Busy { .. }) => Ok(None),
             Err(error) => Err(error),
         }
@@ -235,8 +242,8 @@ impl Lock {
 // === impl LockGuard ===
 
 impl LockGuard {
-    pub(crate) fn from_lease(lease: Lease) -> Self {
-        Self { lease }
+    pub(crate) fn new(lease: Lease, options: &Options) -> Self {
+        Self { lease, margin: options.timing.safety_margin() }
     }
 
     pub(crate) fn lease_mut(&mut self) -> &mut Lease {
@@ -288,19 +295,25 @@ impl LockGuard {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub fn lost(&self) -> impl Future<Output = LossReason> + Send + 'static {
-        self.lease.lost()
+        let ended = self.lease.ended();
+        async move {
+            match ended.await {
+                Some(reason) => reason,
+                None => pending().await,
+            }
+        }
     }
 
     /// Returns a token that is cancelled when the lock is lost: for code that takes one.
     ///
     /// Needs a tokio runtime. An orderly release does not cancel it.
     pub fn cancellation_token(&self) -> CancellationToken {
-        let (token, lost) = (CancellationToken::new(), self.lost());
-        let (watched, gone) = (token.clone(), token.clone());
+        let (token, ended) = (CancellationToken::new(), self.lease.ended());
+        let watched = token.clone();
         tokio::spawn(async move {
             tokio::select! {
-                _ = lost => watched.cancel(),
-                () = gone.cancelled() => {}
+                end = ended => if end.is_some() { watched.cancel() },
+                () = watched.cancelled() => {}
             }
         });
         token
@@ -309,26 +322,40 @@ impl LockGuard {
     /// Runs a body for as long as the lock is held; see [`Lock::run`].
     pub(crate) async fn protect<F: Future>(&self, body: F) -> Result<F::Output, Error> {
         let engine = self.lease.engine();
-        let guarded = async {
-            let mut lost = pin!(self.lost());
-            let mut body = pin!(body);
-            poll_fn(|cx| {
-                if let Some(reason) = self.lease.loss() {
-                    return Poll::Ready(Err(reason));
-                }
-                if let Poll::Ready(reason) = lost.as_mut().poll(cx) {
-                    return Poll::Ready(Err(reason));
-                }
-                body.as_mut().poll(cx).map(Ok)
-            })
-            .await
+        let (reason, noticed) = match scope::enter(&engine.id, self.name(), self.guarded(body)).await {
+            Ok(output) => return Ok(output),
+            Err(loss) => loss,
         };
-        let started = engine.clock.now();
-        let ended = scope::enter(&engine.id, self.name(), guarded).await;
-        ended.map_err(|reason| {
-            tracing::debug!(lock = %self.name(), after = ?engine.clock.now().since(started), "the body was dropped");
-            self.lost_error(reason)
-        })
+        self.report_drop(engine.clock.now().since(noticed));
+        Err(self.lost_error(reason))
+    }
+
+    /// Drives a body until it ends or the lock is lost; then says why, and when that was noticed: before the body was
+    /// dropped. A body that ends after its deadline has lost as well: it ran over.
+    async fn guarded<F: Future>(&self, body: F) -> Result<F::Output, (LossReason, Moment)> {
+        let mut lost = pin!(self.lost());
+        let mut body = pin!(body);
+        let mut poll = |cx: &mut Context<'_>| {
+            // The clock first: after a suspend no timer has fired yet.
+            if let Some(reason) = self.lease.loss() {
+                return Poll::Ready(Err(reason));
+            }
+            if let Poll::Ready(reason) = lost.as_mut().poll(cx) {
+                return Poll::Ready(Err(reason));
+            }
+            let Poll::Ready(output) = body.as_mut().poll(cx) else { return Poll::Pending };
+            Poll::Ready(self.lease.loss().map_or(Ok(output), Err))
+        };
+        poll_fn(|cx| poll(cx).map_err(|reason| (reason, self.lease.engine().clock.now()))).await
+    }
+
+    /// Warns of a body whose drop took longer than the margin: another may have had the lock meanwhile.
+    fn report_drop(&self, took: Duration) {
+        if took > self.margin {
+            tracing::warn!(lock = %self.name(), ?took, "the body was lost, and its drop took longer than the margin");
+        } else {
+            tracing::debug!(lock = %self.name(), ?took, "the body was lost and dropped");
+        }
     }
 
     /// Releases the lock and waits until the store has acknowledged it.

@@ -209,6 +209,8 @@ pub struct Keeper {
     /// The timing of the last acquisition, for what is still to be cleaned up after it.
     timing: Timing,
     shut: bool,
+    /// Left to its ttl, because `at_least` outlives the client: no stray, though nobody here wants it.
+    left: Option<Term>,
 }
 
 /// What a step works with.
@@ -237,6 +239,7 @@ impl Keeper {
             pause: Moment::default(),
             timing: Timing::default(),
             shut: false,
+            left: None,
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -44,6 +44,7 @@ pub(super) struct Driver {
     verdicts: HashMap<Ticket, oneshot::Sender<Result<FencingToken, Error>>>,
     releases: HashMap<Ticket, oneshot::Sender<Result<(), Error>>>,
     last_fault: Option<Fault>,
+    retired: bool,
 }
 
 // === impl Driver ===
@@ -68,6 +69,7 @@ impl Driver {
             verdicts: HashMap::new(),
             releases: HashMap::new(),
             last_fault: None,
+            retired: false,
         }
     }
 
@@ -76,10 +78,17 @@ impl Driver {
         loop {
             let Some(event) = self.next_event().await else { return };
             self.step(event);
-            if self.keeper.is_idle() && self.engine.retire(&self.name, &self.messages) {
+            self.retired = self.keeper.is_idle() && self.engine.retire(&self.name, &self.messages);
+            if self.retired {
                 return;
             }
         }
+    }
+
+    /// Tells guards that nobody renews any more: the runtime has ended, or the driver has panicked.
+    fn desert(&self) {
+        let reason = LossReason::ShutDown;
+        self.publish.send_modify(|standing| standing.ended = standing.ended.or(Some(reason)));
     }
 
     async fn next_event(&mut self) -> Option<Event> {
@@ -231,6 +240,17 @@ impl Driver {
     }
 }
 
+impl Drop for Driver {
+    /// The runtime may end while a client, which may be a static, lives on: its next acquisition starts a new keeper.
+    fn drop(&mut self) {
+        if !self.retired {
+            self.desert();
+            self.messages.close();
+            self.engine.forget(&self.name);
+        }
+    }
+}
+
 async fn perform(engine: &Engine, name: &LockName, call: &Call, urgency: Option<Moment>) -> (Outcome, Option<Fault>) {
     let _permit = engine.gate.enter(urgency).await;
     let answer = match call {
@@ -271,7 +291,11 @@ pub(crate) struct Lease {
     messages: mpsc::UnboundedSender<Message>,
     standing: watch::Receiver<Standing>,
     successor: Option<String>,
+    end: Arc<End>,
 }
+
+/// How a lease ended, set when its guard goes: an orderly release is no loss. Those who wait for a loss outlive the guard.
+type End = OnceLock<Option<LossReason>>;
 
 // === impl Lease ===
 
@@ -284,7 +308,8 @@ impl Lease {
         messages: mpsc::UnboundedSender<Message>,
         standing: watch::Receiver<Standing>,
     ) -> Self {
-        Self { engine: Arc::clone(engine), name, ticket, token, messages, standing, successor: None }
+        let (engine, end) = (Arc::clone(engine), Arc::default());
+        Self { engine, name, ticket, token, messages, standing, successor: None, end }
     }
 
     pub(crate) fn name(&self) -> &LockName {
@@ -307,15 +332,19 @@ impl Lease {
         if standing.loss(self.ticket, now).is_some() { Duration::ZERO } else { standing.until.since(now) }
     }
 
-    /// Completes when the hold is over. Borrows nothing, so that a watcher may outlive the guard.
-    pub(crate) fn lost(&self) -> impl Future<Output = LossReason> + Send + 'static {
-        let (clock, ticket) = (Arc::clone(&self.engine.clock), self.ticket);
+    /// Completes when the hold is over: with the reason of its loss, or without one when it was released before. Borrows
+    /// nothing, so that a watcher may outlive the guard.
+    pub(crate) fn ended(&self) -> impl Future<Output = Option<LossReason>> + Send + 'static {
+        let (clock, ticket, end) = (Arc::clone(&self.engine.clock), self.ticket, Arc::clone(&self.end));
         let mut standing = self.standing.clone();
         async move {
             loop {
                 let seen = *standing.borrow_and_update();
+                if let Some(end) = end.get() {
+                    return *end;
+                }
                 if let Some(reason) = seen.loss(ticket, clock.now()) {
-                    return reason;
+                    return Some(reason);
                 }
                 let deadline = clock.sleep_until(seen.until);
                 tokio::select! {
@@ -334,13 +363,20 @@ impl Lease {
     /// Releases, and waits until the release is acknowledged.
     pub(crate) async fn release(mut self) -> Result<(), Error> {
         let name = self.name.to_string();
-        if let Some(reason) = self.loss() {
+        if let Some(reason) = *self.end() {
             return Err(Error::Lost { name, reason });
         }
         let (acknowledge, done) = oneshot::channel();
         let release = Message::Release(self.ticket, self.successor.take(), Some(acknowledge));
         let _ = self.messages.send(release);
-        done.await.unwrap_or(Ok(()))
+        done.await.unwrap_or_else(|_| {
+            Err(Error::store(format!("could not release lock {name}"), "the runtime that kept it has ended"))
+        })
+    }
+
+    /// Fixes how the lease ended; before its release is sent, or its end would look like a loss.
+    fn end(&self) -> &Option<LossReason> {
+        self.end.get_or_init(|| self.loss())
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
@@ -351,6 +387,7 @@ impl Lease {
 impl Drop for Lease {
     /// A second release of the same ticket is nobody's: harmless.
     fn drop(&mut self) {
+        self.end();
         let _ = self.messages.send(Message::Release(self.ticket, self.successor.take(), None));
     }
 }

@@ -27,8 +27,6 @@ pub(super) struct Parting {
     successor: Option<String>,
     /// After this, others may take over anyway.
     until: Moment,
-    /// Left to its ttl, because `at_least` outlives the client.
-    kept: Option<Term>,
 }
 
 // === impl Keeper: giving back ===
@@ -65,7 +63,7 @@ impl Keeper {
         let parting = self.parting.get_or_insert_default();
         parting.until = now + hold.timing.ttl();
         (parting.retained, parting.successor) = (hold.retained, hold.successor);
-        parting.kept = outlives.then_some(hold.term);
+        self.left = outlives.then_some(hold.term);
         let renewing = matches!(&self.flight, Some(flight) if matches!(flight.call, Call::Apply(Change::Renew { .. })));
         self.unsettled |= hold.attempts.len() > usize::from(renewing);
         self.timing = hold.timing;
@@ -116,8 +114,8 @@ impl Keeper {
     }
 
     fn is_stray(&self, record: &Record) -> bool {
-        let kept = self.parting.as_ref().and_then(|parting| parting.kept);
-        record.engine == self.engine && !self.wants(record.term) && kept != Some(record.term) && !record.is_free()
+        let unwanted = !self.wants(record.term) && self.left != Some(record.term);
+        record.engine == self.engine && unwanted && !record.is_free()
     }
 
     /// Finds an entry of ours that nobody here wants: of an ended term, or a second one of the holding term.
