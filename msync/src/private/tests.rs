@@ -1,0 +1,184 @@
+//! What the macros promise about bodies, on the memory store: order of drops, losses, panics, cancellation.
+
+use std::future::pending;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::{Config, Name, lead, run, run_all};
+use crate::{Client, Error, MemoryStore};
+
+const NAME: Name = Name::fixed("job");
+
+struct Bed {
+    store: MemoryStore,
+    client: Client,
+}
+
+/// Notes in drop whether the lock was still held.
+struct Witness(Client, Arc<Mutex<Vec<bool>>>);
+
+impl Bed {
+    fn new() -> Self {
+        let store = MemoryStore::new();
+        Self { client: Client::builder().memory(&store).build(), store }
+    }
+
+    fn config(&self) -> Config {
+        Config::new().via(&self.client)
+    }
+
+    async fn is_free(&self) -> bool {
+        self.client.lock("job").unwrap().try_acquire().await.unwrap().is_some()
+    }
+}
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        let free = futures::FutureExt::now_or_never(self.0.lock("job").unwrap().try_acquire());
+        let held = free.is_none_or(|free| free.unwrap().is_none());
+        self.1.lock().unwrap().push(held);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_body_and_its_arguments_are_dropped_before_the_release() {
+    let bed = Bed::new();
+    let seen = Arc::default();
+    let argument = Witness(bed.client.clone(), Arc::clone(&seen));
+    let local = Witness(bed.client.clone(), Arc::clone(&seen));
+    let body = move |_| async move {
+        let _argument = argument;
+        let _local = local;
+        tokio::task::yield_now().await;
+    };
+    run(bed.config(), NAME, body).await.unwrap();
+    assert_eq!(*seen.lock().unwrap(), [true, true]);
+    assert!(bed.is_free().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loss_drops_the_body_at_its_await() {
+    let bed = Bed::new();
+    let store = bed.store.clone();
+    let body = |_| async move {
+        store.delete("job");
+        pending::<()>().await;
+    };
+    let missed = run(bed.config(), NAME, body).await.unwrap_err();
+    assert!(missed.into_error().is_lost());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loss_before_the_next_poll_runs_not_one_more_step() {
+    let bed = Bed::new();
+    let store = bed.store.clone();
+    let body = |_| async move {
+        store.delete("job");
+        tokio::task::yield_now().await;
+        unreachable!("the lock is lost");
+    };
+    assert!(run(bed.config(), NAME, body).await.unwrap_err().into_error().is_lost());
+}
+
+#[tokio::test(start_paused = true)]
+async fn signal_leaves_the_body_running_and_marks_the_lease() {
+    let bed = Bed::new();
+    let store = bed.store.clone();
+    let body = |lease: crate::Lease| async move {
+        store.delete("job");
+        tokio::task::yield_now().await;
+        lease.check().is_err()
+    };
+    assert!(run(bed.config().on_lost_signal(), NAME, body).await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn max_hold_ends_a_stuck_body() {
+    let bed = Bed::new();
+    let config = bed.config().max_hold(Duration::from_secs(5));
+    let missed = run(config, NAME, |_| pending::<()>()).await.unwrap_err();
+    assert!(missed.into_error().is_lost());
+    assert!(bed.is_free().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_the_call_drops_the_body_and_frees_the_lock() {
+    let bed = Bed::new();
+    let seen = Arc::default();
+    let witness = Witness(bed.client.clone(), Arc::clone(&seen));
+    let call = run(bed.config(), NAME, move |_| async move {
+        let _witness = witness;
+        pending::<()>().await;
+    });
+    assert!(futures::FutureExt::now_or_never(call).is_none());
+    assert_eq!(*seen.lock().unwrap(), [true]);
+    assert!(bed.is_free().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_lock_is_busy_or_times_out_and_never_runs_the_body() {
+    let bed = Bed::new();
+    let guard = bed.client.lock("job").unwrap().acquire().await.unwrap();
+    let ran = |_| async { unreachable!("the lock is busy") };
+    let once = run(bed.config().try_once(), NAME, ran).await.unwrap_err().into_error();
+    assert!(matches!(once, Error::Busy { .. }));
+    let waited = run(bed.config().wait(Duration::from_secs(3)), NAME, ran).await.unwrap_err().into_error();
+    assert!(matches!(waited, Error::Timeout { .. }));
+    drop(guard);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_is_held_as_a_whole() {
+    let bed = Bed::new();
+    let names = [Name::fixed("job"), Name::fixed("a"), Name::fixed("job")];
+    let held = run_all(bed.config(), names, |leases: crate::LeaseSet| async move { leases.check().is_ok() }).await;
+    assert!(held.unwrap());
+    assert!(bed.is_free().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ttl_that_is_too_short_at_run_time_is_an_error() {
+    let bed = Bed::new();
+    let missed = run(bed.config().ttl(Duration::from_millis(5)), NAME, |_| async {}).await.unwrap_err();
+    assert!(matches!(missed.into_error(), Error::InvalidTiming { .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_is_busy_and_a_leader_runs_again_after_a_loss() {
+    let bed = Bed::new();
+    let other = Client::builder().memory(&bed.store).build();
+    lead(bed.config(), NAME, |_| async {}).await.unwrap();
+    let missed = lead(Config::new().via(&other), NAME, |_| async {}).await.unwrap_err();
+    assert!(missed.into_error().is_busy());
+    other.shutdown().await;
+    let store = bed.store.clone();
+    let lost = lead(bed.config(), NAME, |_| async move {
+        store.delete("job");
+        pending::<()>().await;
+    });
+    assert!(lost.await.unwrap_err().into_error().is_lost());
+    lead(bed.config().on_follower_wait(), NAME, |_| async {}).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_leaders_loop_runs_over_losses_until_shutdown() {
+    let bed = Bed::new();
+    let (store, client) = (bed.store.clone(), bed.client.clone());
+    let mut runs = 0;
+    let ended = bed.client.leader_loop("job", Duration::from_secs(60), |_| {
+        runs += 1;
+        let (store, client, run) = (store.clone(), client.clone(), runs);
+        async move {
+            match run {
+                1 => {}
+                2 => store.delete("job"),
+                _ => {
+                    client.shutdown().await;
+                    store.delete("job");
+                }
+            }
+        }
+    });
+    assert!(matches!(ended.await, Err(Error::ShutDown)));
+    assert_eq!(runs, 3);
+}
