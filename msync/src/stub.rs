@@ -1,7 +1,7 @@
 //! Throw-away stand-in for the engine, dropped when the engine is merged: locks of one process, no ttl, no renewal.
 //! It exists only so that `private`, the macros and their cases compile and run before the engine is there.
 
-#![allow(missing_docs, clippy::pedantic, clippy::disallowed_methods)]
+#![allow(missing_docs, dead_code, unreachable_pub, clippy::pedantic, clippy::disallowed_methods)]
 
 use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
@@ -39,6 +39,8 @@ pub enum Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LossReason {
+    #[error("it was released")]
+    Released,
     #[error("its object was deleted")]
     Deleted,
     #[error("it was held for max_hold")]
@@ -51,6 +53,21 @@ impl Error {
     }
     pub fn is_lost(&self) -> bool {
         matches!(self, Self::Lost { .. })
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct LockName(Arc<str>);
+
+impl AsRef<str> for LockName {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for LockName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -106,8 +123,8 @@ impl MemoryStore {
 
 struct Inner {
     id: u64,
+    identity: String,
     store: MemoryStore,
-    campaigns: crate::campaign::Campaigns,
     down: AtomicBool,
     closing: Notify,
 }
@@ -124,10 +141,11 @@ impl ClientBuilder {
     }
     pub fn build(self) -> Client {
         static NEXT: AtomicU64 = AtomicU64::new(1);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
         Client(Arc::new(Inner {
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            id,
+            identity: format!("stub.{id:016x}"),
             store: self.0.unwrap_or_default(),
-            campaigns: Default::default(),
             down: AtomicBool::new(false),
             closing: Notify::new(),
         }))
@@ -147,7 +165,7 @@ impl Client {
         if let Some(reason) = name::fault(name) {
             return Err(Error::InvalidName { name: name.to_owned(), reason });
         }
-        Ok(Lock { client: self.clone(), name: name.into(), max_hold: None })
+        Ok(Lock { client: self.clone(), name: LockName(name.into()), max_hold: None })
     }
     pub fn lock_all<I>(&self, names: I) -> Result<LockSet, Error>
     where
@@ -164,15 +182,15 @@ impl Client {
         self.0.down.store(true, Ordering::Relaxed);
         self.0.closing.notify_waiters();
     }
-    pub(crate) fn campaigns(&self) -> &crate::campaign::Campaigns {
-        &self.0.campaigns
+    pub fn identity(&self) -> &str {
+        &self.0.identity
     }
 }
 
 #[derive(Clone)]
 pub struct Lock {
     client: Client,
-    name: Arc<str>,
+    name: LockName,
     max_hold: Option<Duration>,
 }
 
@@ -188,12 +206,12 @@ impl Lock {
         self
     }
     pub async fn acquire(&self) -> Result<LockGuard, Error> {
-        let slot = self.client.0.store.slot(&self.name);
+        let slot = self.client.0.store.slot(self.name.as_ref());
         let held = slot.gate.clone().lock_owned().await;
         Ok(self.guard(slot, held))
     }
     pub async fn try_acquire(&self) -> Result<Option<LockGuard>, Error> {
-        let slot = self.client.0.store.slot(&self.name);
+        let slot = self.client.0.store.slot(self.name.as_ref());
         let held = slot.gate.clone().try_lock_owned().ok();
         Ok(held.map(|held| self.guard(slot, held)))
     }
@@ -202,7 +220,7 @@ impl Lock {
         tokio::time::timeout(after, self.acquire()).await.map_err(|_| Error::Timeout { name, after })?
     }
     pub(crate) fn scope_key(&self) -> ScopeKey {
-        ScopeKey::new(self.client.0.id, self.name.clone())
+        ScopeKey::new(self.client.0.id, self.name.0.clone())
     }
     fn guard(&self, slot: Arc<Slot>, held: OwnedMutexGuard<()>) -> LockGuard {
         let (sender, lost) = watch::channel(None);
@@ -214,19 +232,19 @@ impl Lock {
             });
         }
         *slot.current.lock().unwrap() = Some(sender);
-        let lease = Lease { name: self.name.clone(), token: self.client.0.store.token(), lost };
+        let lease = View { name: self.name.clone(), token: self.client.0.store.token(), lost };
         LockGuard { lease, _held: held }
     }
 }
 
-#[derive(Clone)]
-pub struct Lease {
-    name: Arc<str>,
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    name: LockName,
     token: FencingToken,
     lost: watch::Receiver<Option<LossReason>>,
 }
 
-impl Lease {
+impl View {
     pub fn token(&self) -> FencingToken {
         self.token
     }
@@ -239,19 +257,22 @@ impl Lease {
     pub fn ensure(&self, _: Duration) -> Result<(), Error> {
         self.check()
     }
-    pub fn lost(&self) -> impl Future<Output = ()> + Send + 'static {
+    pub fn lost(&self) -> impl Future<Output = LossReason> + Send + use<> {
         let mut lost = self.lost.clone();
         async move {
-            if lost.wait_for(Option::is_some).await.is_err() {
-                std::future::pending::<()>().await;
+            let reason = lost.wait_for(Option::is_some).await.map(|reason| *reason);
+            match reason {
+                Ok(Some(reason)) => reason,
+                _ => std::future::pending().await,
             }
         }
     }
 }
 
 #[must_use = "the lock is released when the guard is dropped"]
+#[derive(Debug)]
 pub struct LockGuard {
-    lease: Lease,
+    lease: View,
     _held: OwnedMutexGuard<()>,
 }
 
@@ -262,11 +283,14 @@ impl LockGuard {
     pub fn check(&self) -> Result<(), Error> {
         self.lease.check()
     }
-    pub fn lost(&self) -> impl Future<Output = ()> + Send + 'static {
+    pub fn lost(&self) -> impl Future<Output = LossReason> + Send + use<> {
         self.lease.lost()
     }
-    pub fn lease(&self) -> Lease {
-        self.lease.clone()
+    pub fn name(&self) -> &LockName {
+        &self.lease.name
+    }
+    pub fn ensure(&self, _: Duration) -> Result<(), Error> {
+        self.check()
     }
     pub async fn release(self) -> Result<(), Error> {
         Ok(())
@@ -277,14 +301,11 @@ impl LockGuard {
 pub struct LockSet(Vec<Lock>);
 
 impl LockSet {
-    pub fn timing(self, timing: Timing) -> Self {
-        Self(self.0.into_iter().map(|lock| lock.timing(timing)).collect())
+    pub fn locks(&self) -> &[Lock] {
+        &self.0
     }
-    pub fn at_least(self, least: Duration) -> Self {
-        Self(self.0.into_iter().map(|lock| lock.at_least(least)).collect())
-    }
-    pub fn max_hold(self, most: Duration) -> Self {
-        Self(self.0.into_iter().map(|lock| lock.max_hold(most)).collect())
+    pub fn map(self, change: impl FnMut(Lock) -> Lock) -> Self {
+        Self(self.0.into_iter().map(change).collect())
     }
     pub async fn acquire(&self) -> Result<LockSetGuard, Error> {
         let mut guards = Vec::new();
@@ -305,43 +326,23 @@ impl LockSet {
         let name = self.0[0].name.to_string();
         tokio::time::timeout(after, self.acquire()).await.map_err(|_| Error::Timeout { name, after })?
     }
-    pub(crate) fn scope_keys(&self) -> Vec<ScopeKey> {
-        self.0.iter().map(Lock::scope_key).collect()
-    }
 }
 
+#[derive(Debug)]
 pub struct LockSetGuard(Vec<LockGuard>);
 
 impl LockSetGuard {
+    pub fn guards(&self) -> &[LockGuard] {
+        &self.0
+    }
     pub fn check(&self) -> Result<(), Error> {
         self.0.iter().try_for_each(LockGuard::check)
     }
-    pub fn lost(&self) -> impl Future<Output = ()> + Send + 'static {
-        let all: Vec<_> = self.0.iter().map(|guard| Box::pin(guard.lost())).collect();
-        async move {
-            futures::future::select_all(all).await;
-        }
-    }
-    pub fn lease(&self) -> LeaseSet {
-        LeaseSet(self.0.iter().map(LockGuard::lease).collect())
+    pub fn ensure(&self, _: Duration) -> Result<(), Error> {
+        self.check()
     }
     pub async fn release(self) -> Result<(), Error> {
         Ok(())
-    }
-}
-
-#[derive(Clone)]
-pub struct LeaseSet(Vec<Lease>);
-
-impl LeaseSet {
-    pub fn lost(&self) -> impl Future<Output = ()> + Send + 'static {
-        let all: Vec<_> = self.0.iter().map(|lease| Box::pin(lease.lost())).collect();
-        async move {
-            futures::future::select_all(all).await;
-        }
-    }
-    pub fn check(&self) -> Result<(), Error> {
-        self.0.iter().try_for_each(Lease::check)
     }
 }
 
@@ -362,6 +363,7 @@ impl Election {
     }
 }
 
+#[derive(Debug)]
 pub struct Leadership(LockGuard);
 
 impl Leadership {
@@ -371,11 +373,14 @@ impl Leadership {
     pub fn check(&self) -> Result<(), Error> {
         self.0.check()
     }
-    pub fn lost(&self) -> impl Future<Output = ()> + Send + 'static {
+    pub fn lost(&self) -> impl Future<Output = LossReason> + Send + use<> {
         self.0.lost()
     }
-    pub fn lease(&self) -> Lease {
-        self.0.lease()
+    pub fn name(&self) -> &LockName {
+        self.0.name()
+    }
+    pub fn ensure(&self, _: Duration) -> Result<(), Error> {
+        self.check()
     }
     pub async fn resign(self) -> Result<(), Error> {
         Ok(())
@@ -405,14 +410,7 @@ pub mod name {
 }
 
 impl Lock {
-    pub fn name(&self) -> &str {
+    pub fn name(&self) -> &LockName {
         &self.name
-    }
-}
-
-impl std::fmt::Display for LockSet {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let names: Vec<&str> = self.0.iter().map(Lock::name).collect();
-        f.write_str(&names.join(", "))
     }
 }
