@@ -3,8 +3,8 @@
 //! A campaign goes on, through losses and failures, until the client is shut down or the runtime it was begun on ends; in
 //! the latter case the next call begins it again. Never resigns by itself: a leader stays one between calls.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -16,9 +16,8 @@ const FIRST_ANSWER: Duration = Duration::from_secs(1);
 /// How long a campaign that failed pauses before it goes on.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// The campaigns of one client.
-#[derive(Default)]
-pub(crate) struct Campaigns(Mutex<HashMap<String, watch::Receiver<Standing>>>);
+/// The campaigns of this process, by the client's identity and the election's name.
+static CAMPAIGNS: Mutex<BTreeMap<(String, String), watch::Receiver<Standing>>> = Mutex::new(BTreeMap::new());
 
 /// Where this process stands in one election.
 #[derive(Clone)]
@@ -29,67 +28,67 @@ enum Standing {
     Failed(Error),
 }
 
-// === impl Campaigns ===
-
-impl Campaigns {
-    /// Returns the lease of the running term; `None` says that another process leads.
-    ///
-    /// With `wait` it waits until this process leads. Either way the campaign is begun if it does not run.
-    pub(crate) async fn lease(client: &Client, name: &str, wait: bool) -> Result<Option<Lease>, Error> {
-        let mut standing = client.campaigns().join(client, name)?;
-        loop {
-            match standing.borrow_and_update().clone() {
-                Standing::Leading(lease) if lease.check().is_ok() => return Ok(Some(lease)),
-                Standing::Failed(error) => return Err(error),
-                Standing::Following | Standing::Leading(_) if !wait => return Ok(None),
-                Standing::Unknown | Standing::Following | Standing::Leading(_) => {}
-            }
-            if standing.changed().await.is_err() {
-                return Err(Error::ShutDown);
-            }
+/// Returns the lease of the running term; `None` says that another process leads.
+///
+/// With `wait` it waits until this process leads. Either way the campaign is begun if it does not run.
+pub(crate) async fn lease(client: &Client, name: &str, wait: bool) -> Result<Option<Lease>, Error> {
+    let mut standing = join(client, name)?;
+    loop {
+        match standing.borrow_and_update().clone() {
+            Standing::Leading(lease) if lease.check().is_ok() => return Ok(Some(lease)),
+            Standing::Failed(error) => return Err(error),
+            Standing::Following | Standing::Leading(_) if !wait => return Ok(None),
+            Standing::Unknown | Standing::Following | Standing::Leading(_) => {}
         }
-    }
-
-    fn join(&self, client: &Client, name: &str) -> Result<watch::Receiver<Standing>, Error> {
-        let mut campaigns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(running) = campaigns.get(name).filter(|running| running.has_changed().is_ok()) {
-            return Ok(running.clone());
+        if standing.changed().await.is_err() {
+            return Err(Error::ShutDown);
         }
-        let election = client.election(name)?;
-        let (sender, standing) = watch::channel(Standing::Unknown);
-        tokio::spawn(campaign(election, sender, name.to_owned()));
-        campaigns.insert(name.to_owned(), standing.clone());
-        Ok(standing)
     }
 }
 
-async fn campaign(election: Election, standing: watch::Sender<Standing>, name: String) {
+fn join(client: &Client, name: &str) -> Result<watch::Receiver<Standing>, Error> {
+    let key = (client.identity().to_owned(), name.to_owned());
+    let mut campaigns = CAMPAIGNS.lock().unwrap_or_else(PoisonError::into_inner);
+    // One whose runtime has ended has dropped its sender.
+    if let Some(running) = campaigns.get(&key).filter(|running| running.has_changed().is_ok()) {
+        return Ok(running.clone());
+    }
+    let election = client.election(name)?;
+    let (sender, standing) = watch::channel(Standing::Unknown);
+    campaigns.insert(key.clone(), standing.clone());
+    tokio::spawn(campaign(election, sender, key));
+    Ok(standing)
+}
+
+async fn campaign(election: Election, standing: watch::Sender<Standing>, key: (String, String)) {
     loop {
         match next_term(&election, &standing).await {
             Ok(()) => {}
-            Err(Error::ShutDown) => return,
+            Err(Error::ShutDown) => break,
             Err(error) => {
-                tracing::warn!(election = name, %error, "the campaign failed and goes on in {PAUSE:?}");
+                tracing::warn!(election = key.1, %error, "the campaign failed and goes on in {PAUSE:?}");
                 standing.send_replace(Standing::Failed(error));
                 pause(PAUSE).await;
                 standing.send_replace(Standing::Unknown);
             }
         }
     }
+    CAMPAIGNS.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
 }
 
 // One campaign and one term. The leadership is kept until it is lost: dropping it would resign.
 async fn next_term(election: &Election, standing: &watch::Sender<Standing>) -> Result<(), Error> {
     let mut winning = std::pin::pin!(election.campaign());
-    let leadership = tokio::select! {
+    let term = tokio::select! {
         won = &mut winning => won?,
         () = pause(FIRST_ANSWER) => {
             standing.send_replace(Standing::Following);
             winning.await?
         }
     };
-    standing.send_replace(Standing::Leading(leadership.lease()));
-    leadership.lost().await;
+    let term = Arc::new(term);
+    standing.send_replace(Standing::Leading(Lease::of_term(&term)));
+    term.lost().await;
     standing.send_replace(Standing::Following);
     Ok(())
 }
@@ -112,9 +111,9 @@ mod tests {
     async fn one_leads_and_the_other_follows_until_the_first_is_gone() {
         let store = MemoryStore::new();
         let (first, second) = (client(&store), client(&store));
-        assert!(Campaigns::lease(&first, "job", false).await.unwrap().is_some());
-        assert!(Campaigns::lease(&second, "job", false).await.unwrap().is_none());
-        let waiting = tokio::spawn(async move { Campaigns::lease(&second, "job", true).await.unwrap().is_some() });
+        assert!(lease(&first, "job", false).await.unwrap().is_some());
+        assert!(lease(&second, "job", false).await.unwrap().is_none());
+        let waiting = tokio::spawn(async move { lease(&second, "job", true).await.unwrap().is_some() });
         first.shutdown().await;
         store.delete("job");
         assert!(waiting.await.unwrap());
@@ -124,9 +123,9 @@ mod tests {
     async fn a_leader_that_lost_leads_again() {
         let store = MemoryStore::new();
         let client = client(&store);
-        let first = Campaigns::lease(&client, "job", true).await.unwrap().unwrap();
+        let first = lease(&client, "job", true).await.unwrap().unwrap();
         store.delete("job");
-        let second = Campaigns::lease(&client, "job", true).await.unwrap().unwrap();
+        let second = lease(&client, "job", true).await.unwrap().unwrap();
         assert!(first.check().is_err() && second.check().is_ok());
         assert!(second.token() > first.token());
     }
@@ -135,6 +134,6 @@ mod tests {
     async fn after_shutdown_nobody_campaigns() {
         let client = client(&MemoryStore::new());
         client.shutdown().await;
-        assert!(matches!(Campaigns::lease(&client, "job", true).await, Err(Error::ShutDown)));
+        assert!(matches!(lease(&client, "job", true).await, Err(Error::ShutDown)));
     }
 }

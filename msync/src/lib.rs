@@ -3,6 +3,7 @@
 mod campaign;
 mod default_client;
 mod leader_loop;
+mod lease;
 mod outcome;
 #[doc(hidden)]
 pub mod private;
@@ -11,6 +12,7 @@ mod stub;
 
 pub use default_client::init;
 pub use leader_loop::leader_loop;
+pub use lease::{Lease, LeaseSet};
 pub use outcome::Outcome;
 pub use stub::*;
 

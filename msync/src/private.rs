@@ -13,12 +13,13 @@ mod target;
 mod tests;
 
 use std::future::Future;
+use std::sync::Arc;
 
 pub use config::{AsClient, Config};
 pub use missed::{FromLockError, Missed, OrError, OrSkip, SkipValue};
 pub use name::{AsName, Name};
 
-use crate::campaign::Campaigns;
+use crate::campaign;
 use crate::scope;
 use crate::{Error, Lease, LeaseSet};
 use held::held;
@@ -51,7 +52,7 @@ where
     Fut: Future,
 {
     let client = config.client().await?;
-    let Some(lease) = Campaigns::lease(&client, name.as_ref(), config.follower_waits()).await? else {
+    let Some(lease) = campaign::lease(&client, name.as_ref(), config.follower_waits()).await? else {
         return Err(Error::Busy { name: name.into_string() }.into());
     };
     Ok(held(&lease, config.on_lost(), &[], || body(lease.clone())).await.finish()?)
@@ -65,10 +66,13 @@ where
 {
     let keys = target.keys();
     scope::check(keys.as_ref())?;
-    let guard = target.configured(config)?.acquired(config.patience()).await?;
+    let guard = Arc::new(target.configured(config)?.acquired(config.patience()).await?);
     let lease = T::lease(&guard);
     let ended = held(&lease, config.on_lost(), keys.as_ref(), || body(lease.clone())).await;
-    if let Err(error) = T::release(guard).await {
+    // None while a lease that outlived the body looks at the guard: then the end of that look releases.
+    if let Some(guard) = Arc::into_inner(guard)
+        && let Err(error) = T::release(guard).await
+    {
         tracing::warn!(%error, "the lock was not released in order");
     }
     Ok(ended.finish()?)

@@ -14,12 +14,12 @@ use tokio::task::AbortHandle;
 
 use super::config::OnLost;
 use crate::scope::{self, ScopeKey};
-use crate::{Error, Lease, LeaseSet};
+use crate::{Error, Lease, LeaseSet, LossReason};
 
 /// What can be lost.
 pub(super) trait Hold: Clone + Send + Sync + 'static {
     fn check(&self) -> Result<(), Error>;
-    fn lost(&self) -> impl Future<Output = ()> + Send;
+    fn lost(&self) -> impl Future<Output = LossReason> + Send;
 }
 
 /// How a body ended.
@@ -52,7 +52,7 @@ impl Hold for Lease {
         Lease::check(self)
     }
 
-    fn lost(&self) -> impl Future<Output = ()> + Send {
+    fn lost(&self) -> impl Future<Output = LossReason> + Send {
         Lease::lost(self)
     }
 }
@@ -62,7 +62,7 @@ impl Hold for LeaseSet {
         LeaseSet::check(self)
     }
 
-    fn lost(&self) -> impl Future<Output = ()> + Send {
+    fn lost(&self) -> impl Future<Output = LossReason> + Send {
         LeaseSet::lost(self)
     }
 }

@@ -1,22 +1,23 @@
 //! What a macro can hold: one lock, or a set of them. Only the differences between the two are here.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use super::config::{Config, Patience};
 use super::held::Hold;
 use crate::scope::ScopeKey;
-use crate::{Error, Lease, LeaseSet, Lock, LockGuard, LockSet, LockSetGuard};
+use crate::{Error, Lease, LeaseSet, Lock, LockGuard, LockSet, LockSetGuard, Timing};
 
 /// A lock or a set of locks.
 pub(super) trait Target: Sized {
-    type Guard: Send;
+    type Guard: Send + Sync;
     type Lease: Hold + Clone;
     type Keys: AsRef<[ScopeKey]> + Send;
 
     fn keys(&self) -> Self::Keys;
     fn configured(self, config: &Config) -> Result<Self, Error>;
     fn acquired(self, patience: Patience) -> impl Future<Output = Result<Self::Guard, Error>> + Send;
-    fn lease(guard: &Self::Guard) -> Self::Lease;
+    fn lease(guard: &Arc<Self::Guard>) -> Self::Lease;
     fn release(guard: Self::Guard) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
@@ -29,17 +30,9 @@ impl Target for Lock {
         [self.scope_key()]
     }
 
-    fn configured(mut self, config: &Config) -> Result<Self, Error> {
-        if let Some(timing) = config.timing()? {
-            self = self.timing(timing);
-        }
-        if let Some(least) = config.at_least {
-            self = self.at_least(least);
-        }
-        if let Some(most) = config.max_hold {
-            self = self.max_hold(most);
-        }
-        Ok(self)
+    fn configured(self, config: &Config) -> Result<Self, Error> {
+        let timing = config.timing()?;
+        Ok(configured(self, config, timing))
     }
 
     async fn acquired(self, patience: Patience) -> Result<LockGuard, Error> {
@@ -50,8 +43,8 @@ impl Target for Lock {
         }
     }
 
-    fn lease(guard: &LockGuard) -> Lease {
-        guard.lease()
+    fn lease(guard: &Arc<LockGuard>) -> Lease {
+        Lease::of_lock(guard)
     }
 
     async fn release(guard: LockGuard) -> Result<(), Error> {
@@ -65,35 +58,45 @@ impl Target for LockSet {
     type Keys = Vec<ScopeKey>;
 
     fn keys(&self) -> Vec<ScopeKey> {
-        self.scope_keys()
+        self.locks().iter().map(Lock::scope_key).collect()
     }
 
-    fn configured(mut self, config: &Config) -> Result<Self, Error> {
-        if let Some(timing) = config.timing()? {
-            self = self.timing(timing);
-        }
-        if let Some(least) = config.at_least {
-            self = self.at_least(least);
-        }
-        if let Some(most) = config.max_hold {
-            self = self.max_hold(most);
-        }
-        Ok(self)
+    fn configured(self, config: &Config) -> Result<Self, Error> {
+        let timing = config.timing()?;
+        Ok(self.map(|lock| configured(lock, config, timing)))
     }
 
     async fn acquired(self, patience: Patience) -> Result<LockSetGuard, Error> {
         match patience {
             Patience::Forever => self.acquire().await,
             Patience::Within(longest) => self.acquire_timeout(longest).await,
-            Patience::TryOnce => self.try_acquire().await?.ok_or_else(|| Error::Busy { name: self.to_string() }),
+            Patience::TryOnce => self.try_acquire().await?.ok_or_else(|| Error::Busy { name: names(&self) }),
         }
     }
 
-    fn lease(guard: &LockSetGuard) -> LeaseSet {
-        guard.lease()
+    fn lease(guards: &Arc<LockSetGuard>) -> LeaseSet {
+        LeaseSet::of(guards)
     }
 
     async fn release(guard: LockSetGuard) -> Result<(), Error> {
         guard.release().await
     }
+}
+
+fn configured(mut lock: Lock, config: &Config, timing: Option<Timing>) -> Lock {
+    if let Some(timing) = timing {
+        lock = lock.timing(timing);
+    }
+    if let Some(least) = config.at_least {
+        lock = lock.at_least(least);
+    }
+    if let Some(most) = config.max_hold {
+        lock = lock.max_hold(most);
+    }
+    lock
+}
+
+fn names(locks: &LockSet) -> String {
+    let names: Vec<&str> = locks.locks().iter().map(|lock| lock.name().as_ref()).collect();
+    names.join(", ")
 }

@@ -182,3 +182,13 @@ async fn the_leaders_loop_runs_over_losses_until_shutdown() {
     assert!(matches!(ended.await, Err(Error::ShutDown)));
     assert_eq!(runs, 3);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_outlives_the_body_keeps_nothing() {
+    let bed = Bed::new();
+    let lease = run(bed.config(), NAME, |lease: crate::Lease| async move { lease }).await.unwrap();
+    assert!(bed.is_free().await);
+    assert!(lease.check().unwrap_err().is_lost());
+    assert!(lease.ensure(Duration::ZERO).unwrap_err().is_lost());
+    assert_eq!(lease.lost().await, crate::LossReason::Released);
+}
