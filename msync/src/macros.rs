@@ -128,7 +128,7 @@
 /// # `on_lost`
 /// What a lost lock does to the body: `cancel` (the default) drops it at its next await and the call returns
 /// [`Error::Lost`](crate::Error::Lost); `signal` lets it run and only the guard says so; `abort` ends the process at once,
-/// for bodies that block a thread and cannot be dropped.
+/// for bodies that block a thread and cannot be dropped (on a runtime with more than one thread).
 /// ```
 /// # use msync::{Error, locked};
 /// #[locked("import", on_lost = signal, guard = lease)]

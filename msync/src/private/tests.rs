@@ -192,3 +192,28 @@ async fn a_lease_that_outlives_the_body_keeps_nothing() {
     assert!(lease.ensure(Duration::ZERO).unwrap_err().is_lost());
     assert_eq!(lease.lost().await, crate::LossReason::Released);
 }
+
+#[test]
+fn abort_ends_the_process_even_when_the_body_blocks_its_thread() {
+    const INSIDE: &str = "MSYNC_TEST_ABORTS";
+    if std::env::var_os(INSIDE).is_some() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        return runtime.block_on(async {
+            let bed = Bed::new();
+            let store = bed.store.clone();
+            let body = |_| async move {
+                store.delete("job");
+                loop {
+                    std::thread::park();
+                }
+            };
+            let _: Result<(), _> = run(bed.config().on_lost_abort(), NAME, body).await;
+        });
+    }
+    let name = "private::tests::abort_ends_the_process_even_when_the_body_blocks_its_thread";
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    let output = command.args(["--exact", name, "--nocapture"]).env(INSIDE, "1").output().unwrap();
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("on_lost = abort: the process ends"), "{said}");
+}
