@@ -4,7 +4,7 @@
 //! the latter case the next call begins it again. Never resigns by itself: a leader stays one between calls.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -86,8 +86,7 @@ async fn next_term(election: &Election, standing: &watch::Sender<Standing>) -> R
             winning.await?
         }
     };
-    let term = Arc::new(term);
-    standing.send_replace(Standing::Leading(Lease::of_term(&term)));
+    standing.send_replace(Standing::Leading(term.lease().clone()));
     term.lost().await;
     standing.send_replace(Standing::Following);
     Ok(())
@@ -101,10 +100,10 @@ async fn pause(duration: Duration) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::MemoryStore;
+    use crate::{LockName, MemoryStore, clock::TokioClock};
 
     fn client(store: &MemoryStore) -> Client {
-        Client::builder().memory(store).build()
+        Client::builder().memory(store).clock(TokioClock::default()).build()
     }
 
     #[tokio::test(start_paused = true)]
@@ -115,7 +114,7 @@ mod tests {
         assert!(lease(&second, "job", false).await.unwrap().is_none());
         let waiting = tokio::spawn(async move { lease(&second, "job", true).await.unwrap().is_some() });
         first.shutdown().await;
-        store.delete("job");
+        store.remove(&LockName::new("job").unwrap());
         assert!(waiting.await.unwrap());
     }
 
@@ -124,7 +123,8 @@ mod tests {
         let store = MemoryStore::new();
         let client = client(&store);
         let first = lease(&client, "job", true).await.unwrap().unwrap();
-        store.delete("job");
+        store.remove(&LockName::new("job").unwrap());
+        first.lost().await;
         let second = lease(&client, "job", true).await.unwrap().unwrap();
         assert!(first.check().is_err() && second.check().is_ok());
         assert!(second.token() > first.token());

@@ -1,46 +1,47 @@
-//! What a body under a macro sees of its hold: it can look, and it cannot prolong or release.
+//! What a body sees of its hold: it can look, and it cannot prolong or release.
 //!
-//! A lease never keeps a hold alive: a body may store it or give it to tasks, and the lock is released all the same.
+//! A lease never keeps a hold alive: a body may store it or give it to tasks, and the lock is released all the same. Only
+//! the guard of the hold, in other hands, decides that.
 
-use std::future::{Future, ready};
-use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::{fmt, sync::Arc, time::Duration};
 
-use futures::FutureExt;
-use futures::future::{Either, select_all};
+use futures::{FutureExt, future::select_all};
+use tokio::sync::watch;
 
-use crate::{Error, FencingToken, Leadership, LockGuard, LockName, LockSetGuard, LossReason};
+use crate::{
+    Error, FencingToken, LockName, LossReason,
+    clock::Clock,
+    protocol::{Standing, Ticket},
+};
 
-/// A view of a held lock or of a leader's term, for the body that runs under it: what `guard = …` names in
-/// [`locked`](crate::locked) and [`leader_only`](crate::leader_only).
+/// A view of a held lock or of a leader's term, for the body that runs under it: what `guard = …` names in `#[locked]` and
+/// `#[leader_only]`.
 ///
 /// Cloning is cheap. After the hold has ended it says lost, for ever.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Lease {
     name: LockName,
     token: FencingToken,
-    hold: Hold,
+    ticket: Ticket,
+    clock: Arc<dyn Clock>,
+    standing: watch::Receiver<Standing>,
 }
 
-/// A view of several held locks: what `guard = …` names in [`locked`](crate::locked) with a list of names.
+/// A view of several held locks: what `guard = …` names in `#[locked]` with a list of names.
 #[derive(Clone, Debug)]
-pub struct LeaseSet(Vec<LockName>, Weak<LockSetGuard>);
-
-#[derive(Clone, Debug)]
-enum Hold {
-    Lock(Weak<LockGuard>),
-    Term(Weak<Leadership>),
-}
+pub struct LeaseSet(Arc<[Lease]>);
 
 // === impl Lease ===
 
 impl Lease {
-    pub(crate) fn of_lock(guard: &Arc<LockGuard>) -> Self {
-        Self { name: guard.name().clone(), token: guard.token(), hold: Hold::Lock(Arc::downgrade(guard)) }
-    }
-
-    pub(crate) fn of_term(term: &Arc<Leadership>) -> Self {
-        Self { name: term.name().clone(), token: term.token(), hold: Hold::Term(Arc::downgrade(term)) }
+    pub(crate) fn new(
+        name: LockName,
+        token: FencingToken,
+        ticket: Ticket,
+        clock: Arc<dyn Clock>,
+        standing: watch::Receiver<Standing>,
+    ) -> Self {
+        Self { name, token, ticket, clock, standing }
     }
 
     /// Returns the name of the lock or election.
@@ -48,63 +49,88 @@ impl Lease {
         &self.name
     }
 
-    /// Returns the fencing token; see [`LockGuard::token`].
+    /// Returns the fencing token; see [`LockGuard::token`](crate::LockGuard::token).
     pub fn token(&self) -> FencingToken {
         self.token
     }
 
-    /// Says whether it is still held; see [`LockGuard::check`].
+    /// Says whether it is still held; see [`LockGuard::check`](crate::LockGuard::check).
     ///
     /// # Errors
     /// [`Error::Lost`], for ever from then on.
     pub fn check(&self) -> Result<(), Error> {
-        match &self.hold {
-            Hold::Lock(guard) => guard.upgrade().map(|guard| guard.check()),
-            Hold::Term(term) => term.upgrade().map(|term| term.check()),
-        }
-        .unwrap_or_else(|| Err(released(&self.name)))
+        self.loss().map_or(Ok(()), |reason| Err(self.lost_error(reason)))
     }
 
-    /// Says whether it is safe for some time more, even if no renewal succeeds; see [`LockGuard::ensure`].
+    /// Says whether it is safe for some time more, even if no renewal succeeds.
     ///
     /// # Errors
-    /// As [`LockGuard::ensure`].
+    /// [`Error::Lost`] when it is lost, [`Error::TooShort`] when less time remains.
     pub fn ensure(&self, duration: Duration) -> Result<(), Error> {
-        match &self.hold {
-            Hold::Lock(guard) => guard.upgrade().map(|guard| guard.ensure(duration)),
-            Hold::Term(term) => term.upgrade().map(|term| term.ensure(duration)),
+        self.check()?;
+        let remaining = self.remaining();
+        if remaining >= duration {
+            return Ok(());
         }
-        .unwrap_or_else(|| Err(released(&self.name)))
+        Err(Error::TooShort { name: self.name.to_string(), remaining })
     }
 
-    /// Completes when it is lost; see [`LockGuard::lost`].
+    /// Returns for how long it is safe if no renewal succeeds; zero when it is lost.
+    pub fn remaining(&self) -> Duration {
+        let now = self.clock.now();
+        let standing = self.standing.borrow();
+        if standing.loss(self.ticket, now).is_some() { Duration::ZERO } else { standing.until.since(now) }
+    }
+
+    /// Completes when it is lost, by the local deadline at the latest, or released.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub fn lost(&self) -> impl Future<Output = LossReason> + Send + use<> {
-        match &self.hold {
-            Hold::Lock(guard) => match guard.upgrade() {
-                Some(guard) => Either::Left(Either::Left(guard.lost())),
-                None => Either::Right(ready(LossReason::Released)),
-            },
-            Hold::Term(term) => match term.upgrade() {
-                Some(term) => Either::Left(Either::Right(term.lost())),
-                None => Either::Right(ready(LossReason::Released)),
-            },
+        let (clock, ticket) = (Arc::clone(&self.clock), self.ticket);
+        let mut standing = self.standing.clone();
+        async move {
+            loop {
+                let seen = *standing.borrow_and_update();
+                if let Some(reason) = seen.loss(ticket, clock.now()) {
+                    return reason;
+                }
+                let deadline = clock.sleep_until(seen.until);
+                tokio::select! {
+                    changed = standing.changed() => if changed.is_err() { clock.sleep_until(seen.until).await },
+                    () = deadline => {}
+                }
+            }
         }
+    }
+
+    /// Says whether, and why, the hold is over. Compares the clock itself: no timer, task or message is trusted.
+    pub(crate) fn loss(&self) -> Option<LossReason> {
+        self.standing.borrow().loss(self.ticket, self.clock.now())
+    }
+
+    pub(crate) fn lost_error(&self, reason: LossReason) -> Error {
+        Error::Lost { name: self.name.to_string(), reason }
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, token, loss) = (&self.name, self.token, self.loss());
+        f.debug_struct("Lease").field("name", name).field("token", &token).field("loss", &loss).finish()
     }
 }
 
 // === impl LeaseSet ===
 
 impl LeaseSet {
-    pub(crate) fn of(guards: &Arc<LockSetGuard>) -> Self {
-        Self(guards.guards().iter().map(|guard| guard.name().clone()).collect(), Arc::downgrade(guards))
+    pub(crate) fn new(leases: impl Iterator<Item = Lease>) -> Self {
+        Self(leases.collect())
     }
 
-    /// Returns the fencing tokens, in the order of the names; none when the locks are released.
-    pub fn tokens(&self) -> Vec<FencingToken> {
-        self.1.upgrade().map(|guards| guards.guards().iter().map(LockGuard::token).collect()).unwrap_or_default()
+    /// Returns the fencing tokens, in the order of the names.
+    pub fn tokens(&self) -> impl Iterator<Item = FencingToken> {
+        self.0.iter().map(Lease::token)
     }
 
     /// Says whether all are still held.
@@ -112,36 +138,23 @@ impl LeaseSet {
     /// # Errors
     /// [`Error::Lost`] for the first that is not.
     pub fn check(&self) -> Result<(), Error> {
-        self.1.upgrade().map_or_else(|| self.released(), |guards| guards.check())
+        self.0.iter().try_for_each(Lease::check)
     }
 
     /// Says whether all are safe for some time more, even if no renewal succeeds.
     ///
     /// # Errors
-    /// As [`LockGuard::ensure`], for the first that is not.
+    /// As [`Lease::ensure`], for the first that is not.
     pub fn ensure(&self, duration: Duration) -> Result<(), Error> {
-        self.1.upgrade().map_or_else(|| self.released(), |guards| guards.ensure(duration))
+        self.0.iter().try_for_each(|lease| lease.ensure(duration))
     }
 
-    /// Completes when the first is lost.
+    /// Completes when the first is lost, or all are released.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub fn lost(&self) -> impl Future<Output = LossReason> + Send + use<> {
-        match self.1.upgrade() {
-            Some(guards) => {
-                let each: Vec<_> = guards.guards().iter().map(|guard| Box::pin(guard.lost())).collect();
-                Either::Left(select_all(each).map(|(reason, ..)| reason))
-            }
-            None => Either::Right(ready(LossReason::Released)),
-        }
+        let each: Vec<_> = self.0.iter().map(|lease| Box::pin(lease.lost())).collect();
+        select_all(each).map(|(reason, ..)| reason)
     }
-
-    fn released(&self) -> Result<(), Error> {
-        self.0.first().map_or(Ok(()), |name| Err(released(name)))
-    }
-}
-
-fn released(name: &LockName) -> Error {
-    Error::Lost { name: name.to_string(), reason: LossReason::Released }
 }

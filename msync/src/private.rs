@@ -13,14 +13,12 @@ mod target;
 mod tests;
 
 use std::future::Future;
-use std::sync::Arc;
 
 pub use config::{AsClient, Config};
 pub use missed::{FromLockError, Missed, OrError, OrSkip, SkipValue};
 pub use name::{AsName, Name};
 
 use crate::campaign;
-use crate::scope;
 use crate::{Error, Lease, LeaseSet};
 use held::held;
 use target::Target;
@@ -64,16 +62,13 @@ where
     F: FnOnce(T::Lease) -> Fut,
     Fut: Future,
 {
-    let keys = target.keys();
-    scope::check(keys.as_ref())?;
-    let guard = Arc::new(target.configured(config)?.acquired(config.patience()).await?);
+    let guard = target.configured(config)?.acquired(config.patience()).await?;
     let lease = T::lease(&guard);
-    let ended = held(&lease, config.on_lost(), keys.as_ref(), || body(lease.clone())).await;
-    // None while a lease that outlived the body looks at the guard: then the end of that look releases.
-    if let Some(guard) = Arc::into_inner(guard)
-        && let Err(error) = T::release(guard).await
-    {
-        tracing::warn!(%error, "the lock was not released in order");
+    let ended = held(&lease, config.on_lost(), T::keys(&guard).as_ref(), || body(lease.clone())).await;
+    match T::release(guard).await {
+        // What is lost needs no release, and the caller is told of the loss.
+        Ok(()) | Err(Error::Lost { .. }) => {}
+        Err(error) => tracing::warn!(%error, "the lock was not released in order"),
     }
     Ok(ended.finish()?)
 }

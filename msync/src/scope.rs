@@ -6,19 +6,18 @@
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::Arc;
 
-use crate::Error;
+use crate::{Error, LockName, record::EngineId};
 
 thread_local! {
     static INSIDE: RefCell<Vec<ScopeKey>> = const { RefCell::new(Vec::new()) };
 }
 
-/// One lock of one client.
+/// One lock of one engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ScopeKey {
-    client: u64,
-    name: Arc<str>,
+    engine: EngineId,
+    name: LockName,
 }
 
 // Takes the marks away again when the poll ends, by a panic too.
@@ -27,9 +26,8 @@ struct Marks(usize);
 // === impl ScopeKey ===
 
 impl ScopeKey {
-    /// Makes the key of a lock; `client` is a number that no other client of this process has.
-    pub(crate) fn new(client: u64, name: Arc<str>) -> Self {
-        Self { client, name }
+    pub(crate) fn new(engine: &EngineId, name: &LockName) -> Self {
+        Self { engine: engine.clone(), name: name.clone() }
     }
 }
 
@@ -51,14 +49,12 @@ impl Drop for Marks {
     }
 }
 
-/// Fails if the running task is inside one of these locks.
-pub(crate) fn check(keys: &[ScopeKey]) -> Result<(), Error> {
-    let again =
-        INSIDE.with_borrow(|inside| keys.iter().find(|key| inside.contains(key)).map(|key| key.name.to_string()));
-    match again {
-        Some(name) => Err(Error::WouldDeadlock { name }),
-        None => Ok(()),
+/// Fails if the running task is inside of this lock.
+pub(crate) fn check(key: &ScopeKey) -> Result<(), Error> {
+    if INSIDE.with_borrow(|inside| inside.contains(key)) {
+        return Err(Error::WouldDeadlock { name: key.name.to_string() });
     }
+    Ok(())
 }
 
 /// Runs a future inside of locks.
@@ -75,8 +71,8 @@ pub(crate) async fn inside<Fut: Future>(keys: &[ScopeKey], future: Fut) -> Fut::
 mod tests {
     use super::*;
 
-    fn key(client: u64, name: &str) -> ScopeKey {
-        ScopeKey::new(client, name.into())
+    fn key(engine: u64, name: &str) -> ScopeKey {
+        ScopeKey::new(&EngineId::new("a", engine), &LockName::new(name).unwrap())
     }
 
     #[tokio::test]
@@ -84,11 +80,11 @@ mod tests {
         let mine = [key(1, "a")];
         inside(&mine, async {
             tokio::task::yield_now().await;
-            assert!(matches!(check(&mine), Err(Error::WouldDeadlock { name }) if name == "a"));
-            assert!(check(&[key(1, "b"), key(2, "a")]).is_ok());
+            assert!(matches!(check(&mine[0]), Err(Error::WouldDeadlock { name }) if name == "a"));
+            assert!(check(&key(1, "b")).is_ok() && check(&key(2, "a")).is_ok());
         })
         .await;
-        assert!(check(&mine).is_ok());
+        assert!(check(&mine[0]).is_ok());
     }
 
     #[tokio::test]
@@ -96,7 +92,7 @@ mod tests {
         let other = |mine: &'static str, theirs: &'static str| async move {
             inside(&[key(1, mine)], async {
                 tokio::task::yield_now().await;
-                check(&[key(1, theirs)])
+                check(&key(1, theirs))
             })
             .await
         };
@@ -111,6 +107,6 @@ mod tests {
             panic!("on purpose");
         });
         assert!(result.is_err());
-        assert!(check(&[key(1, "a")]).is_ok());
+        assert!(check(&key(1, "a")).is_ok());
     }
 }

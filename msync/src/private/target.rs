@@ -1,7 +1,6 @@
 //! What a macro can hold: one lock, or a set of them. Only the differences between the two are here.
 
 use std::future::Future;
-use std::sync::Arc;
 
 use super::config::{Config, Patience};
 use super::held::Hold;
@@ -10,14 +9,14 @@ use crate::{Error, Lease, LeaseSet, Lock, LockGuard, LockSet, LockSetGuard, Timi
 
 /// A lock or a set of locks.
 pub(super) trait Target: Sized {
-    type Guard: Send + Sync;
-    type Lease: Hold + Clone;
-    type Keys: AsRef<[ScopeKey]> + Send;
+    type Guard;
+    type Lease: Hold;
+    type Keys: AsRef<[ScopeKey]>;
 
-    fn keys(&self) -> Self::Keys;
     fn configured(self, config: &Config) -> Result<Self, Error>;
     fn acquired(self, patience: Patience) -> impl Future<Output = Result<Self::Guard, Error>> + Send;
-    fn lease(guard: &Arc<Self::Guard>) -> Self::Lease;
+    fn lease(guard: &Self::Guard) -> Self::Lease;
+    fn keys(guard: &Self::Guard) -> Self::Keys;
     fn release(guard: Self::Guard) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
@@ -25,10 +24,6 @@ impl Target for Lock {
     type Guard = LockGuard;
     type Lease = Lease;
     type Keys = [ScopeKey; 1];
-
-    fn keys(&self) -> [ScopeKey; 1] {
-        [self.scope_key()]
-    }
 
     fn configured(self, config: &Config) -> Result<Self, Error> {
         let timing = config.timing()?;
@@ -43,8 +38,12 @@ impl Target for Lock {
         }
     }
 
-    fn lease(guard: &Arc<LockGuard>) -> Lease {
-        Lease::of_lock(guard)
+    fn lease(guard: &LockGuard) -> Lease {
+        guard.lease().clone()
+    }
+
+    fn keys(guard: &LockGuard) -> [ScopeKey; 1] {
+        [guard.scope_key()]
     }
 
     async fn release(guard: LockGuard) -> Result<(), Error> {
@@ -56,10 +55,6 @@ impl Target for LockSet {
     type Guard = LockSetGuard;
     type Lease = LeaseSet;
     type Keys = Vec<ScopeKey>;
-
-    fn keys(&self) -> Vec<ScopeKey> {
-        self.locks().iter().map(Lock::scope_key).collect()
-    }
 
     fn configured(self, config: &Config) -> Result<Self, Error> {
         let timing = config.timing()?;
@@ -74,8 +69,12 @@ impl Target for LockSet {
         }
     }
 
-    fn lease(guards: &Arc<LockSetGuard>) -> LeaseSet {
-        LeaseSet::of(guards)
+    fn lease(guard: &LockSetGuard) -> LeaseSet {
+        LeaseSet::new(guard.guards().iter().map(|guard| guard.lease().clone()))
+    }
+
+    fn keys(guard: &LockSetGuard) -> Vec<ScopeKey> {
+        guard.guards().iter().map(LockGuard::scope_key).collect()
     }
 
     async fn release(guard: LockSetGuard) -> Result<(), Error> {

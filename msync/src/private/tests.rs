@@ -1,11 +1,17 @@
 //! What the macros promise about bodies, on the memory store: order of drops, losses, panics, cancellation.
 
 use std::future::pending;
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU64, Ordering},
+};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
+
 use super::{Config, Name, lead, run, run_all};
-use crate::{Client, Error, MemoryStore};
+use crate::clock::{Clock, Moment, TokioClock, Wall};
+use crate::{Client, Error, LockName, LossReason, MemoryStore};
 
 const NAME: Name = Name::fixed("job");
 
@@ -14,13 +20,22 @@ struct Bed {
     client: Client,
 }
 
+/// A clock that may be set ahead by seconds, as after a pause of the process.
+#[derive(Clone, Debug, Default)]
+struct Jumping(Arc<AtomicU64>, TokioClock);
+
 /// Notes in drop whether the lock was still held.
-struct Witness(Client, Arc<Mutex<Vec<bool>>>);
+struct Witness(MemoryStore, Arc<Mutex<Vec<bool>>>);
+
+/// As if somebody deleted the object by hand.
+fn delete(store: &MemoryStore) {
+    store.remove(&LockName::new("job").unwrap());
+}
 
 impl Bed {
     fn new() -> Self {
         let store = MemoryStore::new();
-        Self { client: Client::builder().memory(&store).build(), store }
+        Self { client: Client::builder().memory(&store).clock(TokioClock::default()).build(), store }
     }
 
     fn config(&self) -> Config {
@@ -32,10 +47,23 @@ impl Bed {
     }
 }
 
+impl Clock for Jumping {
+    fn now(&self) -> Moment {
+        self.1.now() + Duration::from_secs(self.0.load(Ordering::Relaxed))
+    }
+
+    fn wall(&self) -> Wall {
+        self.1.wall()
+    }
+
+    fn sleep_until(&self, at: Moment) -> BoxFuture<'static, ()> {
+        self.1.sleep_until(at)
+    }
+}
+
 impl Drop for Witness {
     fn drop(&mut self) {
-        let free = futures::FutureExt::now_or_never(self.0.lock("job").unwrap().try_acquire());
-        let held = free.is_none_or(|free| free.unwrap().is_none());
+        let held = self.0.snapshot(&LockName::new("job").unwrap()).is_some();
         self.1.lock().unwrap().push(held);
     }
 }
@@ -44,8 +72,8 @@ impl Drop for Witness {
 async fn the_body_and_its_arguments_are_dropped_before_the_release() {
     let bed = Bed::new();
     let seen = Arc::default();
-    let argument = Witness(bed.client.clone(), Arc::clone(&seen));
-    let local = Witness(bed.client.clone(), Arc::clone(&seen));
+    let argument = Witness(bed.store.clone(), Arc::clone(&seen));
+    let local = Witness(bed.store.clone(), Arc::clone(&seen));
     let body = move |_| async move {
         let _argument = argument;
         let _local = local;
@@ -61,7 +89,7 @@ async fn a_loss_drops_the_body_at_its_await() {
     let bed = Bed::new();
     let store = bed.store.clone();
     let body = |_| async move {
-        store.delete("job");
+        delete(&store);
         pending::<()>().await;
     };
     let missed = run(bed.config(), NAME, body).await.unwrap_err();
@@ -69,15 +97,16 @@ async fn a_loss_drops_the_body_at_its_await() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_loss_before_the_next_poll_runs_not_one_more_step() {
-    let bed = Bed::new();
-    let store = bed.store.clone();
+async fn after_a_pause_not_one_more_step_runs() {
+    let clock = Jumping::default();
+    let client = Client::builder().memory(&MemoryStore::new()).clock(clock.clone()).build();
     let body = |_| async move {
-        store.delete("job");
+        clock.0.store(20, Ordering::Relaxed);
         tokio::task::yield_now().await;
         unreachable!("the lock is lost");
     };
-    assert!(run(bed.config(), NAME, body).await.unwrap_err().into_error().is_lost());
+    let missed = run(Config::new().via(&client), NAME, body).await.unwrap_err();
+    assert!(missed.into_error().is_lost());
 }
 
 #[tokio::test(start_paused = true)]
@@ -85,8 +114,9 @@ async fn signal_leaves_the_body_running_and_marks_the_lease() {
     let bed = Bed::new();
     let store = bed.store.clone();
     let body = |lease: crate::Lease| async move {
-        store.delete("job");
-        tokio::task::yield_now().await;
+        delete(&store);
+        assert_eq!(lease.lost().await, LossReason::Deleted);
+        tokio::time::sleep(Duration::from_secs(1)).await;
         lease.check().is_err()
     };
     assert!(run(bed.config().on_lost_signal(), NAME, body).await.unwrap());
@@ -105,14 +135,14 @@ async fn max_hold_ends_a_stuck_body() {
 async fn dropping_the_call_drops_the_body_and_frees_the_lock() {
     let bed = Bed::new();
     let seen = Arc::default();
-    let witness = Witness(bed.client.clone(), Arc::clone(&seen));
+    let witness = Witness(bed.store.clone(), Arc::clone(&seen));
     let call = run(bed.config(), NAME, move |_| async move {
         let _witness = witness;
         pending::<()>().await;
     });
-    assert!(futures::FutureExt::now_or_never(call).is_none());
+    assert!(tokio::time::timeout(Duration::from_secs(1), call).await.is_err());
     assert_eq!(*seen.lock().unwrap(), [true]);
-    assert!(bed.is_free().await);
+    assert!(bed.client.lock("job").unwrap().acquire_timeout(Duration::from_secs(1)).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
@@ -146,14 +176,14 @@ async fn a_ttl_that_is_too_short_at_run_time_is_an_error() {
 #[tokio::test(start_paused = true)]
 async fn a_follower_is_busy_and_a_leader_runs_again_after_a_loss() {
     let bed = Bed::new();
-    let other = Client::builder().memory(&bed.store).build();
+    let other = Client::builder().memory(&bed.store).clock(TokioClock::default()).build();
     lead(bed.config(), NAME, |_| async {}).await.unwrap();
     let missed = lead(Config::new().via(&other), NAME, |_| async {}).await.unwrap_err();
     assert!(missed.into_error().is_busy());
     other.shutdown().await;
     let store = bed.store.clone();
     let lost = lead(bed.config(), NAME, |_| async move {
-        store.delete("job");
+        delete(&store);
         pending::<()>().await;
     });
     assert!(lost.await.unwrap_err().into_error().is_lost());
@@ -171,10 +201,10 @@ async fn the_leaders_loop_runs_over_losses_until_shutdown() {
         async move {
             match run {
                 1 => {}
-                2 => store.delete("job"),
+                2 => delete(&store),
                 _ => {
                     client.shutdown().await;
-                    store.delete("job");
+                    delete(&store);
                 }
             }
         }
@@ -190,7 +220,7 @@ async fn a_lease_that_outlives_the_body_keeps_nothing() {
     assert!(bed.is_free().await);
     assert!(lease.check().unwrap_err().is_lost());
     assert!(lease.ensure(Duration::ZERO).unwrap_err().is_lost());
-    assert_eq!(lease.lost().await, crate::LossReason::Released);
+    assert_eq!(lease.lost().await, LossReason::Released);
 }
 
 #[test]
@@ -202,7 +232,7 @@ fn abort_ends_the_process_even_when_the_body_blocks_its_thread() {
             let bed = Bed::new();
             let store = bed.store.clone();
             let body = |_| async move {
-                store.delete("job");
+                delete(&store);
                 loop {
                     std::thread::park();
                 }
