@@ -98,14 +98,14 @@ mod tests {
     #[tokio::test]
     async fn the_environment_chooses_the_store() {
         assert!(start(Some("memory")).await.is_ok());
-        let unknown = start(Some("redis")).await.err().expect("no such store").to_string();
+        let unknown = start(Some("redis")).await.expect_err("no such store").to_string();
         assert_eq!(unknown, "no default client: MSYNC_STORE is \"redis\"; it may be `memory` or `kube`");
     }
 
     #[cfg(not(feature = "kube"))]
     #[tokio::test]
     async fn without_a_cluster_the_error_says_what_to_do() {
-        let error = start(None).await.err().expect("no cluster").to_string();
+        let error = start(None).await.expect_err("no cluster").to_string();
         assert!(error.contains("msync::init(client)") && error.contains("MSYNC_STORE=memory"), "{error}");
     }
 }

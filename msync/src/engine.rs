@@ -108,6 +108,7 @@ impl Engine {
     /// Returns when nothing is left, or after `most`.
     pub(crate) async fn shut_down(&self, most: Duration) {
         self.shut.store(true, Ordering::Release);
+        self.keepers().retain(|_, handle| !handle.messages.is_closed());
         for handle in self.keepers().values() {
             let _ = handle.messages.send(Message::Event(Event::ShutDown));
         }
@@ -127,9 +128,13 @@ impl Engine {
         }
     }
 
-    /// Sends a message to a lock's keeper, which is started if there is none.
+    /// Sends a message to a lock's keeper, which is started if there is none, or none whose runtime still runs: tests have
+    /// a runtime each, and may share a client.
     fn send(self: &Arc<Self>, name: &LockName, message: Message) -> Handle {
         let mut keepers = self.keepers();
+        if keepers.get(name).is_some_and(|handle| handle.messages.is_closed()) {
+            keepers.remove(name);
+        }
         let handle = keepers.entry(name.clone()).or_insert_with(|| self.start(name));
         // The keeper leaves the map before it closes its channel, under the same mutex: this cannot fail.
         let _ = handle.messages.send(message);
@@ -177,7 +182,9 @@ impl Engine {
 
     fn open_inbox(self: &Arc<Self>) {
         let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
-        inbox.get_or_insert_with(|| tokio::spawn(inbox::run(Arc::downgrade(self))));
+        if inbox.as_ref().is_none_or(JoinHandle::is_finished) {
+            *inbox = Some(tokio::spawn(inbox::run(Arc::downgrade(self))));
+        }
     }
 
     fn keepers(&self) -> MutexGuard<'_, HashMap<LockName, Handle>> {

@@ -117,7 +117,7 @@ impl Lease {
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, token, loss) = (&self.name, self.token, self.loss());
-        f.debug_struct("Lease").field("name", name).field("token", &token).field("loss", &loss).finish()
+        f.debug_struct("Lease").field("name", name).field("token", &token).field("loss", &loss).finish_non_exhaustive()
     }
 }
 

@@ -1,4 +1,5 @@
 //! What the macros promise about bodies, on the memory store: order of drops, losses, panics, cancellation.
+#![allow(clippy::disallowed_methods, reason = "the clock of these tests is tokio's, and it is paused")]
 
 use std::future::pending;
 use std::sync::{
@@ -221,6 +222,22 @@ async fn a_lease_that_outlives_the_body_keeps_nothing() {
     assert!(lease.check().unwrap_err().is_lost());
     assert!(lease.ensure(Duration::ZERO).unwrap_err().is_lost());
     assert_eq!(lease.lost().await, LossReason::Released);
+}
+
+#[test]
+fn a_client_outlives_the_runtime_it_began_on() {
+    let client = Client::builder().memory(&MemoryStore::new()).build();
+    for _ in 0..3 {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let config = Config::new().via(&client);
+        runtime.block_on(async {
+            tokio::spawn(run(config.clone(), Name::fixed("left-behind"), |_| pending::<()>()));
+            run(config, NAME, |_| async {}).await.unwrap();
+            lead(Config::new().via(&client), Name::fixed("led"), |_| async {}).await.unwrap();
+        });
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(client.shutdown());
 }
 
 #[test]
