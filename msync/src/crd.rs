@@ -26,6 +26,7 @@ pub use install::{definition, install_crd};
 const NONCE: &str = "^([0-9a-f]{16})?$";
 
 /// The wire form of a [`Record`]. Its limits are at the leaves: a rule over the whole would be evaluated at each renewal.
+#[allow(clippy::duplicated_attributes, reason = "several columns have the same type")]
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "metaparticle.io",
@@ -44,6 +45,7 @@ const NONCE: &str = "^([0-9a-f]{16})?$";
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(default, rename_all = "camelCase")]
+#[schemars(description = "Written by msync; not meant to be edited by hand.")]
 pub struct LockSpec {
     /// The holder's display name; empty when free.
     #[serde(deserialize_with = "neutral")]
@@ -76,7 +78,7 @@ pub struct LockSpec {
     /// When it would end without another renewal, by the holder's clock. RFC 3339; informative.
     #[serde(deserialize_with = "neutral")]
     pub expiry: String,
-    /// Who waits, first come first: "<term> <engine> <ttl in milliseconds> instant|accept".
+    /// Who waits, first come first: term, engine, ttl in milliseconds, and `instant` or `accept`, between blanks.
     #[serde(deserialize_with = "neutral")]
     #[schemars(length(max = MAX_WAITERS))]
     pub waiters: Vec<String>,

@@ -88,7 +88,7 @@ impl Election {
     /// ends; failures of the watch are waited out.
     pub fn observe(&self) -> impl Stream<Item = Option<Leader>> + Send + use<> {
         let lookout = Lookout::new(&self.engine, Scope::Lock(self.name.clone()));
-        let observer = Observer { clock: Arc::clone(&self.engine.clock), lookout, sight: None, told: None };
+        let observer = Observer { clock: Arc::clone(&self.engine.clock), lookout, sight: None, told: Told::Nothing };
         stream::unfold(observer, |mut observer| async {
             let leader = observer.next().await;
             Some((leader, observer))
@@ -197,7 +197,15 @@ struct Observer {
     clock: Arc<dyn Clock>,
     lookout: Lookout,
     sight: Option<Sight>,
-    told: Option<Option<Leader>>,
+    /// What the stream has said last; nothing at first.
+    told: Told,
+}
+
+/// What an observer has been told.
+#[derive(PartialEq)]
+enum Told {
+    Nothing,
+    Leader(Option<Leader>),
 }
 
 /// A record with a holder, and since when it has shown the same pair.
@@ -220,8 +228,9 @@ impl Observer {
                 () = expired => self.sight = None,
             }
             let leader = self.sight.as_ref().map(|sight| sight.leader.clone());
-            if self.told.as_ref() != Some(&leader) {
-                self.told = Some(leader.clone());
+            let news = Told::Leader(leader.clone());
+            if self.told != news {
+                self.told = news;
                 return leader;
             }
         }

@@ -19,7 +19,7 @@ mod view;
 
 use std::{collections::VecDeque, time::Duration};
 
-use contest::Contest;
+use contest::{Contest, Move};
 pub use hold::{Attempt, Attempts, Hold, User};
 use release::Parting;
 pub use view::{State, View};
@@ -444,8 +444,8 @@ impl Keeper {
         self.assign(cx);
         self.part(cx);
         self.check_parting(cx);
-        if self.tickets.is_empty() && self.contest.take().is_some_and(|contest| contest.may_have_joined()) {
-            self.unsettled |= self.view.record().is_none() && *self.view.state() != State::Absent;
+        if self.tickets.is_empty() {
+            self.drop_contest();
         }
     }
 
@@ -497,7 +497,13 @@ impl Keeper {
         if self.hold.is_some() {
             return self.keep(cx);
         }
-        self.clean_up(cx).or_else(|| self.contend(cx))
+        loop {
+            match self.clean_up(cx).map_or_else(|| self.contend(cx), Move::Send) {
+                Move::Send(call) => return Some(call),
+                Move::Wait => return None,
+                Move::GiveUp(notice) => self.dismiss(notice, cx),
+            }
+        }
     }
 
     /// Keeps a hold alive.
@@ -549,9 +555,10 @@ impl Keeper {
             let due = self.view.record().map_or(self.pause, |_| hold.next_renewal);
             return hold.is_renewed().then_some(due);
         }
+        let starting = self.contest.is_none() && !self.tickets.is_empty();
         let contest = self.contest.as_ref().map(|contest| contest.due(&self.view));
-        let cleaning = (self.unsettled || self.parting.is_some() || self.has_strays()).then_some(self.pause);
-        contest.into_iter().chain(cleaning).min()
+        let cleaning = (self.must_look() || self.parting.is_some() || self.has_strays()).then_some(self.pause);
+        contest.into_iter().chain(cleaning).chain(starting.then_some(self.pause)).min()
     }
 }
 

@@ -248,7 +248,7 @@ pub async fn an_entry_that_does_not_parse_can_be_removed(store: Subject) {
     done(&store, &lock, Change::Enqueue { claim: garbled(3) }).await;
     assert_eq!(refused(&store, &lock, grant(1, 0, dead.clone())).await, Refused::Mismatch);
     let left = done(&store, &lock, leave(0, dead)).await;
-    assert_eq!(left.record.waiters, [other.clone()]);
+    assert_eq!(left.record.waiters, std::slice::from_ref(&other));
     let taken = done(&store, &lock, take("c", 4, pair(1, 10), vec![(0, other)])).await;
     assert!(taken.record.waiters.is_empty());
 }

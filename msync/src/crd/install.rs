@@ -6,15 +6,17 @@
 use std::time::Duration;
 
 use futures::future::{Either, select};
+use json_patch::{PatchOperation, ReplaceOperation, jsonptr::PointerBuf};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSON, JSONSchemaProps,
 };
 use kube::{
     Api, Client, CustomResourceExt,
-    api::{ListParams, Patch, PatchParams},
+    api::{ListParams, Patch, PatchParams, PostParams},
 };
+use serde_json::json;
 
-use super::Lock;
+use super::{Lock, LockSpec};
 use crate::{
     Error,
     clock::{BootClock, Clock},
@@ -41,7 +43,7 @@ pub fn definition() -> CustomResourceDefinition {
 fn complete(schema: &mut JSONSchemaProps) {
     schema.required = None;
     for spec in schema.properties.iter_mut().flatten().filter_map(|(name, spec)| (name == "spec").then_some(spec)) {
-        spec.default = Some(JSON(serde_json::json!({})));
+        spec.default = Some(JSON(json!({})));
     }
 }
 
@@ -73,25 +75,49 @@ pub async fn install_crd(client: &Client) -> Result<(), Error> {
 async fn install(client: &Client, last: &mut Option<String>) -> Result<(), Fault> {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
     let locks: Api<Lock> = Api::default_namespaced(client.clone());
-    let how = PatchParams::apply("msync").force();
-    let one = ListParams::default().limit(1);
-    until(last, async || definitions.patch(NAME, &how, &Patch::Apply(definition())).await).await?;
+    // Selecting by engine: a server that still serves an older definition, or knows no selectable fields, refuses it.
+    let one = ListParams::default().limit(1).fields("spec.engine=nobody");
+    until(last, || put(&definitions)).await?;
     loop {
-        let found = until(last, async || definitions.get(NAME).await).await?;
+        let found = until(last, || definitions.get(NAME)).await?;
         if established(&found)? {
             break;
         }
         pause().await;
     }
-    until(last, async || locks.list(&one).await).await?;
-    Ok(())
+    until(last, || locks.list(&one)).await?;
+    until(last, || first_write(&locks)).await
+}
+
+/// Writes nothing, as a real write would. Measured on Kubernetes 1.36: the first write after the resource is established
+/// and listed takes two seconds, longer than a lock with a short ttl waits for an answer; the next take milliseconds.
+/// An installer without the right to make locks, or without that namespace, leaves that wait to the first lock.
+async fn first_write(locks: &Api<Lock>) -> Result<(), kube::Error> {
+    let dry = PostParams { dry_run: true, ..PostParams::default() };
+    match locks.create(&dry, &Lock::new("msync-probe", LockSpec::default())).await {
+        Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => Ok(()),
+        answer => answer.map(drop),
+    }
+}
+
+/// Replaces the whole spec or makes the object. Applying would merge: what an older definition said of a field, such as
+/// a format that our default does not have, would stay.
+async fn put(definitions: &Api<CustomResourceDefinition>) -> Result<(), kube::Error> {
+    let spec = ReplaceOperation { path: PointerBuf::from_tokens(["spec"]), value: json!(definition().spec) };
+    let patch = Patch::<()>::Json(json_patch::Patch(vec![PatchOperation::Replace(spec)]));
+    match definitions.patch(NAME, &PatchParams::default(), &patch).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => {
+            definitions.create(&PostParams::default(), &definition()).await.map(drop)
+        }
+        answer => answer.map(drop),
+    }
 }
 
 /// Repeats a call until it is answered, or refused for a reason that will not pass.
-async fn until<T>(
-    last: &mut Option<String>,
-    mut call: impl AsyncFnMut() -> Result<T, kube::Error>,
-) -> Result<T, Fault> {
+async fn until<T, F>(last: &mut Option<String>, call: impl Fn() -> F) -> Result<T, Fault>
+where
+    F: Future<Output = Result<T, kube::Error>>,
+{
     loop {
         let error = match call().await {
             Ok(answer) => return Ok(answer),
@@ -100,7 +126,7 @@ async fn until<T>(
         if let kube::Error::Api(status) = &error {
             match status.code {
                 403 => return Err(Fault::Fatal(Fatal::Forbidden(forbidden(&status.message)))),
-                400 | 405 | 422 => return Err(Fault::Fatal(Fatal::Other(told(status.message.clone())))),
+                405 | 422 => return Err(Fault::Fatal(Fatal::Other(told(status.message.clone())))),
                 _ => {}
             }
         }
@@ -127,6 +153,6 @@ fn forbidden(message: &str) -> String {
     format!(
         "cannot install {NAME}: {message}; missing is a ClusterRole with the rules {{apiGroups: [apiextensions.k8s.io], \
          resources: [customresourcedefinitions], verbs: [create, get, patch]}} and {{apiGroups: [metaparticle.io], \
-         resources: [locks], verbs: [list]}}, as in examples/manifests/rbac.yaml"
+         resources: [locks], verbs: [list]}}, as in examples/manifests/rbac-install.yaml"
     )
 }

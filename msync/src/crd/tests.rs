@@ -24,7 +24,8 @@ fn record() -> Record {
     }
 }
 
-fn lock(spec: Value) -> Lock {
+fn lock(spec: impl Into<Value>) -> Lock {
+    let spec = spec.into();
     let metadata = json!({"name": "invoices", "namespace": "shop", "resourceVersion": "17", "uid": "u"});
     let object = json!({"apiVersion": "metaparticle.io/v1", "kind": "Lock", "metadata": metadata, "spec": spec});
     serde_json::from_value(object).expect("every spec is legible")

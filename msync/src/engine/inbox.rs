@@ -77,7 +77,7 @@ impl Lookout {
         self.failures += 1;
         match fault {
             Fault::Fatal(fatal) if self.failures == 1 => {
-                tracing::warn!(%fatal, "cannot watch: hand-overs will be slow")
+                tracing::warn!(%fatal, "cannot watch: hand-overs will be slow");
             }
             _ => tracing::debug!(?fault, failures = self.failures, "the watch failed"),
         }

@@ -176,7 +176,7 @@ impl Driver {
         if let Some(call) = action.call {
             self.flight = Some(self.send(call, action.timeout)).into();
         }
-        action.notices.into_iter().filter_map(|notice| self.notify(notice)).collect()
+        action.notices.iter().filter_map(|notice| self.notify(notice)).collect()
     }
 
     fn send(&self, call: Call, timeout: Duration) -> Flight {
@@ -196,8 +196,8 @@ impl Driver {
     }
 
     /// Tells one acquisition; returns its ticket if it has the lock and nobody listens.
-    fn notify(&mut self, notice: Notice) -> Option<Ticket> {
-        let (ticket, verdict) = match notice {
+    fn notify(&mut self, notice: &Notice) -> Option<Ticket> {
+        let (ticket, verdict) = match *notice {
             Notice::Released(ticket) => {
                 self.acknowledge(ticket, Ok(()));
                 return None;

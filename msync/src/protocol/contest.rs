@@ -2,7 +2,7 @@
 
 use std::{ops::Range, time::Duration};
 
-use super::{Attempt, Attempts, Call, Context, Hold, Keeper, Notice, Patience, State, View, Want, fresh};
+use super::{Attempt, Attempts, Call, Context, Hold, Keeper, Notice, Patience, State, Ticket, View, Want, fresh};
 use crate::{
     Timing,
     clock::Moment,
@@ -38,10 +38,10 @@ pub(super) struct Contest {
 }
 
 /// What a contest does next.
-enum Move {
+pub(super) enum Move {
     Send(Call),
     Wait,
-    GiveUp,
+    GiveUp(Notice),
 }
 
 // === impl Contest ===
@@ -127,7 +127,7 @@ impl Contest {
         Some(Attempt::new(anchor, self.claim.ttl, self.timing.safety_margin()).deadline)
     }
 
-    fn next(&mut self, view: &View, cx: &mut Context<'_>) -> Move {
+    fn next(&mut self, view: &View, ticket: Ticket, cx: &mut Context<'_>) -> Move {
         let waits = self.patience == Patience::Wait;
         match view.state() {
             State::Unknown if self.fresh && self.retained => self.claim_free(None, cx),
@@ -136,11 +136,11 @@ impl Contest {
             State::Absent => self.create(cx),
             State::Exists if waits && !self.joined && cx.now.local >= self.full_until => self.enqueue(cx),
             State::Exists => Move::Send(Call::Read),
-            State::Present(snapshot) => self.face(&snapshot.record, view, cx),
+            State::Present(snapshot) => self.face(&snapshot.record, view, ticket, cx),
         }
     }
 
-    fn face(&mut self, record: &Record, view: &View, cx: &mut Context<'_>) -> Move {
+    fn face(&mut self, record: &Record, view: &View, ticket: Ticket, cx: &mut Context<'_>) -> Move {
         let rank = record.rank_of(self.claim.term);
         self.joined |= rank.is_some();
         if record.term == self.claim.term {
@@ -153,7 +153,7 @@ impl Contest {
             return self.claim_seen(record, rank.map_or(0..0, |rank| rank..rank + 1), cx);
         }
         match self.patience {
-            Patience::Try => self.observe(record, view, cx),
+            Patience::Try => self.observe(record, view, ticket, cx),
             Patience::Wait => self.queue(record, rank, view, cx),
         }
     }
@@ -172,11 +172,11 @@ impl Contest {
 
     /// Finds out whether a holder lives, for somebody who does not want to wait: by the date it wrote (a hint), then by
     /// watching for one ttl.
-    fn observe(&mut self, record: &Record, view: &View, cx: &mut Context<'_>) -> Move {
+    fn observe(&mut self, record: &Record, view: &View, ticket: Ticket, cx: &mut Context<'_>) -> Move {
         let promises_life = record.expiry.is_some_and(|expiry| expiry > cx.now.wall);
         let watched = *self.watched.get_or_insert(record.pair());
         if watched != record.pair() || (promises_life && cx.now.local < view.claimable_at(record)) {
-            return Move::GiveUp;
+            return Move::GiveUp(Notice::Busy(ticket));
         }
         self.challenge(record, None, view, cx)
     }
@@ -281,28 +281,28 @@ fn own_place(record: &Record, term: Term) -> Option<(usize, Entry)> {
 
 impl Keeper {
     /// Strives for the lock on behalf of the first local acquisition.
-    pub(super) fn contend(&mut self, cx: &mut Context<'_>) -> Option<Call> {
-        loop {
-            let front = self.tickets.front()?.clone();
-            let contest = self.contest.get_or_insert_with(|| Contest::new(&self.engine, &front, cx));
-            contest.patience = front.patience;
-            if front.patience == Patience::Try && self.failures > 0 && out_of_time(contest, cx) {
-                self.dismiss(Notice::Failed(front.ticket), cx);
-                continue;
-            }
-            match contest.next(&self.view, cx) {
-                Move::Send(call) => return Some(call),
-                Move::Wait => return None,
-                Move::GiveUp => self.dismiss(Notice::Busy(front.ticket), cx),
-            }
+    pub(super) fn contend(&mut self, cx: &mut Context<'_>) -> Move {
+        let Some(front) = self.tickets.front() else { return Move::Wait };
+        let contest = self.contest.get_or_insert_with(|| Contest::new(&self.engine, front, cx));
+        contest.patience = front.patience;
+        if front.patience == Patience::Try && self.failures > 0 && out_of_time(contest, cx) {
+            return Move::GiveUp(Notice::Failed(front.ticket));
         }
+        contest.next(&self.view, front.ticket, cx)
     }
 
     /// Sends the first local acquisition away, and what it strove with.
-    fn dismiss(&mut self, notice: Notice, cx: &mut Context<'_>) {
+    pub(super) fn dismiss(&mut self, notice: Notice, cx: &mut Context<'_>) {
         self.tickets.pop_front();
-        self.contest = None;
         cx.notices.push(notice);
+        self.drop_contest();
+    }
+
+    /// Ends a contest that nobody wants. Its entry may be in the queue, unseen.
+    pub(super) fn drop_contest(&mut self) {
+        if self.contest.take().is_some_and(|contest| contest.may_have_joined()) {
+            self.unsettled |= self.view.record().is_none() && *self.view.state() != State::Absent;
+        }
     }
 }
 

@@ -86,7 +86,7 @@ impl Keeper {
             self.abandon(cx);
             return None;
         }
-        if self.tickets.is_empty() && self.unsettled {
+        if self.must_look() {
             return Some(Call::Read);
         }
         let uncertain = matches!(self.view.state(), State::Unknown | State::Exists);
@@ -107,6 +107,12 @@ impl Keeper {
     pub(super) fn has_strays(&self) -> bool {
         let Some(record) = self.view.record() else { return false };
         self.hold.is_none() && (self.is_stray(record) || self.stray_entry(record).is_some())
+    }
+
+    /// Says whether a write of unknown fate must be looked after: nobody here goes on to see what became of it, or somebody
+    /// waits for the end of a release.
+    pub(super) fn must_look(&self) -> bool {
+        self.unsettled && (self.tickets.is_empty() || self.parting.is_some())
     }
 
     fn is_stray(&self, record: &Record) -> bool {

@@ -64,9 +64,9 @@ impl Call {
         match (status.code, self.verb) {
             (403, _) => Fault::Fatal(self.forbidden(status)),
             (404, _) => self.not_found(status),
-            (409, Verb::Create) => Fault::Refused(Refused::Exists),
+            (409, Verb::Create) if status.is_already_exists() => Fault::Refused(Refused::Exists),
             (409, Verb::Delete) => Fault::Refused(Refused::Mismatch),
-            // The API server repeats a patch that meets another write; this says that it gave up.
+            // The API server repeats a patch that meets another write, and the booking of a quota; here it gave up.
             (409, _) => Fault::Busy(None),
             (422, _) => self.invalid(status),
             (429, _) => Fault::Busy(retry_after(status)),
@@ -92,7 +92,7 @@ impl Call {
     /// A failed `test` and a missing path have no causes; whatever the schema refuses has.
     fn invalid(&self, status: &Status) -> Fault {
         let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
-        if causes.is_empty() {
+        if causes.is_empty() && self.verb == Verb::Patch {
             return Fault::Refused(Refused::Mismatch);
         }
         if causes.iter().any(|cause| cause.reason == "FieldValueTooMany") {
@@ -107,6 +107,10 @@ impl Call {
             return Fatal::Other(told(format!("namespace {} is being deleted", self.namespace)));
         }
         let (verb, namespace) = (self.verb.name(), &self.namespace);
+        if !status.message.contains(&format!("cannot {verb} resource")) {
+            // Not the authorizer but an admission plugin, such as a quota: no rule would help.
+            return Fatal::Forbidden(self.describe(status));
+        }
         Fatal::Forbidden(format!(
             "not allowed to {verb} locks.metaparticle.io in namespace {namespace}; missing is a Role with the rule \
              {{apiGroups: [metaparticle.io], resources: [locks], verbs: [create, delete, get, list, patch, watch]}} and \

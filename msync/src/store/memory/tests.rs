@@ -88,6 +88,22 @@ async fn a_write_that_changes_nothing_makes_no_version_and_no_event() {
 }
 
 #[tokio::test]
+async fn an_expired_watch_lists_again_and_goes_on() {
+    let store = MemoryStore::new();
+    let mut watch = store.watch(Scope::Lock(name()));
+    let first = store.edit(&name(), |record| record.renewals = 3);
+    store.expire_watches();
+    let second = store.edit(&name(), |record| record.renewals = 4);
+    let sightings = [
+        Sighting::Listed(vec![]),
+        Sighting::Changed(name(), first.clone()),
+        Sighting::Listed(vec![(name(), first)]),
+        Sighting::Changed(name(), second),
+    ];
+    assert_eq!(drain(&mut watch), sightings);
+}
+
+#[tokio::test]
 async fn calls_are_counted_by_kind_refused_ones_included() {
     let store = MemoryStore::new();
     store.apply(&name(), &create("a", 1)).await.unwrap();

@@ -67,12 +67,30 @@ fn a_429_says_when_to_come_back() {
     assert!(matches!(fault(Verb::Get, json!({"code": 429})), Fault::Busy(None)));
 }
 
+const AUTHORIZER: &str =
+    r#"locks.metaparticle.io "a" is forbidden: User "x" cannot patch resource "locks" in API group"#;
+
 #[test]
-fn a_403_names_verb_namespace_and_the_missing_rule() {
-    let Fatal::Forbidden(text) = fatal(Verb::Patch, json!({"code": 403, "message": "no"})) else {
+fn a_403_of_admission_names_no_rule() {
+    let quota = "locks.metaparticle.io \"a\" is forbidden: exceeded quota: few";
+    let Fatal::Forbidden(text) = fatal(Verb::Create, json!({"code": 403, "message": quota})) else {
         panic!("not forbidden")
     };
-    for part in ["patch", "shop", "metaparticle.io", "locks", "verbs", "rbac.yaml", "no"] {
+    assert!(text.contains(quota) && !text.contains("rbac.yaml"), "{text}");
+}
+
+#[test]
+fn a_409_of_a_quota_says_nothing_about_the_lock() {
+    let status = json!({"code": 409, "reason": "Conflict", "message": "cannot be fulfilled on resourcequotas"});
+    assert!(matches!(fault(Verb::Create, status), Fault::Busy(None)));
+}
+
+#[test]
+fn a_403_names_verb_namespace_and_the_missing_rule() {
+    let Fatal::Forbidden(text) = fatal(Verb::Patch, json!({"code": 403, "message": AUTHORIZER})) else {
+        panic!("not forbidden")
+    };
+    for part in ["patch", "shop", "metaparticle.io", "locks", "verbs", "rbac.yaml", AUTHORIZER] {
         assert!(text.contains(part), "{part} is missing in {text}");
     }
 }
