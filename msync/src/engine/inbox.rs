@@ -12,9 +12,10 @@ use futures::StreamExt;
 
 use super::Engine;
 use crate::{
+    LockName,
     clock::{Clock, Moment},
     protocol::Event,
-    store::{Fault, Scope, Sighting, Store, Watch},
+    store::{Fault, Scope, Sighting, Snapshot, Store, Watch},
 };
 
 /// The longest pause between two attempts to watch.
@@ -89,14 +90,15 @@ impl Lookout {
 /// Routes what the inbox sees, for as long as the engine lives.
 pub(super) async fn run(engine: Weak<Engine>) {
     let Some(mut lookout) = open(&engine) else { return };
+    let mut listed_before = false;
     loop {
         let sighting = lookout.next().await;
         let Some(engine) = engine.upgrade() else { return };
         match sighting {
             Sighting::Listed(found) => {
-                let listed: Vec<_> = found.iter().map(|(name, _)| name.clone()).collect();
-                for name in engine.names().iter().filter(|name| !listed.contains(name)) {
-                    engine.tell(name, Event::Unlisted);
+                // The first list is older than the first hold, as a rule: what it lacks is no news.
+                if std::mem::replace(&mut listed_before, true) {
+                    miss_unlisted(&engine, &found);
                 }
                 for (name, snapshot) in found {
                     engine.deliver(&name, snapshot);
@@ -105,6 +107,14 @@ pub(super) async fn run(engine: Weak<Engine>) {
             Sighting::Changed(name, snapshot) => engine.deliver(&name, snapshot),
             Sighting::Gone(name, version) => engine.tell(&name, Event::Disowned(version)),
             Sighting::Alive => {}
+        }
+    }
+}
+
+fn miss_unlisted(engine: &Engine, found: &[(LockName, Snapshot)]) {
+    for name in engine.names() {
+        if !found.iter().any(|(listed, _)| *listed == name) {
+            engine.tell(&name, Event::Unlisted);
         }
     }
 }
