@@ -18,14 +18,14 @@ use std::{
 use gate::Gate;
 pub(crate) use inbox::Lookout;
 use keeper::Driver;
-pub(crate) use keeper::{Lease, Message};
+pub(crate) use keeper::{Message, Turn};
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
     task::JoinHandle,
 };
 
 use crate::{
-    Error, FencingToken, LockName,
+    Error, FencingToken, Lease, LockName,
     clock::{Clock, Random},
     protocol::{Event, Keeper, Standing, Ticket, Want},
     record::EngineId,
@@ -89,7 +89,7 @@ impl Engine {
         self: &Arc<Self>,
         name: &LockName,
         want: impl FnOnce(Ticket) -> Want,
-    ) -> Result<Lease, Error> {
+    ) -> Result<Turn, Error> {
         self.open_inbox();
         let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
         let (verdict, turn) = oneshot::channel();
@@ -97,7 +97,8 @@ impl Engine {
         let mut waiting = Waiting { ticket, messages: Some(handle.messages.clone()) };
         let token: FencingToken = turn.await.map_err(|_| deserted(name))??;
         waiting.messages = None;
-        Ok(Lease::new(self, name.clone(), ticket, token, handle.messages, handle.standing))
+        let lease = Lease::new(name.clone(), token, ticket, Arc::clone(&self.clock), handle.standing);
+        Ok(Turn::new(self, ticket, lease, handle.messages))
     }
 
     /// Ends everything: waiting acquisitions fail, guards see the end, what is held is released once its guard is gone.

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::Duration,
 };
 
@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Engine, inbox::Lookout};
 use crate::{
-    Error, FencingToken, LockName, LossReason,
+    Error, FencingToken, Lease, LockName, LossReason,
     clock::Moment,
     protocol::{Action, Call, Event, Keeper, Notice, Outcome, Standing, Ticket, Want},
     store::{Fault, Scope, Sighting},
@@ -282,77 +282,30 @@ fn seen(sighting: Sighting) -> Option<Event> {
     }
 }
 
-/// A hold of this process, as its guard has it. Dropping it hands the release to the driver and never blocks.
-pub(crate) struct Lease {
+/// One user's turn at a lock, as its guard has it. Dropping it hands the release to the driver and never blocks.
+pub(crate) struct Turn {
     engine: Arc<Engine>,
-    name: LockName,
+    lease: Lease,
     ticket: Ticket,
-    token: FencingToken,
     messages: mpsc::UnboundedSender<Message>,
-    standing: watch::Receiver<Standing>,
     successor: Option<String>,
-    end: Arc<End>,
 }
 
-/// How a lease ended, set when its guard goes: an orderly release is no loss. Those who wait for a loss outlive the guard.
-type End = OnceLock<Option<LossReason>>;
+// === impl Turn ===
 
-// === impl Lease ===
-
-impl Lease {
+impl Turn {
     pub(super) fn new(
         engine: &Arc<Engine>,
-        name: LockName,
         ticket: Ticket,
-        token: FencingToken,
+        lease: Lease,
         messages: mpsc::UnboundedSender<Message>,
-        standing: watch::Receiver<Standing>,
     ) -> Self {
-        let (engine, end) = (Arc::clone(engine), Arc::default());
-        Self { engine, name, ticket, token, messages, standing, successor: None, end }
+        Self { engine: Arc::clone(engine), lease, ticket, messages, successor: None }
     }
 
-    pub(crate) fn name(&self) -> &LockName {
-        &self.name
-    }
-
-    pub(crate) fn token(&self) -> FencingToken {
-        self.token
-    }
-
-    /// Says whether, and why, the hold is over. Compares the clock itself: no timer, task or message is trusted.
-    pub(crate) fn loss(&self) -> Option<LossReason> {
-        self.standing.borrow().loss(self.ticket, self.engine.clock.now())
-    }
-
-    /// Returns for how long the hold is safe without another renewal.
-    pub(crate) fn remaining(&self) -> Duration {
-        let now = self.engine.clock.now();
-        let standing = self.standing.borrow();
-        if standing.loss(self.ticket, now).is_some() { Duration::ZERO } else { standing.until.since(now) }
-    }
-
-    /// Completes when the hold is over: with the reason of its loss, or without one when it was released before. Borrows
-    /// nothing, so that a watcher may outlive the guard.
-    pub(crate) fn ended(&self) -> impl Future<Output = Option<LossReason>> + Send + 'static {
-        let (clock, ticket, end) = (Arc::clone(&self.engine.clock), self.ticket, Arc::clone(&self.end));
-        let mut standing = self.standing.clone();
-        async move {
-            loop {
-                let seen = *standing.borrow_and_update();
-                if let Some(end) = end.get() {
-                    return *end;
-                }
-                if let Some(reason) = seen.loss(ticket, clock.now()) {
-                    return Some(reason);
-                }
-                let deadline = clock.sleep_until(seen.until);
-                tokio::select! {
-                    changed = standing.changed() => if changed.is_err() { clock.sleep_until(seen.until).await },
-                    () = deadline => {}
-                }
-            }
-        }
+    /// Returns the view of the hold.
+    pub(crate) fn lease(&self) -> &Lease {
+        &self.lease
     }
 
     /// Names who is to have the lock next, if it waits.
@@ -362,21 +315,15 @@ impl Lease {
 
     /// Releases, and waits until the release is acknowledged.
     pub(crate) async fn release(mut self) -> Result<(), Error> {
-        let name = self.name.to_string();
-        if let Some(reason) = self.end() {
-            return Err(Error::Lost { name, reason });
-        }
+        self.lease.check()?;
+        self.lease.end();
         let (acknowledge, done) = oneshot::channel();
         let release = Message::Release(self.ticket, self.successor.take(), Some(acknowledge));
         let _ = self.messages.send(release);
         done.await.unwrap_or_else(|_| {
-            Err(Error::store(format!("could not release lock {name}"), "the runtime that kept it has ended"))
+            let context = format!("could not release lock {}", self.lease.name());
+            Err(Error::store(context, "the runtime that kept it has ended"))
         })
-    }
-
-    /// Fixes how the lease ended; before its release is sent, or its end would look like a loss.
-    fn end(&self) -> Option<LossReason> {
-        *self.end.get_or_init(|| self.loss())
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
@@ -384,10 +331,10 @@ impl Lease {
     }
 }
 
-impl Drop for Lease {
+impl Drop for Turn {
     /// A second release of the same ticket is nobody's: harmless.
     fn drop(&mut self) {
-        self.end();
+        self.lease.end();
         let _ = self.messages.send(Message::Release(self.ticket, self.successor.take(), None));
     }
 }

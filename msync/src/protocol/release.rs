@@ -9,7 +9,7 @@ use super::{Call, Context, Keeper, Notice, State, Ticket, fresh};
 use crate::{
     LossReason,
     clock::Moment,
-    config::MIN_TTL,
+    config::{MAX_TTL, MIN_TTL},
     record::{Change, Entry, Record, Term},
 };
 
@@ -92,7 +92,7 @@ impl Keeper {
             self.abandon(cx);
             return None;
         }
-        if self.tickets.is_empty() && self.unsettled {
+        if self.must_look() {
             return Some(Call::Read);
         }
         let uncertain = matches!(self.view.state(), State::Unknown | State::Exists);
@@ -113,6 +113,12 @@ impl Keeper {
     pub(super) fn has_strays(&self) -> bool {
         let Some(record) = self.view.record() else { return false };
         self.hold.is_none() && (self.is_stray(record) || self.stray_entry(record).is_some())
+    }
+
+    /// Says whether a write of unknown fate must be looked after: nobody here goes on to see what became of it, or somebody
+    /// waits for the end of a release.
+    pub(super) fn must_look(&self) -> bool {
+        self.unsettled && (self.tickets.is_empty() || self.parting.is_some())
     }
 
     fn is_stray(&self, record: &Record) -> bool {
@@ -184,7 +190,7 @@ impl Keeper {
 /// Returns the ttl that a record needs to live as long as `at_least` promises: clocks may run 1 % apart, twice.
 pub(super) fn last_ttl(left: Duration) -> Duration {
     let padded = left.mul_f64(1.02).as_millis() + 1;
-    Duration::from_millis(u64::try_from(padded).unwrap_or(u64::MAX)).max(MIN_TTL)
+    Duration::from_millis(u64::try_from(padded).unwrap_or(u64::MAX)).clamp(MIN_TTL, MAX_TTL)
 }
 
 fn later_entries_of_same_term(record: &Record, index: usize, entry: &Entry) -> Vec<(usize, Entry)> {
