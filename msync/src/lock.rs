@@ -377,6 +377,10 @@ impl LockGuard {
 impl std::fmt::Debug for LockGuard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (name, token, loss) = (self.name(), self.token(), self.lease().loss());
-        f.debug_struct("LockGuard").field("name", name).field("token", &token).field("loss", &loss).finish_non_exhaustive()
+        f.debug_struct("LockGuard")
+            .field("name", name)
+            .field("token", &token)
+            .field("loss", &loss)
+            .finish_non_exhaustive()
     }
 }

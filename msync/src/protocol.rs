@@ -199,6 +199,8 @@ pub struct Keeper {
     contest: Option<Contest>,
     hold: Option<Hold>,
     parting: Option<Parting>,
+    /// A term that is left to its ttl, because `at_least` outlives the client.
+    bequest: Option<Term>,
     flight: Option<Flight>,
     /// A write of ours may have been applied unseen.
     unsettled: bool,
@@ -209,8 +211,6 @@ pub struct Keeper {
     /// The timing of the last acquisition, for what is still to be cleaned up after it.
     timing: Timing,
     shut: bool,
-    /// Left to its ttl, because `at_least` outlives the client: no stray, though nobody here wants it.
-    left: Option<Term>,
 }
 
 /// What a step works with.
@@ -232,6 +232,7 @@ impl Keeper {
             contest: None,
             hold: None,
             parting: None,
+            bequest: None,
             flight: None,
             unsettled: false,
             failures: 0,
@@ -239,7 +240,6 @@ impl Keeper {
             pause: Moment::default(),
             timing: Timing::default(),
             shut: false,
-            left: None,
         }
     }
 

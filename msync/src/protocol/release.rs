@@ -63,7 +63,7 @@ impl Keeper {
         let parting = self.parting.get_or_insert_default();
         parting.until = now + hold.timing.ttl();
         (parting.retained, parting.successor) = (hold.retained, hold.successor);
-        self.left = outlives.then_some(hold.term);
+        self.bequest = outlives.then_some(hold.term);
         let renewing = matches!(&self.flight, Some(flight) if matches!(flight.call, Call::Apply(Change::Renew { .. })));
         self.unsettled |= hold.attempts.len() > usize::from(renewing);
         self.timing = hold.timing;
@@ -122,8 +122,8 @@ impl Keeper {
     }
 
     fn is_stray(&self, record: &Record) -> bool {
-        let unwanted = !self.wants(record.term) && self.left != Some(record.term);
-        record.engine == self.engine && unwanted && !record.is_free()
+        let ours = record.engine == self.engine && !record.is_free();
+        ours && !self.wants(record.term) && self.bequest != Some(record.term)
     }
 
     /// Finds an entry of ours that nobody here wants: of an ended term, or a second one of the holding term.
