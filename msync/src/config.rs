@@ -93,7 +93,7 @@ impl Timing {
     }
 
     fn fault(&self) -> Option<&'static str> {
-        let whole = |d: Duration| d.subsec_nanos() % 1_000_000 == 0;
+        let whole = |d: Duration| d.subsec_nanos().is_multiple_of(1_000_000);
         if self.ttl < MIN_TTL {
             return Some("the ttl is shorter than one second");
         }

@@ -346,9 +346,10 @@ impl Keeper {
 
     /// Gives a hold without a user to the next local acquisition.
     fn assign(&mut self, cx: &mut Context<'_>) {
+        let wishes_another = self.wishes_another();
         let Some(hold) = &mut self.hold else { return };
         let others_wait = self.view.record().is_some_and(|record| waits_another(record, &self.engine));
-        if !hold.is_free_for_local(cx.now.local) || (others_wait && hold.must_yield(cx.now.local)) {
+        if wishes_another || !hold.is_free_for_local(cx.now.local) || (others_wait && hold.must_yield(cx.now.local)) {
             return;
         }
         let Some(want) = self.tickets.front() else { return };

@@ -78,7 +78,8 @@ fn parse_nonce(text: &str) -> Option<u64> {
     let canonical = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
     match text.len() {
         0 => Some(0),
-        16 if text.bytes().all(canonical) => u64::from_str_radix(text, 16).ok(),
+        // Sixteen zeros would read as nobody while conditions compare texts: then no change would ever fit.
+        16 if text.bytes().all(canonical) => u64::from_str_radix(text, 16).ok().filter(|n| *n != 0),
         _ => None,
     }
 }
@@ -188,7 +189,8 @@ impl Entry {
         let mut parts = self.0.split(' ');
         let (term, engine, ttl, how) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
         let term: Term = term.parse().ok().filter(|t: &Term| !t.is_none())?;
-        let ttl = Duration::from_millis(ttl.parse().ok()?);
+        let digits = Some(ttl).filter(|ttl| ttl.bytes().all(|b| b.is_ascii_digit()))?;
+        let ttl = Duration::from_millis(digits.parse().ok()?);
         let instant = match how {
             "instant" => true,
             "accept" => false,
@@ -414,7 +416,8 @@ impl Change {
             Self::Leave { index, entry } => stands(index, entry),
             Self::Renew { term, previous, .. } => record.pair() == Pair { term: *term, beat: *previous },
             Self::Grant { term, index, entry, duplicates, .. } => {
-                record.term == *term && stands(index, entry) && duplicates.iter().all(|(i, e)| stands(i, e))
+                let legible = entry.claim().is_some();
+                legible && record.term == *term && stands(index, entry) && duplicates.iter().all(|(i, e)| stands(i, e))
             }
             Self::Free { term, .. } => record.term == *term && record.waiters.is_empty(),
         };
@@ -438,7 +441,7 @@ impl Change {
                 next.waiters = without(&record.waiters, removes.iter().map(|(index, _)| *index));
             }
             Self::Grant { beat, index, entry, duplicates, wall, .. } => {
-                let claim = entry.claim().expect("only a legible entry is granted to");
+                let claim = entry.claim().expect("checked: only a legible entry is granted to");
                 next = Record::held_by(&claim, *beat, 0, *wall);
                 let gone = duplicates.iter().map(|(index, _)| *index).chain([*index]);
                 next.waiters = without(&record.waiters, gone);

@@ -12,8 +12,12 @@ use crate::{
 };
 
 #[cfg(feature = "kube")]
-pub(crate) mod kube;
-pub(crate) mod memory;
+mod kube;
+mod memory;
+
+#[cfg(feature = "kube")]
+pub use kube::KubeStore;
+pub use memory::{Calls, MemoryStore};
 
 /// Which object, and which state of it: the precondition of a deletion.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -60,6 +64,13 @@ pub enum Fatal {
     Other(Arc<dyn std::error::Error + Send + Sync>),
 }
 
+/// Makes the source of a fault of a text.
+#[cfg(feature = "kube")]
+pub(crate) fn told(why: String) -> Arc<dyn std::error::Error + Send + Sync> {
+    let source: Box<dyn std::error::Error + Send + Sync> = why.into();
+    source.into()
+}
+
 /// What a watch looks at.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
@@ -67,6 +78,18 @@ pub enum Scope {
     Lock(LockName),
     /// Every lock that one engine holds: its inbox.
     Engine(EngineId),
+}
+
+// === impl Scope ===
+
+impl Scope {
+    /// Says whether a watch of this scope sees a lock while it is in such a state.
+    pub fn matches(&self, name: &LockName, record: &Record) -> bool {
+        match self {
+            Self::Lock(watched) => watched == name,
+            Self::Engine(engine) => *engine == record.engine,
+        }
+    }
 }
 
 /// What a watch reports, in the order of the versions of each lock.

@@ -231,7 +231,8 @@ impl Contest {
 
     fn claim_free(&mut self, record: Option<&Record>, cx: &mut Context<'_>) -> Move {
         let mine = record.and_then(|record| own_place(record, self.claim.term));
-        self.claim_from(Pair::FREE, mine.into_iter().collect(), cx)
+        // Somebody's hand may have left a beat without a term: still free, and claimed as it stands.
+        self.claim_from(record.map_or(Pair::FREE, Record::pair), mine.into_iter().collect(), cx)
     }
 
     fn claim_seen(&mut self, record: &Record, gone: Range<usize>, cx: &mut Context<'_>) -> Move {

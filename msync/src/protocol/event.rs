@@ -134,7 +134,7 @@ impl Standing {
     /// Says whether, and why, a ticket's hold is over.
     pub fn loss(&self, ticket: Ticket, now: Moment) -> Option<LossReason> {
         if self.ticket != Some(ticket) {
-            return Some(self.ended.unwrap_or(LossReason::Deadline));
+            return Some(self.ended.unwrap_or(LossReason::Released));
         }
         let late = if self.max_hold_ends { LossReason::MaxHold } else { LossReason::Deadline };
         self.ended.or_else(|| (now >= self.until).then_some(late))

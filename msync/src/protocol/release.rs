@@ -73,8 +73,16 @@ impl Keeper {
     fn is_for_local(&self, cx: &Context<'_>) -> bool {
         let Some(hold) = &self.hold else { return false };
         let others = self.view.record().is_some_and(|record| super::waits_another(record, &self.engine));
-        let waits = !self.tickets.is_empty() && hold.ended.is_none();
+        let waits = !self.tickets.is_empty() && hold.ended.is_none() && !self.wishes_another();
         waits && !(others && hold.must_yield(cx.now.local))
+    }
+
+    /// Says whether the last user named a successor that waits in another engine: it goes before those who wait here.
+    pub(super) fn wishes_another(&self) -> bool {
+        let wish = self.hold.as_ref().and_then(|hold| hold.successor.as_deref());
+        let (Some(owner), Some(record)) = (wish, self.view.record()) else { return false };
+        let mut others = record.waiters.iter().filter_map(Entry::claim).filter(|claim| claim.engine != self.engine);
+        others.any(|claim| claim.engine.owner() == owner)
     }
 
     /// Removes one stray, if a believed record shows any.

@@ -1,0 +1,251 @@
+//! The engine: one per client. Finds or starts the keeper of a lock, and feeds keepers what the inbox watch sees.
+//!
+//! It decides nothing about locks: rules live in `protocol.rs`.
+
+mod gate;
+mod inbox;
+mod keeper;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use gate::Gate;
+pub(crate) use inbox::Lookout;
+use keeper::Driver;
+pub(crate) use keeper::{Message, Turn};
+use tokio::{
+    sync::{Notify, mpsc, oneshot, watch},
+    task::JoinHandle,
+};
+
+use crate::{
+    Error, FencingToken, Lease, LockName,
+    clock::{Clock, Random},
+    protocol::{Event, Keeper, Standing, Ticket, Want},
+    record::EngineId,
+    store::{Snapshot, Store},
+};
+
+/// How many calls one engine makes at once.
+const CALLS_AT_ONCE: usize = 32;
+
+/// What all locks and elections of one client share.
+pub(crate) struct Engine {
+    pub(crate) id: EngineId,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Random,
+    gate: Gate,
+    keepers: Mutex<HashMap<LockName, Handle>>,
+    inbox: Mutex<Option<JoinHandle<()>>>,
+    /// How long the inbox may be silent before it is opened anew.
+    patience: Duration,
+    tickets: AtomicU64,
+    shut: AtomicBool,
+    retired: Notify,
+}
+
+/// How to reach a running keeper.
+#[derive(Clone)]
+struct Handle {
+    messages: mpsc::UnboundedSender<Message>,
+    standing: watch::Receiver<Standing>,
+}
+
+// === impl Engine ===
+
+impl Engine {
+    /// Makes an engine; it starts no task before the first lock is wanted.
+    pub(crate) fn new(
+        id: EngineId,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        random: Random,
+        longest_ttl: Duration,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            store,
+            clock,
+            random,
+            gate: Gate::new(CALLS_AT_ONCE),
+            keepers: Mutex::default(),
+            inbox: Mutex::default(),
+            patience: (2 * longest_ttl).max(Duration::from_secs(90)),
+            tickets: AtomicU64::new(1),
+            shut: AtomicBool::new(false),
+            retired: Notify::new(),
+        })
+    }
+
+    /// Acquires a lock for whoever awaits this. Dropping the future gives the acquisition up, whatever became of it.
+    pub(crate) async fn acquire(
+        self: &Arc<Self>,
+        name: &LockName,
+        want: impl FnOnce(Ticket) -> Want,
+    ) -> Result<Turn, Error> {
+        self.open_inbox();
+        let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
+        let (verdict, turn) = oneshot::channel();
+        let handle = self.send(name, Message::Want(want(ticket), verdict)).ok_or(Error::ShutDown)?;
+        let mut waiting = Waiting { ticket, messages: Some(handle.messages.clone()) };
+        let token: FencingToken = turn.await.map_err(|_| deserted(name))??;
+        waiting.messages = None;
+        let lease = Lease::new(name.clone(), token, ticket, Arc::clone(&self.clock), handle.standing);
+        Ok(Turn::new(self, ticket, lease, handle.messages))
+    }
+
+    /// Ends everything: waiting acquisitions fail, guards see the end, what is held is released once its guard is gone.
+    /// Returns when nothing is left, or after `most`.
+    pub(crate) async fn shut_down(&self, most: Duration) {
+        self.tell_all_to_end();
+        let all_retired = async {
+            loop {
+                let retired = self.retired.notified();
+                if self.keepers().is_empty() {
+                    return;
+                }
+                retired.await;
+            }
+        };
+        let limit = self.clock.sleep_until(self.clock.now() + most);
+        tokio::select! {
+            () = all_retired => {}
+            () = limit => tracing::warn!("shut down with guards still held or releases unacknowledged; their ttl ends them"),
+        }
+    }
+
+    /// Marks the end under the mutex that starts keepers: none is started after it, none is forgotten by it.
+    fn tell_all_to_end(&self) {
+        let keepers = self.keepers();
+        self.shut.store(true, Ordering::Release);
+        for handle in keepers.values() {
+            let _ = handle.messages.send(Message::Event(Event::ShutDown));
+        }
+    }
+
+    /// Sends a message to a lock's keeper, which is started if there is none; `None` after the end.
+    fn send(self: &Arc<Self>, name: &LockName, message: Message) -> Option<Handle> {
+        let (handle, new) = self.find(name, message)?;
+        // Not under the mutex: a runtime that has ended drops the driver at once, which takes itself off the map.
+        if let Some(driver) = new {
+            tokio::spawn(driver.run());
+        }
+        Some(handle)
+    }
+
+    /// Finds a lock's keeper, or makes one that is still to be started, and leaves a message with it.
+    fn find(self: &Arc<Self>, name: &LockName, message: Message) -> Option<(Handle, Option<Driver>)> {
+        let mut keepers = self.keepers();
+        let running = keepers.get(name).filter(|handle| !handle.messages.is_closed()).cloned();
+        let (handle, new) = match running {
+            Some(handle) => (handle, None),
+            None if self.shut.load(Ordering::Acquire) => return None,
+            None => self.make(name),
+        };
+        // A keeper that retires leaves the map before it closes its channel, under the same mutex: this cannot fail.
+        let _ = handle.messages.send(message);
+        if new.is_some() {
+            keepers.insert(name.clone(), handle.clone());
+        }
+        Some((handle, new))
+    }
+
+    fn make(self: &Arc<Self>, name: &LockName) -> (Handle, Option<Driver>) {
+        let (messages, inbox) = mpsc::unbounded_channel();
+        let (publish, standing) = watch::channel(Standing::default());
+        let driver = Driver::new(Arc::clone(self), name.clone(), Keeper::new(self.id.clone()), inbox, publish);
+        (Handle { messages, standing }, Some(driver))
+    }
+
+    /// Takes a keeper off the map, unless somebody has just written to it.
+    fn retire(&self, name: &LockName, inbox: &mpsc::UnboundedReceiver<Message>) -> bool {
+        let mut keepers = self.keepers();
+        let retires = inbox.is_empty();
+        if retires {
+            keepers.remove(name);
+            self.retired.notify_waiters();
+        }
+        retires
+    }
+
+    /// Takes a keeper off the map whose task was dropped: what it held is a stray to the next one.
+    fn forget(&self, name: &LockName) {
+        let mut keepers = self.keepers();
+        if keepers.get(name).is_some_and(|handle| handle.messages.is_closed()) {
+            keepers.remove(name);
+            self.retired.notify_waiters();
+        }
+    }
+
+    /// Tells a keeper what the inbox saw. A lock that nobody here knows, held by this very engine, is a stray (a write
+    /// that was given up and landed late): a new keeper gives it back. After the end there are no strays: what is left of
+    /// this engine is what `at_least` keeps.
+    fn deliver(self: &Arc<Self>, name: &LockName, snapshot: Snapshot) {
+        let known = self.keepers().contains_key(name);
+        if known || snapshot.record.engine == self.id {
+            self.send(name, Message::Event(Event::Seen(snapshot)));
+        }
+    }
+
+    /// Tells a keeper, if there is one.
+    fn tell(&self, name: &LockName, event: Event) {
+        if let Some(handle) = self.keepers().get(name) {
+            let _ = handle.messages.send(Message::Event(event));
+        }
+    }
+
+    fn names(&self) -> Vec<LockName> {
+        self.keepers().keys().cloned().collect()
+    }
+
+    fn open_inbox(self: &Arc<Self>) {
+        let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+        if inbox.as_ref().is_none_or(JoinHandle::is_finished) {
+            *inbox = Some(tokio::spawn(inbox::run(Arc::downgrade(self))));
+        }
+    }
+
+    fn keepers(&self) -> MutexGuard<'_, HashMap<LockName, Handle>> {
+        self.keepers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if let Some(inbox) = self.inbox.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            inbox.abort();
+        }
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("id", &self.id).field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+/// The keeper's task was dropped with the runtime that it ran on.
+fn deserted(name: &LockName) -> Error {
+    Error::store(format!("could not acquire lock {name}"), "the runtime that kept it has ended")
+}
+
+/// An acquisition that is awaited; given up when dropped.
+struct Waiting {
+    ticket: Ticket,
+    messages: Option<mpsc::UnboundedSender<Message>>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(messages) = &self.messages {
+            let _ = messages.send(Message::Event(Event::Cancel(self.ticket)));
+        }
+    }
+}

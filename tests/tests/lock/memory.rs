@@ -1,0 +1,16 @@
+//! The promises on the memory store, in paused time.
+#![allow(clippy::disallowed_methods, reason = "tokio's clock is the injected one here")]
+
+mod budget;
+mod by_hand;
+mod cancel;
+mod faults;
+mod fence;
+mod input;
+mod keep;
+mod liveness;
+mod local;
+mod run;
+mod runtime;
+mod safety;
+mod sets;
