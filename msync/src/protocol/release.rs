@@ -106,7 +106,7 @@ impl Keeper {
         if !self.is_stray(record) {
             return None;
         }
-        self.hand_on(record.clone(), cx)
+        self.hand_on(&record.clone(), cx)
     }
 
     /// Says whether a believed record shows something of ours that nobody here wants.
@@ -139,7 +139,7 @@ impl Keeper {
     }
 
     /// Hands a stray term to the successor; without one, frees or deletes it.
-    fn hand_on(&mut self, record: Record, cx: &mut Context<'_>) -> Option<Call> {
+    fn hand_on(&mut self, record: &Record, cx: &mut Context<'_>) -> Option<Call> {
         let wish = self.parting.as_ref().and_then(|parting| parting.successor.as_deref());
         let wished = wish.and_then(|owner| {
             let named = |entry: &Entry| entry.claim().is_some_and(|claim| claim.engine.owner() == owner);
@@ -151,10 +151,10 @@ impl Keeper {
             Some(entry) if entry.claim().is_none() => Some(Call::Apply(Change::Leave { index, entry })),
             Some(entry) => {
                 let beat = fresh(cx);
-                let duplicates = later_entries_of_same_term(&record, index, &entry);
+                let duplicates = later_entries_of_same_term(record, index, &entry);
                 Some(Call::Apply(Change::Grant { term: record.term, beat, index, entry, duplicates, wall }))
             }
-            None if self.retains(&record) => Some(Call::Apply(Change::Free { term: record.term, wall })),
+            None if self.retains(record) => Some(Call::Apply(Change::Free { term: record.term, wall })),
             None => self.view.snapshot_version().cloned().map(Call::Delete),
         }
     }

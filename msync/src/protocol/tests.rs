@@ -90,12 +90,12 @@ impl Bench {
         Wall::from_millis(self.wall)
     }
 
-    fn at(&self, millis: u64) -> Moment {
+    fn at(millis: u64) -> Moment {
         Moment::from_nanos(millis * 1_000_000)
     }
 
     fn step(&mut self, event: Event) -> &Action {
-        let now = Now { local: self.at(self.now), wall: self.wall() };
+        let now = Now { local: Self::at(self.now), wall: self.wall() };
         let bits = &mut self.bits;
         let action = self.keeper.step(event, now, &mut || {
             *bits += 1;
@@ -118,7 +118,7 @@ impl Bench {
     /// Time passes, with wake-ups where the keeper asked for them; nothing else happens.
     fn pass(&mut self, millis: u64) {
         let end = self.now + millis;
-        while let Some(wake) = self.last.wake.filter(|wake| *wake <= self.at(end)) {
+        while let Some(wake) = self.last.wake.filter(|wake| *wake <= Self::at(end)) {
             self.now = wake.as_nanos().div_ceil(1_000_000).max(self.now);
             self.step(Event::Tick);
             self.settle();
@@ -227,7 +227,7 @@ impl Bench {
     }
 
     fn loss(&self, ticket: u64) -> Option<LossReason> {
-        self.keeper.standing().loss(Ticket(ticket), self.at(self.now))
+        self.keeper.standing().loss(Ticket(ticket), Self::at(self.now))
     }
 
     fn until(&self) -> u64 {

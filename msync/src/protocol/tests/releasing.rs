@@ -186,7 +186,7 @@ fn bug_10_a_call_that_never_answers_is_a_loss_by_the_deadline() {
     bench.sleep(3_400);
     bench.step(Event::Tick);
     assert!(bench.call.is_some());
-    assert!(bench.last.wake.is_some_and(|wake| wake <= bench.at(100_000 + TTL - 1_000)));
+    assert!(bench.last.wake.is_some_and(|wake| wake <= Bench::at(100_000 + TTL - 1_000)));
     bench.sleep(TTL);
     assert_eq!(bench.loss(1), Some(LossReason::Deadline));
 }
