@@ -100,8 +100,8 @@ impl Engine {
         let mut waiting = Waiting { ticket, messages: Some(handle.messages.clone()) };
         let token: FencingToken = turn.await.map_err(|_| Error::ShutDown)??;
         waiting.messages = None;
-        let lease = Lease::new(name.clone(), token, ticket, Arc::clone(&self.clock), handle.standing);
-        Ok(Turn::new(self, ticket, lease, handle.messages))
+        let lease = Lease::new(self, name.clone(), token, ticket, handle.standing);
+        Ok(Turn::new(ticket, lease, handle.messages))
     }
 
     /// Ends everything: waiting acquisitions fail, guards see the end, what is held is released once its guard is gone.

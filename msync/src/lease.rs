@@ -5,13 +5,18 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use futures::{FutureExt, future::select_all};
+use futures::{
+    FutureExt,
+    future::{Either, select_all},
+};
 use tokio::sync::watch;
 
 use crate::{
     Error, FencingToken, LockName, LossReason,
     clock::Clock,
+    engine::Engine,
     protocol::{Standing, Ticket},
+    record::EngineId,
 };
 
 /// A view of a held lock or of a leader's term, for the body that runs under it: what `guard = …` names in `#[locked]` and
@@ -19,7 +24,11 @@ use crate::{
 ///
 /// Cloning is cheap. After the hold has ended it says lost, for ever.
 #[derive(Clone)]
-pub struct Lease {
+pub struct Lease(Arc<Seen>);
+
+/// What is seen of one hold.
+struct Seen {
+    engine: EngineId,
     name: LockName,
     token: FencingToken,
     ticket: Ticket,
@@ -35,23 +44,29 @@ pub struct LeaseSet(Arc<[Lease]>);
 
 impl Lease {
     pub(crate) fn new(
+        engine: &Engine,
         name: LockName,
         token: FencingToken,
         ticket: Ticket,
-        clock: Arc<dyn Clock>,
         standing: watch::Receiver<Standing>,
     ) -> Self {
-        Self { name, token, ticket, clock, standing }
+        let (engine, clock) = (engine.id.clone(), Arc::clone(&engine.clock));
+        Self(Arc::new(Seen { engine, name, token, ticket, clock, standing }))
+    }
+
+    /// Says whether it is a hold of this lock by this engine.
+    pub(crate) fn is_of(&self, engine: &EngineId, name: &LockName) -> bool {
+        self.0.name == *name && self.0.engine == *engine
     }
 
     /// Returns the name of the lock or election.
     pub fn name(&self) -> &LockName {
-        &self.name
+        &self.0.name
     }
 
     /// Returns the fencing token; see [`LockGuard::token`](crate::LockGuard::token).
     pub fn token(&self) -> FencingToken {
-        self.token
+        self.0.token
     }
 
     /// Says whether it is still held; see [`LockGuard::check`](crate::LockGuard::check).
@@ -72,14 +87,14 @@ impl Lease {
         if remaining >= duration {
             return Ok(());
         }
-        Err(Error::TooShort { name: self.name.to_string(), remaining })
+        Err(Error::TooShort { name: self.0.name.to_string(), remaining })
     }
 
     /// Returns for how long it is safe if no renewal succeeds; zero when it is lost.
     pub fn remaining(&self) -> Duration {
-        let now = self.clock.now();
-        let standing = self.standing.borrow();
-        if standing.loss(self.ticket, now).is_some() { Duration::ZERO } else { standing.until.since(now) }
+        let now = self.0.clock.now();
+        let standing = self.0.standing.borrow();
+        if standing.loss(self.0.ticket, now).is_some() { Duration::ZERO } else { standing.until.since(now) }
     }
 
     /// Completes when it is lost, by the local deadline at the latest, or released.
@@ -87,8 +102,8 @@ impl Lease {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub fn lost(&self) -> impl Future<Output = LossReason> + Send + use<> {
-        let (clock, ticket) = (Arc::clone(&self.clock), self.ticket);
-        let mut standing = self.standing.clone();
+        let (clock, ticket) = (Arc::clone(&self.0.clock), self.0.ticket);
+        let mut standing = self.0.standing.clone();
         async move {
             loop {
                 let seen = *standing.borrow_and_update();
@@ -106,17 +121,17 @@ impl Lease {
 
     /// Says whether, and why, the hold is over. Compares the clock itself: no timer, task or message is trusted.
     pub(crate) fn loss(&self) -> Option<LossReason> {
-        self.standing.borrow().loss(self.ticket, self.clock.now())
+        self.0.standing.borrow().loss(self.0.ticket, self.0.clock.now())
     }
 
     pub(crate) fn lost_error(&self, reason: LossReason) -> Error {
-        Error::Lost { name: self.name.to_string(), reason }
+        Error::Lost { name: self.0.name.to_string(), reason }
     }
 }
 
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, token, loss) = (&self.name, self.token, self.loss());
+        let (name, token, loss) = (self.name(), self.token(), self.loss());
         f.debug_struct("Lease").field("name", name).field("token", &token).field("loss", &loss).finish_non_exhaustive()
     }
 }
@@ -154,7 +169,21 @@ impl LeaseSet {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub fn lost(&self) -> impl Future<Output = LossReason> + Send + use<> {
-        let each: Vec<_> = self.0.iter().map(|lease| Box::pin(lease.lost())).collect();
-        select_all(each).map(|(reason, ..)| reason)
+        first_loss(&self.0)
+    }
+
+    pub(crate) fn leases(&self) -> &[Lease] {
+        &self.0
+    }
+}
+
+/// Completes when the first of several is lost.
+pub(crate) fn first_loss(leases: &[Lease]) -> impl Future<Output = LossReason> + Send + use<> {
+    match leases {
+        [only] => Either::Left(only.lost()),
+        several => {
+            let each = several.iter().map(|lease| Box::pin(lease.lost()));
+            Either::Right(select_all(each).map(|(reason, ..)| reason))
+        }
     }
 }

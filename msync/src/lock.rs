@@ -1,6 +1,6 @@
 //! Locks: named, acquired for a guard or for the length of a body.
 
-use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{slice::from_ref, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
@@ -8,8 +8,9 @@ use crate::{
     Error, FencingToken, Lease, LockName, LossReason, Timing,
     clock::Clock,
     engine::{Engine, Turn},
+    held::{OnLost, held},
     protocol::{Patience, Ticket, Want},
-    scope::{self, ScopeKey},
+    scope,
 };
 
 /// A cluster-wide lock, to be acquired. Cloning is cheap; tasks of one process queue up for it, first come first served.
@@ -77,7 +78,7 @@ pub(crate) async fn acquire(
     options: &Options,
     patience: Patience,
 ) -> Result<Turn, Error> {
-    scope::check(&ScopeKey::new(&engine.id, name))?;
+    scope::check(&engine.id, name)?;
     let turn = engine.acquire(name, |ticket| options.want(ticket, patience)).await?;
     match options.token_floor {
         Some(floor) if turn.lease().token() <= floor => {
@@ -247,10 +248,6 @@ impl LockGuard {
         self.turn.lease()
     }
 
-    pub(crate) fn scope_key(&self) -> ScopeKey {
-        ScopeKey::new(&self.turn.engine().id, self.name())
-    }
-
     /// Returns the name of the lock.
     pub fn name(&self) -> &LockName {
         self.lease().name()
@@ -317,27 +314,7 @@ impl LockGuard {
 
     /// Runs a body for as long as the lock is held; see [`Lock::run`].
     pub(crate) async fn protect<F: Future>(&self, body: F) -> Result<F::Output, Error> {
-        let engine = self.turn.engine();
-        let guarded = async {
-            let mut lost = pin!(self.lost());
-            let mut body = pin!(body);
-            poll_fn(|cx| {
-                if let Some(reason) = self.lease().loss() {
-                    return Poll::Ready(Err(reason));
-                }
-                if let Poll::Ready(reason) = lost.as_mut().poll(cx) {
-                    return Poll::Ready(Err(reason));
-                }
-                body.as_mut().poll(cx).map(Ok)
-            })
-            .await
-        };
-        let started = engine.clock.now();
-        let ended = scope::inside(&[self.scope_key()], guarded).await;
-        ended.map_err(|reason| {
-            tracing::debug!(lock = %self.name(), after = ?engine.clock.now().since(started), "the body was dropped");
-            self.lease().lost_error(reason)
-        })
+        held(from_ref(self.lease()), OnLost::Cancel, || body).await.finish()
     }
 
     /// Releases the lock and waits until the store has acknowledged it.

@@ -12,18 +12,23 @@ use std::task::Poll;
 use futures::FutureExt;
 use tokio::task::AbortHandle;
 
-use super::config::OnLost;
-use crate::scope::{self, ScopeKey};
-use crate::{Error, Lease, LeaseSet, LossReason};
+use crate::lease::first_loss;
+use crate::{Error, Lease, scope};
 
-/// What can be lost.
-pub(super) trait Hold: Clone + Send + Sync + 'static {
-    fn check(&self) -> Result<(), Error>;
-    fn lost(&self) -> impl Future<Output = LossReason> + Send;
+/// What happens to a body when its lock is lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum OnLost {
+    /// It is dropped.
+    #[default]
+    Cancel,
+    /// It goes on; only its lease says so.
+    Signal,
+    /// The process ends.
+    Abort,
 }
 
 /// How a body ended.
-pub(super) enum Ended<T> {
+pub(crate) enum Ended<T> {
     Ran(T),
     Lost(Error),
     Panicked(Box<dyn Any + Send>),
@@ -36,34 +41,12 @@ struct Watching(Option<AbortHandle>);
 
 impl<T> Ended<T> {
     /// Returns what the body returned, the loss, or goes on with its panic.
-    pub(super) fn finish(self) -> Result<T, Error> {
+    pub(crate) fn finish(self) -> Result<T, Error> {
         match self {
             Self::Ran(value) => Ok(value),
             Self::Lost(error) => Err(error),
             Self::Panicked(panic) => resume_unwind(panic),
         }
-    }
-}
-
-// === impl Hold ===
-
-impl Hold for Lease {
-    fn check(&self) -> Result<(), Error> {
-        Lease::check(self)
-    }
-
-    fn lost(&self) -> impl Future<Output = LossReason> + Send {
-        Lease::lost(self)
-    }
-}
-
-impl Hold for LeaseSet {
-    fn check(&self) -> Result<(), Error> {
-        LeaseSet::check(self)
-    }
-
-    fn lost(&self) -> impl Future<Output = LossReason> + Send {
-        LeaseSet::lost(self)
     }
 }
 
@@ -78,17 +61,17 @@ impl Drop for Watching {
 }
 
 /// Makes the body and polls it until it ends or its hold does.
-pub(super) async fn held<H, F, Fut>(hold: &H, on_lost: OnLost, keys: &[ScopeKey], body: F) -> Ended<Fut::Output>
+pub(crate) async fn held<F, Fut>(leases: &[Lease], on_lost: OnLost, body: F) -> Ended<Fut::Output>
 where
-    H: Hold,
     F: FnOnce() -> Fut,
     Fut: Future,
 {
-    let _watching = watch_to_abort(hold, on_lost);
-    let mut body = pin!(scope::inside(keys, body()));
-    let mut lost = pin!(hold.lost().fuse());
+    let _watching = watch_to_abort(leases, on_lost);
+    let mut body = pin!(scope::inside(leases, body()));
+    // Only a body that waits needs to be woken by the loss: most do not, and making this costs as much as a small body.
+    let mut lost = pin!(None);
     poll_fn(|cx| {
-        if let Some(error) = lost_now(hold, on_lost) {
+        if let Some(error) = lost_now(leases, on_lost) {
             return Poll::Ready(Ended::Lost(error));
         }
         match catch_unwind(AssertUnwindSafe(|| body.as_mut().poll(cx))) {
@@ -96,9 +79,11 @@ where
             Err(panic) => return Poll::Ready(Ended::Panicked(panic)),
             Ok(Poll::Pending) => {}
         }
-        // Only a body that waits needs to be woken by the loss.
-        if lost.as_mut().poll(cx).is_ready()
-            && let Some(error) = lost_now(hold, on_lost)
+        if lost.is_none() {
+            lost.set(Some(first_loss(leases).fuse()));
+        }
+        if lost.as_mut().as_pin_mut().is_some_and(|lost| lost.poll(cx).is_ready())
+            && let Some(error) = lost_now(leases, on_lost)
         {
             return Poll::Ready(Ended::Lost(error));
         }
@@ -107,25 +92,24 @@ where
     .await
 }
 
-fn lost_now<H: Hold>(hold: &H, on_lost: OnLost) -> Option<Error> {
+fn lost_now(leases: &[Lease], on_lost: OnLost) -> Option<Error> {
+    let loss = || leases.iter().try_for_each(Lease::check).err();
     match on_lost {
         OnLost::Signal => None,
-        OnLost::Cancel => hold.check().err(),
-        OnLost::Abort => hold.check().err().map(|error| abort(&error)),
+        OnLost::Cancel => loss(),
+        OnLost::Abort => loss().map(|error| abort(&error)),
     }
 }
 
 // A body that does not yield is not polled, so the end of the process needs a task of its own.
-fn watch_to_abort<H: Hold>(hold: &H, on_lost: OnLost) -> Watching {
+fn watch_to_abort(leases: &[Lease], on_lost: OnLost) -> Watching {
     if on_lost != OnLost::Abort {
         return Watching(None);
     }
-    let hold = hold.clone();
+    let (leases, lost) = (leases.to_vec(), first_loss(leases));
     let task = tokio::spawn(async move {
-        hold.lost().await;
-        if let Err(error) = hold.check() {
-            abort(&error);
-        }
+        lost.await;
+        lost_now(&leases, OnLost::Abort);
     });
     Watching(Some(task.abort_handle()))
 }
