@@ -128,8 +128,7 @@ impl Keeper {
 
     /// Finds an entry of ours that nobody here wants: of an ended term, or a second one of the holding term.
     fn stray_entry(&self, record: &Record) -> Option<(usize, Entry)> {
-        let ours = |entry: &Entry| entry.claim().is_some_and(|claim| claim.engine == self.engine);
-        let stray = |entry: &Entry| ours(entry) && !entry.term().is_some_and(|term| self.wants(term));
+        let stray = |entry: &Entry| entry.is_of(&self.engine) && !entry.term().is_some_and(|term| self.wants(term));
         let found = record.waiters.iter().enumerate().find(|(_, entry)| stray(entry));
         found.map(|(index, entry)| (index, entry.clone()))
     }

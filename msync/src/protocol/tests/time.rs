@@ -230,3 +230,44 @@ fn bug_30_wall_clock_jumps_change_nothing() {
     bench.pass(TTL);
     assert!(bench.has(1));
 }
+
+#[test]
+fn an_instant_grant_is_anchored_before_the_first_of_two_enqueues() {
+    let mut bench = Bench::held(TTL);
+    bench.want(want(1));
+    bench.serve();
+    let first = bench.call.clone().unwrap();
+    bench.sleep(5_000);
+    bench.lose();
+    bench.sleep(1_700);
+    bench.step(Event::Tick);
+    bench.serve();
+    assert!(matches!(bench.change(), Change::Enqueue { .. }), "the read did not show it");
+    bench.deliver(&first);
+    bench.grant(0xaa);
+    bench.seen();
+    assert_eq!(bench.until(), 100_000 + TTL - 1_000, "others may have aged the entry of the first");
+}
+
+#[test]
+fn a_term_ages_as_an_entry_and_not_as_a_holder() {
+    let mut bench = Bench::new();
+    bench.other(&Change::Create { claim: rival(2, TTL), beat: Beat(1), wall: Wall::from_millis(0) });
+    bench.want(want(1));
+    bench.settle();
+    bench.pass(6_000);
+    // The same term comes back by a grant, its entry unseen.
+    let grantor = rival(3, TTL);
+    let seen = bench.record().pair();
+    let removes = Vec::new();
+    bench.other(&Change::Claim { claim: grantor, beat: Beat(3), seen, removes, wall: Wall::from_millis(0) });
+    bench.other(&Change::Enqueue { claim: rival(2, TTL) });
+    let (term, entry) = (Term(3), rival(2, TTL).entry());
+    let wall = Wall::from_millis(0);
+    bench.other(&Change::Grant { term, beat: Beat(4), index: 1, entry, duplicates: Vec::new(), wall });
+    bench.seen();
+    bench.pass(TTL - 1);
+    assert!(!bench.has(1));
+    bench.pass(1);
+    assert!(bench.has(1));
+}
