@@ -117,7 +117,7 @@ impl Hold {
             self.ended = Some(LossReason::Deadline);
         }
         let over = self.user.as_ref().and_then(|user| user.end).is_some_and(|end| now >= end);
-        if over && self.ended.is_none() {
+        if over && self.is_renewed() {
             self.ended = Some(LossReason::MaxHold);
         }
     }
