@@ -30,9 +30,6 @@ use tokio_util::task::TaskTracker;
 use crate::api::Answer;
 use crate::server::Doors;
 
-/// Connections beyond the limit that are told so at once; past these a connection is just closed.
-const TURNED_AWAY: usize = 64;
-
 /// What every connection shares.
 #[derive(Debug)]
 struct Shared {
@@ -58,7 +55,7 @@ impl Front {
     pub fn new(doors: Doors, limits: Limits, hosts: Hosts, stop: CancellationToken) -> Self {
         Self {
             seats: Arc::new(Semaphore::new(limits.connections)),
-            refusals: Arc::new(Semaphore::new(TURNED_AWAY)),
+            refusals: Arc::new(Semaphore::new(limits.turned_away)),
             tasks: TaskTracker::new(),
             spare: Mutex::new(TcpSocket::new_v4().ok()),
             shared: Arc::new(Shared {

@@ -4,6 +4,7 @@
 //! that carry a single request. A call that can be answered at once is answered by the thread that read it; any
 //! other goes on as a task, so that a slow API server costs no thread. It never sees bytes the front has not judged.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::fs::{DirBuilder, Permissions};
 use std::future::Future;
@@ -12,7 +13,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::thread::{self, JoinHandle};
@@ -20,11 +21,17 @@ use std::time::Duration;
 
 use tiny_http::{HTTPVersion, Header, Request, Response};
 use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::api::{self, Answer, Call, Outcome};
 
 /// Threads that take requests, for each of the two servers.
 const WORKERS: usize = 2;
+
+/// The header that tells which announced request has arrived.
+pub(crate) const ARRIVAL: &str = "Arrival";
+/// Requests on their way to being read at once. `tiny_http` starts a thread for each that finds none waiting.
+const ARRIVING: usize = 16;
 
 /// Answers calls: the seam between HTTP and locks.
 pub trait Locks: Send + Sync + 'static {
@@ -55,6 +62,28 @@ struct Inside {
 pub(crate) struct Door {
     path: PathBuf,
     server: Mutex<Option<Arc<tiny_http::Server>>>,
+    arriving: Arc<Semaphore>,
+    announced: Mutex<HashMap<u64, OwnedSemaphorePermit>>,
+    ids: AtomicU64,
+}
+
+/// A request announced to a [`Door`]; dropping it withdraws the announcement.
+pub(crate) struct Arrival<'a> {
+    door: &'a Door,
+    id: u64,
+}
+
+impl Arrival<'_> {
+    /// What the request must say in its header [`ARRIVAL`].
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+}
+
+impl Drop for Arrival<'_> {
+    fn drop(&mut self) {
+        self.door.arrived(self.id);
+    }
 }
 
 impl Server {
@@ -122,9 +151,22 @@ impl Door {
         }
     }
 
+    /// Waits until few enough requests are on their way, so that a burst of them starts few threads.
+    pub(crate) async fn expect_arrival(&self) -> Arrival<'_> {
+        let place = Arc::clone(&self.arriving).acquire_owned().await.expect("this semaphore is never closed");
+        let id = self.ids.fetch_add(1, Ordering::Relaxed);
+        self.announced.lock().expect("no thread panics while it holds this lock").insert(id, place);
+        Arrival { door: self, id }
+    }
+
+    fn arrived(&self, id: u64) {
+        self.announced.lock().expect("no thread panics while it holds this lock").remove(&id);
+    }
+
     fn open(path: PathBuf) -> io::Result<Self> {
-        let server = bind(&path)?;
-        Ok(Self { path, server: Mutex::new(Some(Arc::new(server))) })
+        let server = Mutex::new(Some(Arc::new(bind(&path)?)));
+        let arriving = Arc::new(Semaphore::new(ARRIVING));
+        Ok(Self { path, server, arriving, announced: Mutex::default(), ids: AtomicU64::new(0) })
     }
 
     /// Serves until the sidecar closes; a server that ends before is replaced.
@@ -134,7 +176,7 @@ impl Door {
             if let Some(server) = &server {
                 thread::scope(|scope| {
                     for _ in 0..WORKERS {
-                        scope.spawn(|| work(server, locks, runtime));
+                        scope.spawn(|| self.work(server, locks, runtime));
                     }
                 });
             }
@@ -145,6 +187,20 @@ impl Door {
             }
             self.renew();
         }
+    }
+
+    /// Takes requests until the server ends, then wakes the next worker, since an error is told to one of them only.
+    fn work<L: Locks>(&self, server: &tiny_http::Server, locks: &L, runtime: &Handle) {
+        while let Ok(request) = server.recv() {
+            let id = request.headers().iter().find(|header| header.field.equiv(ARRIVAL));
+            if let Some(id) = id.and_then(|header| header.value.as_str().parse().ok()) {
+                self.arrived(id);
+            }
+            if catch_unwind(AssertUnwindSafe(|| handle(request, locks, runtime))).is_err() {
+                tracing::error!("a request met a panic");
+            }
+        }
+        server.unblock();
     }
 
     fn server(&self) -> Option<Arc<tiny_http::Server>> {
@@ -178,16 +234,6 @@ impl fmt::Debug for Door {
 
 fn bind(path: &Path) -> io::Result<tiny_http::Server> {
     tiny_http::Server::http_unix(path).map_err(|error| io::Error::other(format!("{}: {error}", path.display())))
-}
-
-/// Takes requests until the server ends, then wakes the next worker, since an error is told to one of them only.
-fn work<L: Locks>(server: &tiny_http::Server, locks: &L, runtime: &Handle) {
-    while let Ok(request) = server.recv() {
-        if catch_unwind(AssertUnwindSafe(|| handle(request, locks, runtime))).is_err() {
-            tracing::error!("a request met a panic");
-        }
-    }
-    server.unblock();
 }
 
 fn handle<L: Locks>(mut request: Request, locks: &L, runtime: &Handle) {

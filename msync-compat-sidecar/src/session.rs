@@ -28,6 +28,12 @@ use crate::server::Locks;
 
 /// The longest a client waits for an answer; old clients give up after 10 s.
 pub const ANSWER: Duration = Duration::from_secs(7);
+/// How long a beat that must not be answered yet waits for a renewal.
+const FRESHEN: Duration = Duration::from_millis(4_900);
+/// How long a beat that could be answered waits for a renewal, so that its expiry is the whole TTL.
+const PROLONG: Duration = Duration::from_secs(1);
+/// What is left of our own deadline just after a renewal, at least.
+const PROLONGED: Duration = Duration::from_millis(29_500);
 /// How many names are remembered, so that a GET of them stays 200.
 pub const SEEN: usize = 10_000;
 /// The longest nap between two looks at the leases: timers stop in suspend, leases do not.
@@ -156,6 +162,7 @@ impl<B: Backend> Sessions<B> {
                 None
             }
             (Verb::Put, Beat::Stale) => None,
+            (Verb::Put, Beat::Good) if session.is_due(now) => None,
             (Verb::Put, Beat::Good) => {
                 session.lease.beat(now, || session.hold.version());
                 Some(Outcome::Good(self.own(session, name, now)))
@@ -183,16 +190,28 @@ impl<B: Backend> Sessions<B> {
         self.take(verb, name).await
     }
 
-    /// A beat whose hold leaves too little time: waits for a renewal, or tells the client that its lock is lost.
+    /// A beat that needs a renewal first: because the hold leaves too little time to say 200, or because the client
+    /// is due for a new expiry, which may not be past our own deadline.
     async fn freshen(&self, name: &Name) -> Option<Outcome> {
-        let hold = Arc::clone(&self.desk().held.get(name)?.hold);
-        let _ = timeout(ANSWER.mul_f32(0.7), hold.fresh(SAFE)).await;
-        if let Some(outcome) = self.at_once(Verb::Put, name) {
-            return Some(outcome);
-        }
+        let (hold, judged) = self.desk().held.get(name).map(|session| (Arc::clone(&session.hold), session.judge()))?;
+        let (wanted, patience) = match judged {
+            Beat::Good => (PROLONGED, PROLONG),
+            Beat::Stale | Beat::Lost => (SAFE, FRESHEN),
+        };
+        // Settling looks at what the renewal has brought, in time or not.
+        let _ = timeout(patience, hold.fresh(wanted)).await;
+        self.settle(name)
+    }
+
+    fn settle(&self, name: &Name) -> Option<Outcome> {
         let now = self.now();
         let mut desk = self.desk();
-        let picture = desk.held.get(name).map(|session| self.own(session, name, now))?;
+        let session = desk.held.get_mut(name)?;
+        if session.judge() == Beat::Good {
+            session.lease.beat(now, || session.hold.version());
+            return Some(Outcome::Good(self.own(session, name, now)));
+        }
+        let picture = self.own(session, name, now);
         self.end(&mut desk, name, now);
         Some(Outcome::Taken(picture))
     }
@@ -324,6 +343,11 @@ impl<B: Backend> Sessions<B> {
 impl<H: Hold> Session<H> {
     fn judge(&self) -> Beat {
         Beat::judge(self.hold.remaining())
+    }
+
+    /// The client is to be shown a new expiry that our own deadline does not reach yet.
+    fn is_due(&self, now: Moment) -> bool {
+        self.lease.is_due(now) && self.hold.remaining() < PROLONGED
     }
 
     fn is_over(&self, now: Moment) -> bool {

@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use crate::api::Answer;
-use crate::server::{Door, Doors};
+use crate::server::{ARRIVAL, Door, Doors};
 
 /// Kept sockets, and so threads of `tiny_http` that live on.
 const KEPT: usize = 8;
@@ -69,7 +69,7 @@ impl Back {
             Some(socket) => socket,
             None => self.open_kept().await?,
         };
-        let answer = exchange(&mut socket, &request.bytes(false)).await;
+        let answer = exchange(&mut socket, &request.bytes(None)).await;
         match &answer {
             Ok(_) => self.idle().push(socket),
             // A second POST could find the lock of the first one and say that it exists already.
@@ -81,8 +81,9 @@ impl Back {
     }
 
     async fn ask_once(&self, request: &Canonical) -> io::Result<Answer> {
+        let arrival = self.doors.once().expect_arrival().await;
         let mut socket = self.connect(self.doors.once()).await?;
-        exchange(&mut socket, &request.bytes(true)).await
+        exchange(&mut socket, &request.bytes(Some(arrival.id()))).await
     }
 
     /// Opens one kept socket at a time, and only returns when a thread serves it: `tiny_http`'s pool counts a thread
@@ -114,10 +115,11 @@ impl Back {
 }
 
 impl Canonical {
-    fn bytes(&self, close: bool) -> Vec<u8> {
-        let close = if close { "Connection: close\r\n" } else { "" };
+    /// A request that comes alone on its connection bears the id of its arrival.
+    fn bytes(&self, alone: Option<u64>) -> Vec<u8> {
+        let alone = alone.map_or(String::new(), |id| format!("Connection: close\r\n{ARRIVAL}: {id}\r\n"));
         let head =
-            format!("{} {} HTTP/1.1\r\n{close}Content-Length: {}\r\n\r\n", self.method, self.target, self.body.len());
+            format!("{} {} HTTP/1.1\r\n{alone}Content-Length: {}\r\n\r\n", self.method, self.target, self.body.len());
         let mut bytes = head.into_bytes();
         bytes.extend_from_slice(&self.body);
         bytes

@@ -3,18 +3,25 @@
 //! `tiny_http` gives up for good when it runs out of descriptors, so the limits are chosen such that the front refuses
 //! connections while there are still enough left.
 
+use std::io;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Descriptors one request in flight may cost: the front's end of a socket, and two for `tiny_http`'s.
 const PER_REQUEST: u64 = 3;
+/// Descriptors that are open whatever the load: kept sockets, listeners, the runtime.
+const BASE: u64 = 64;
+/// With fewer descriptors than this there is no serving anybody.
+const FEWEST: u64 = 128;
 
 /// The bounds of the front. The default is what the sidecar runs with; tests shorten the times.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// Client connections at once; more are answered 503 and closed.
     pub connections: usize,
+    /// Connections beyond those that are told so at once; past these a connection is just closed.
+    pub turned_away: usize,
     /// Requests waiting for their answer at once; more are answered 503.
     pub pending: usize,
     /// Bytes of a request line with its header fields; more are answered 431.
@@ -39,6 +46,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 16_384,
+            turned_away: 64,
             pending: 2_048,
             head: 16 * 1024,
             body: 64 * 1024,
@@ -53,26 +61,35 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Raises the process's descriptor limit to its maximum and shrinks the counts to what it allows.
+    /// Raises the process's descriptor limit as far as it may and shrinks the counts to what that allows.
     ///
-    /// Linux and other Unix systems only; the hard limit is never raised.
-    #[must_use]
-    pub fn afforded(self) -> Self {
-        let wanted = (self.connections as u64) + PER_REQUEST * (self.pending as u64) + 512;
-        self.within(raise_descriptors(wanted))
+    /// # Errors
+    /// The process may open too few files to serve anybody.
+    pub fn afforded(self) -> io::Result<Self> {
+        let wanted = (self.connections + self.turned_away) as u64 + PER_REQUEST * (self.pending as u64) + BASE + 256;
+        let descriptors = raise_descriptors(wanted);
+        if descriptors < FEWEST {
+            let why = format!("only {descriptors} descriptors are allowed, at least {FEWEST} are needed (ulimit -n)");
+            return Err(io::Error::other(why));
+        }
+        Ok(self.within(descriptors))
     }
 
     /// The same limits for a process that may open `descriptors` files.
     #[must_use]
     pub fn within(mut self, descriptors: u64) -> Self {
-        // The rest of the process: the API's connections, logs, the runtime.
-        let own = (descriptors / 4).min(256);
-        let pending = (descriptors / 8).clamp(4, self.pending as u64);
-        let connections = descriptors.saturating_sub(own + PER_REQUEST * pending).clamp(4, self.connections as u64);
-        self.pending = usize::try_from(pending).unwrap_or(self.pending);
-        self.connections = usize::try_from(connections).unwrap_or(self.connections);
+        // The API's connections, and what the process opens for a moment.
+        let own = BASE + (descriptors / 16).min(256);
+        self.turned_away = least(self.turned_away, descriptors / 16);
+        self.pending = least(self.pending, descriptors / 9);
+        let taken = own + self.turned_away as u64 + PER_REQUEST * self.pending as u64;
+        self.connections = least(self.connections, descriptors.saturating_sub(taken));
         self
     }
+}
+
+fn least(wanted: usize, allowed: u64) -> usize {
+    usize::try_from(allowed).map_or(wanted, |allowed| wanted.min(allowed))
 }
 
 /// The descriptor limit after an attempt to raise it to `wanted`.
@@ -103,10 +120,10 @@ mod tests {
 
     #[test]
     fn requests_in_flight_never_exhaust_the_descriptors() {
-        for descriptors in [64, 256, 1024, 20_000, 65_536] {
+        for descriptors in [FEWEST, 256, 1024, 20_000, 65_536] {
             let limits = Limits::default().within(descriptors);
-            let used = limits.connections as u64 + PER_REQUEST * limits.pending as u64;
-            assert!(used + (descriptors / 4).min(256) <= descriptors, "{descriptors}: {limits:?}");
+            let used = (limits.connections + limits.turned_away) as u64 + PER_REQUEST * limits.pending as u64;
+            assert!(used + BASE <= descriptors, "{descriptors}: {limits:?}");
             assert!(limits.pending >= 4 && limits.connections >= 4, "{descriptors}: {limits:?}");
         }
         assert!(Limits::default().within(20_000).connections >= 10_000);

@@ -72,7 +72,10 @@ pub trait Hold: Send + Sync + 'static {
     /// When the object was created, if known.
     fn created(&self) -> Option<Timestamp>;
 
-    /// Renews at once and waits until `remaining` of the deadline is left, or the lock is lost.
+    /// Renews at once if less than `remaining` is left, and waits until that much is left or the lock is lost.
+    ///
+    /// # Cancel safety
+    /// The renewal goes on.
     fn fresh(&self, remaining: Duration) -> impl Future<Output = ()> + Send;
 
     /// Frees the lock; later calls do nothing. Ends when it is freed, lost, or nothing more can be done.

@@ -54,9 +54,14 @@ impl Lease {
 
     /// A client's beat: prolongs the lease when it is due, and only then asks for the record's version.
     pub fn beat(&mut self, now: Moment, version: impl FnOnce() -> String) {
-        if self.left(now) < HALF {
+        if self.is_due(now) {
             *self = Self::begin(now, version());
         }
+    }
+
+    /// The next beat prolongs it.
+    pub fn is_due(&self, now: Moment) -> bool {
+        self.left(now) < HALF
     }
 
     /// How long it lasts unless a beat prolongs it.
