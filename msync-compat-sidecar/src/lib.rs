@@ -5,6 +5,9 @@
 
 pub mod api;
 pub mod clock;
+pub mod config;
 pub mod front;
+pub mod run;
 pub mod server;
 pub mod session;
+pub mod sidecar;

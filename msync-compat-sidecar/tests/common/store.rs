@@ -49,7 +49,11 @@ impl World {
         let identity = Identity { owner: owner.into(), namespace: "default".into() };
         let world = self.clone();
         let now: Now = Arc::new(move || world.now());
-        Sessions::new(Engine { world: self.clone(), owner: owner.into() }, identity, now)
+        Sessions::new(self.engine(owner), identity, now)
+    }
+
+    pub(crate) fn engine(&self, owner: &str) -> Engine {
+        Engine { world: self.clone(), owner: owner.into() }
     }
 
     pub(crate) fn now(&self) -> Moment {
