@@ -138,7 +138,8 @@ impl Front {
             drop(spare);
             let waiting = tokio::time::timeout(Duration::from_millis(1), listener.accept()).await;
             if let Ok(Ok((stream, _))) = waiting {
-                let bytes = answer::bytes(&Answer::message(503, "out of descriptors"), answer::Manner::default());
+                let manner = answer::Manner { close: true, head_only: false };
+                let bytes = answer::bytes(&Answer::message(503, "out of descriptors"), manner);
                 let _ = stream.try_write(&bytes);
             }
         }
