@@ -1,1 +1,78 @@
-//! x
+//! Distributed locks and leader election for Kubernetes, inside the process.
+//!
+//! A [`Client`] names [`Lock`]s and [`Election`]s; acquiring gives a guard with a [`FencingToken`], which is held until it
+//! is dropped, released or lost. All of it lives in one custom resource per lock; there is no server besides the API
+//! server, and no sidecar.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), msync::Error> {
+//! let store = msync::MemoryStore::new(); // in production: msync::Client::try_default().await?
+//! let client = msync::Client::builder().memory(&store).build();
+//!
+//! let guard = client.lock("invoices")?.acquire().await?;
+//! println!("held with fencing token {}", guard.token());
+//! guard.check()?;
+//! guard.release().await?;
+//!
+//! let term = client.election("scheduler")?.campaign().await?;
+//! term.run(async { /* what the leader does; dropped when it leads no more */ }).await?;
+//! client.shutdown().await;
+//! # Ok(()) }
+//! ```
+//!
+//! # What is promised
+//!
+//! Given that clock rates are right within 1 % (offsets do not matter):
+//!
+//! * **S1** Each acquisition's token is greater than every earlier one of that lock.
+//! * **S2** At no instant do two guards of one lock say held.
+//! * **S3** Loss is signalled by the local deadline even if no API call ever returns; after a pause of the process the
+//!   first poll of a body and the first `check()` say lost.
+//! * **S4** Lost is final. **S5** Release touches only its own acquisition. **S6** A cancelled acquire leaves nothing
+//!   that anybody renews.
+//! * **S7** The body and its arguments are dropped before the release is sent. **S8** `at_least` is honoured by all who
+//!   use msync, also over an orderly shutdown.
+//! * **L1** When a holder crashes, a waiter holds within about one ttl of the last renewal. **L2** An orderly release with
+//!   waiters is one write and one event until the successor runs. **L3** Orderly hand-over follows the queue.
+//!
+//! # What is not
+//!
+//! Exclusion of side effects, unless the resource compares fencing tokens: a process can freeze between a check and a
+//! write. Exactly-once. Anything after a record was edited by hand, etcd restored from a backup, or a virtual machine from
+//! a snapshot. Interruption of code that does not yield.
+//!
+//! # Features
+//!
+//! `kube` (default) stores locks in Kubernetes, `rustls-tls` (default) gives it TLS. Without them the memory store remains,
+//! which builds in seconds. Binaries choose the Kubernetes version of `k8s-openapi` themselves, by its feature `earliest`.
+
+mod client;
+pub mod clock;
+mod config;
+#[cfg(feature = "kube")]
+#[doc(hidden)]
+pub mod crd;
+mod election;
+mod engine;
+mod error;
+mod lock;
+mod lock_set;
+mod name;
+#[doc(hidden)]
+pub mod protocol;
+#[doc(hidden)]
+pub mod record;
+mod scope;
+#[doc(hidden)]
+pub mod store;
+mod token;
+
+pub use client::{Chosen, Client, ClientBuilder};
+pub use config::Timing;
+pub use election::{Election, Leader, Leadership};
+pub use error::{Error, LossReason};
+pub use lock::{Lock, LockGuard};
+pub use lock_set::{LockSet, LockSetGuard};
+pub use name::LockName;
+pub use store::MemoryStore;
+pub use token::FencingToken;

@@ -1,1 +1,46 @@
-//! x
+//! The test bed: a real API server, the faults it and its network can have, and child processes.
+//!
+//! A test that needs a cluster begins with [`testbed::TestServer::shared`] or, when it injects faults into the server or
+//! counts requests, with [`testbed::TestServer::start`]. Faults of the network are in [`proxy`], faults of single
+//! requests in [`tamper`], several real processes in [`process`].
+// Servers, sockets and processes run in real time: there is no clock to inject.
+#![allow(clippy::disallowed_methods)]
+
+pub mod process;
+pub mod proxy;
+pub mod store_contract;
+pub mod tamper;
+pub mod testbed;
+
+use std::{io::Write, time::Duration};
+
+use anyhow::{Result, bail};
+use tokio::time::{Instant, sleep};
+
+/// Writes a line to stderr past libtest's capture, which would hide it unless the test fails.
+pub fn loudly(line: &str) {
+    let _ = writeln!(std::io::stderr(), "msync testbed: {line}");
+}
+
+/// Waits until a condition holds, asking it again and again.
+///
+/// # Errors
+///
+/// When it did not hold within `limit`; the message says `what` was awaited.
+///
+/// # Cancel safety
+///
+/// Nothing is lost.
+pub async fn eventually<F>(what: &str, limit: Duration, mut condition: impl FnMut() -> F) -> Result<()>
+where
+    F: Future<Output = bool>,
+{
+    let deadline = Instant::now() + limit;
+    while !condition().await {
+        if Instant::now() >= deadline {
+            bail!("not within {limit:?}: {what}");
+        }
+        sleep(process::POLL).await;
+    }
+    Ok(())
+}

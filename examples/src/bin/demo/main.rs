@@ -1,0 +1,107 @@
+//! The main job of msync, to look at: pods contend for a lock and an election while one is killed and one freezes.
+//!
+//! `cargo run --bin demo` runs it on the embedded store, `-- --store kube` in the cluster of the environment,
+//! `-- --store testbed` on a real API server that it starts itself.
+#![allow(clippy::disallowed_methods, reason = "the demo shows real time to people; the library takes its own")]
+
+mod acts;
+mod checks;
+mod pod;
+mod timeline;
+
+use std::{process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result};
+use checks::Checks;
+use clap::Parser;
+use examples::StoreKind;
+use msync::{Client, MemoryStore, Timing};
+use pod::{Connect, Pod};
+use tests::testbed::{ADMIN, Options, TestServer};
+use timeline::Timeline;
+
+/// How long a hold lives without renewal: short, so that the demo is.
+const TTL: Duration = Duration::from_secs(2);
+
+/// Pods contend for a lock and an election while one is killed and one freezes.
+#[derive(Parser)]
+struct Args {
+    /// Where the locks live: memory, kube (the cluster of the environment) or testbed (a real API server, started here; needs Go).
+    #[arg(long, default_value = "memory")]
+    store: StoreKind,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).init();
+    match demo(&Args::parse()).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("demo: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn demo(args: &Args) -> Result<bool> {
+    let (connect, _server) = connect(args.store).await?;
+    let mut pods = Vec::new();
+    for name in ["web-1", "web-2", "web-3", "web-4"] {
+        pods.push(Pod::start(name, &connect).await?);
+    }
+    if args.store != StoreKind::Memory {
+        let client = pods[0].client.clone();
+        pods[0].run(async move { client.install_crd().await }).await??;
+    }
+    println!("Four pods, one lock and one election. Holds live {TTL:?} without renewal.");
+    let (timeline, mut checks) = (Timeline::new(), Checks::default());
+    acts::contend(&pods, &timeline, &mut checks).await?;
+    acts::hand_over(&pods, &timeline, &mut checks).await?;
+    acts::kill_the_leader(&mut pods, &timeline, &mut checks).await?;
+    acts::freeze_the_holder(&pods, &timeline, &mut checks).await?;
+    for pod in &pods {
+        let client = pod.client.clone();
+        pod.run(async move { client.shutdown().await }).await?;
+    }
+    checks.judge(&timeline.finished());
+    Ok(checks.report())
+}
+
+/// Says how pods reach their store, and keeps the server, if one was started for it.
+async fn connect(store: StoreKind) -> Result<(Connect, Option<TestServer>)> {
+    let timing = Timing::with_ttl(TTL)?;
+    match store {
+        StoreKind::Memory => {
+            let memory = MemoryStore::new();
+            let connect: Connect = Arc::new(move |owner| {
+                let client = Client::builder().memory(&memory).owner(owner).timing(timing).build();
+                Box::pin(async { Ok(client) })
+            });
+            Ok((connect, None))
+        }
+        StoreKind::Kube => {
+            let connect: Connect = Arc::new(move |owner| {
+                Box::pin(async move {
+                    let kube = kube::Client::try_default().await.context("no cluster: is there a kubeconfig?")?;
+                    Ok(Client::builder().kube(kube).owner(owner).timing(timing).build())
+                })
+            });
+            Ok((connect, None))
+        }
+        StoreKind::Testbed => testbed(timing).await,
+    }
+}
+
+async fn testbed(timing: Timing) -> Result<(Connect, Option<TestServer>)> {
+    let server = TestServer::start(Options::default()).await?.context("the API server needs Go to be built")?;
+    let config = server.config(ADMIN).await?;
+    let connect: Connect = Arc::new(move |owner| {
+        let config = config.clone();
+        Box::pin(async move {
+            let kube = kube::Client::try_from(config)?;
+            Ok(Client::builder().kube(kube).owner(owner).timing(timing).build())
+        })
+    });
+    Ok((connect, Some(server)))
+}

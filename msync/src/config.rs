@@ -1,0 +1,150 @@
+//! Timing of a lock: valid by construction, because an unsafe timing is two holders waiting to happen.
+
+use std::time::Duration;
+
+use crate::Error;
+
+/// How long a hold lives, and how it is kept alive. Whole milliseconds; every combination that would be unsafe is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Timing {
+    ttl: Duration,
+    renew: Duration,
+    margin: Duration,
+    attempt: Duration,
+}
+
+/// The shortest ttl. Below it a hiccup of the API server costs every lock.
+pub(crate) const MIN_TTL: Duration = Duration::from_secs(1);
+/// The longest ttl. Above it a crash blocks everybody for longer than anybody would wait.
+pub(crate) const MAX_TTL: Duration = Duration::from_secs(24 * 3600);
+/// How long a granted claim that is not instant may take to be accepted before others may claim.
+pub(crate) const ACCEPT_TIMEOUT: Duration = Duration::from_secs(2);
+
+// === impl Timing ===
+
+impl Default for Timing {
+    /// A ttl of 15 seconds.
+    fn default() -> Self {
+        Self::derived(Duration::from_secs(15))
+    }
+}
+
+impl Timing {
+    /// Derives a timing from its ttl: renewed every third of it, a margin of a tenth, a sixth for each API call.
+    ///
+    /// # Errors
+    /// [`Error::InvalidTiming`] when the ttl is shorter than a second, longer than a day, or not whole milliseconds.
+    pub fn with_ttl(ttl: Duration) -> Result<Self, Error> {
+        Self::derived(ttl).validated()
+    }
+
+    /// Sets how long after one renewal the next is sent.
+    ///
+    /// # Errors
+    /// [`Error::InvalidTiming`] when `renew + attempt` would not end before the deadline at `ttl - margin`.
+    pub fn renew_every(self, renew: Duration) -> Result<Self, Error> {
+        Self { renew, ..self }.validated()
+    }
+
+    /// Sets how much earlier than its ttl a holder stops believing: what clock rates, pauses between checks and the
+    /// end of the body may use up.
+    ///
+    /// # Errors
+    /// [`Error::InvalidTiming`] when it is less than 2 % of the ttl (two clocks, each 1 % off) or leaves no time to renew.
+    pub fn margin(self, margin: Duration) -> Result<Self, Error> {
+        Self { margin, ..self }.validated()
+    }
+
+    /// Sets the longest that one API call may take before its answer counts as unknown.
+    ///
+    /// # Errors
+    /// [`Error::InvalidTiming`] when it is zero or leaves no time to renew.
+    pub fn attempt(self, attempt: Duration) -> Result<Self, Error> {
+        Self { attempt, ..self }.validated()
+    }
+
+    /// Returns how long others must see no change before they may take over.
+    pub fn ttl(&self) -> Duration {
+        self.ttl
+    }
+
+    pub(crate) fn renew_interval(&self) -> Duration {
+        self.renew
+    }
+
+    pub(crate) fn safety_margin(&self) -> Duration {
+        self.margin
+    }
+
+    pub(crate) fn attempt_timeout(&self) -> Duration {
+        self.attempt
+    }
+
+    fn derived(ttl: Duration) -> Self {
+        let part = |n: u64| Duration::from_millis(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX) / n);
+        Self { ttl, renew: part(3), margin: part(10), attempt: part(6) }
+    }
+
+    fn validated(self) -> Result<Self, Error> {
+        match self.fault() {
+            None => Ok(self),
+            Some(reason) => Err(Error::InvalidTiming { reason }),
+        }
+    }
+
+    fn fault(&self) -> Option<&'static str> {
+        let whole = |d: Duration| d.subsec_nanos().is_multiple_of(1_000_000);
+        if self.ttl < MIN_TTL {
+            return Some("the ttl is shorter than one second");
+        }
+        if self.ttl > MAX_TTL {
+            return Some("the ttl is longer than one day");
+        }
+        if ![self.ttl, self.renew, self.margin, self.attempt].into_iter().all(whole) {
+            return Some("durations must be whole milliseconds");
+        }
+        if self.margin < self.ttl / 50 {
+            return Some("the margin is less than 2 % of the ttl");
+        }
+        if self.renew.is_zero() || self.attempt.is_zero() {
+            return Some("the renewal interval and the attempt time-out must not be zero");
+        }
+        if self.renew + self.attempt + self.margin >= self.ttl {
+            return Some(
+                "renewal interval, attempt time-out and margin together leave no time to renew before the ttl",
+            );
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn bug_46_unsafe_timings_are_refused() {
+        for ttl in [Duration::ZERO, ms(999), Duration::from_micros(1_000_500), MAX_TTL + ms(1), Duration::MAX] {
+            assert!(matches!(Timing::with_ttl(ttl), Err(Error::InvalidTiming { .. })), "{ttl:?}");
+        }
+        let base = Timing::default();
+        assert!(base.margin(ms(299)).is_err(), "less than 2 %");
+        assert!(base.margin(ms(300)).is_ok());
+        assert!(base.renew_every(ms(11_000)).is_err(), "no time to renew");
+        assert!(base.renew_every(Duration::ZERO).is_err());
+        assert!(base.attempt(Duration::ZERO).is_err());
+        assert!(base.attempt(ms(8_500)).is_err());
+    }
+
+    #[test]
+    fn the_default_follows_its_ttl() {
+        let timing = Timing::default();
+        assert_eq!((timing.ttl, timing.renew), (ms(15_000), ms(5_000)));
+        assert_eq!((timing.margin, timing.attempt), (ms(1_500), ms(2_500)));
+        assert!(Timing::with_ttl(MIN_TTL).is_ok() && Timing::with_ttl(MAX_TTL).is_ok());
+    }
+}

@@ -1,0 +1,198 @@
+//! The `Lock` resource: what stands in the API server, and its way to and from a [`Record`].
+//!
+//! Whatever people write into a `Lock` by hand must not stop a service, so each field is read for itself and an illegible
+//! one counts as its neutral value. The exceptions are term and beat: the conditions of every change compare them, and
+//! guessing one would be a guess about who holds. Nothing here decides who does.
+
+use std::{fmt::Display, time::Duration};
+
+use kube::{CustomResource, ResourceExt};
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::{
+    FencingToken, LockName,
+    clock::Wall,
+    record::{EngineId, Entry, MAX_WAITERS, Record},
+    store::{Fatal, Fault, Snapshot, Version},
+};
+
+mod install;
+
+pub use install::{definition, install_crd};
+
+/// The form of a term and of a beat.
+const NONCE: &str = "^([0-9a-f]{16})?$";
+
+/// The wire form of a [`Record`]. Its limits are at the leaves: a rule over the whole would be evaluated at each renewal.
+#[allow(clippy::duplicated_attributes, reason = "several columns have the same type")]
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "metaparticle.io",
+    version = "v1",
+    kind = "Lock",
+    namespaced,
+    shortname = "lk",
+    doc = "A lock or an election: who holds it, until when, and who waits.",
+    derive = "Default",
+    derive = "PartialEq",
+    selectable = ".spec.engine",
+    selectable = ".spec.owner",
+    printcolumn(name = "Owner", type_ = "string", json_path = ".spec.owner"),
+    printcolumn(name = "TTL", type_ = "integer", json_path = ".spec.ttlMilliseconds", description = "milliseconds"),
+    printcolumn(name = "Expiry", type_ = "string", json_path = ".spec.expiry"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(default, rename_all = "camelCase")]
+#[schemars(description = "Written by msync; not meant to be edited by hand.")]
+pub struct LockSpec {
+    /// The holder's display name; empty when free.
+    #[serde(deserialize_with = "neutral")]
+    pub owner: String,
+    /// The process that holds: its owner and 64 random bits; empty when free.
+    #[serde(deserialize_with = "neutral")]
+    pub engine: String,
+    /// The acquisition that holds, a random number; empty when free.
+    #[serde(deserialize_with = "text")]
+    #[schemars(regex(pattern = NONCE))]
+    pub term: String,
+    /// A random number, new with every write that makes or prolongs the hold; empty when free.
+    #[serde(deserialize_with = "text")]
+    #[schemars(regex(pattern = NONCE))]
+    pub beat: String,
+    /// How many such writes there were; 0 is granted and not yet confirmed by the holder.
+    #[serde(deserialize_with = "neutral")]
+    #[schemars(range(min = 0))]
+    pub renewals: i64,
+    /// A grant to this holder counts as held at once.
+    #[serde(deserialize_with = "neutral")]
+    pub instant: bool,
+    /// How long others must see no change before they may take over, in milliseconds.
+    #[serde(deserialize_with = "neutral")]
+    #[schemars(range(min = 0))]
+    pub ttl_milliseconds: i64,
+    /// When this hold began, by the holder's clock. RFC 3339; informative.
+    #[serde(deserialize_with = "neutral")]
+    pub acquired: String,
+    /// When it would end without another renewal, by the holder's clock. RFC 3339; informative.
+    #[serde(deserialize_with = "neutral")]
+    pub expiry: String,
+    /// Who waits, first come first: term, engine, ttl in milliseconds, and `instant` or `accept`, between blanks.
+    #[serde(deserialize_with = "neutral")]
+    #[schemars(length(max = MAX_WAITERS))]
+    pub waiters: Vec<String>,
+}
+
+/// Reads a field, or its neutral value when it is not of its type: possible only where our schema is not installed.
+fn neutral<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(field: D) -> Result<T, D::Error> {
+    Ok(serde_json::from_value(Value::deserialize(field)?).unwrap_or_default())
+}
+
+/// Reads a nonce as text whatever its type, so that an illegible one is refused under its lock's name.
+fn text<'de, D: Deserializer<'de>>(field: D) -> Result<String, D::Error> {
+    Ok(match Value::deserialize(field)? {
+        Value::Null => String::new(),
+        Value::String(text) => text,
+        other => other.to_string(),
+    })
+}
+
+// === impl LockSpec ===
+
+impl From<&Record> for LockSpec {
+    fn from(record: &Record) -> Self {
+        Self {
+            owner: record.engine.owner().to_owned(),
+            engine: record.engine.to_string(),
+            term: record.term.to_string(),
+            beat: record.beat.to_string(),
+            renewals: i64::try_from(record.renewals).unwrap_or(i64::MAX),
+            instant: record.instant,
+            ttl_milliseconds: millis(record.ttl),
+            acquired: date(record.acquired),
+            expiry: date(record.expiry),
+            waiters: record.waiters.iter().map(|entry| entry.as_str().to_owned()).collect(),
+        }
+    }
+}
+
+impl LockSpec {
+    /// Reads the record.
+    ///
+    /// # Errors
+    /// What is wrong with the term or the beat.
+    fn record(&self) -> Result<Record, String> {
+        let illegible = |what: &str, found: &str| format!("its {what} is {found:?}, which msync never writes");
+        Ok(Record {
+            engine: EngineId::from_text(&self.engine),
+            term: self.term.parse().map_err(|_| illegible("term", &self.term))?,
+            beat: self.beat.parse().map_err(|_| illegible("beat", &self.beat))?,
+            renewals: u64::try_from(self.renewals).unwrap_or_default(),
+            instant: self.instant,
+            ttl: Duration::from_millis(u64::try_from(self.ttl_milliseconds).unwrap_or_default()),
+            acquired: Wall::parse(&self.acquired),
+            expiry: Wall::parse(&self.expiry),
+            waiters: self.waiters.iter().map(|entry| Entry::from_text(entry)).collect(),
+        })
+    }
+}
+
+/// Writes a ttl as it stands in a `Lock`.
+pub(crate) fn millis(ttl: Duration) -> i64 {
+    i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn date(wall: Option<Wall>) -> String {
+    wall.map(|wall| wall.to_string()).unwrap_or_default()
+}
+
+// === impl Lock ===
+
+impl Lock {
+    /// Makes the object of a record.
+    pub fn of(name: &LockName, record: &Record) -> Self {
+        Self::new(name.as_str(), LockSpec::from(record))
+    }
+
+    /// Reads the object.
+    ///
+    /// # Errors
+    /// [`Fatal::Other`], naming the lock, when its version, its term or its beat is not one that the protocol can use.
+    pub fn snapshot(&self) -> Result<(LockName, Snapshot), Fault> {
+        let record = self.spec.record().map_err(|why| {
+            self.unusable(format_args!("{why}; if it was edited by hand, delete it once nobody holds it"))
+        })?;
+        let uid = self.uid().unwrap_or_default().into();
+        let version = Version { uid, number: self.version()? };
+        Ok((self.lock_name()?, Snapshot { version, record }))
+    }
+
+    /// Reads the name alone.
+    ///
+    /// # Errors
+    /// [`Fatal::Other`] when the API server allowed a name that is none.
+    pub(crate) fn lock_name(&self) -> Result<LockName, Fault> {
+        LockName::new(self.name_any()).map_err(|error| self.unusable(error))
+    }
+
+    /// Reads the version alone, which fencing tokens are made of.
+    ///
+    /// # Errors
+    /// [`Fatal::Other`] when it is not a number below 2^48.
+    pub(crate) fn version(&self) -> Result<u64, Fault> {
+        let text = self.resource_version().unwrap_or_default();
+        let number = text.parse().ok().filter(|number| *number < FencingToken::VERSION_LIMIT);
+        number.ok_or_else(|| {
+            self.unusable(format_args!("its resourceVersion is {text:?}; fencing tokens need an integer below 2^48"))
+        })
+    }
+
+    fn unusable(&self, why: impl Display) -> Fault {
+        let namespace = self.namespace().unwrap_or_default();
+        Fault::Fatal(Fatal::Other(crate::store::told(format!("lock {namespace}/{}: {why}", self.name_any()))))
+    }
+}
+
+#[cfg(test)]
+mod tests;

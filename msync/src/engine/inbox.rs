@@ -1,0 +1,115 @@
+//! The inbox: one watch per engine over every lock it holds, for any number of locks.
+//!
+//! It brings grants, new waiters and losses at once. It may be late, silent or broken at the cost of time only: keepers
+//! look for themselves once per ttl.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use futures::StreamExt;
+
+use super::Engine;
+use crate::{
+    clock::{Clock, Moment},
+    protocol::Event,
+    store::{Fault, Scope, Sighting, Store, Watch},
+};
+
+/// The longest pause between two attempts to watch.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// A watch that is opened anew when it was silent for too long, and that pauses after errors.
+pub(crate) struct Lookout {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    scope: Scope,
+    patience: Duration,
+    watch: Watch,
+    heard: Moment,
+    /// Not polled before this.
+    resume: Option<Moment>,
+    failures: u32,
+}
+
+// === impl Lookout ===
+
+impl Lookout {
+    /// Opens a watch.
+    pub(crate) fn new(engine: &Engine, scope: Scope) -> Self {
+        let (store, clock) = (Arc::clone(&engine.store), Arc::clone(&engine.clock));
+        let (watch, heard) = (store.watch(scope.clone()), clock.now());
+        Self { store, clock, scope, patience: engine.patience, watch, heard, resume: None, failures: 0 }
+    }
+
+    /// Returns the next sighting. Dropping this future loses nothing, not even a pause.
+    pub(crate) async fn next(&mut self) -> Sighting {
+        loop {
+            if let Some(resume) = self.resume {
+                self.clock.sleep_until(resume).await;
+                self.resume = None;
+            }
+            let silent = self.clock.sleep_until(self.heard + self.patience);
+            let seen = tokio::select! {
+                biased;
+                seen = self.watch.next() => seen,
+                () = silent => None,
+            };
+            self.heard = self.clock.now();
+            match seen {
+                Some(Ok(sighting)) => {
+                    self.failures = 0;
+                    return sighting;
+                }
+                Some(Err(fault)) => self.pause(&fault),
+                None => self.reopen(),
+            }
+        }
+    }
+
+    fn reopen(&mut self) {
+        tracing::debug!(scope = ?self.scope, "the watch was silent for too long and is opened anew");
+        self.watch = self.store.watch(self.scope.clone());
+    }
+
+    fn pause(&mut self, fault: &Fault) {
+        self.failures += 1;
+        match fault {
+            Fault::Fatal(fatal) if self.failures == 1 => {
+                tracing::warn!(%fatal, "cannot watch: hand-overs will be slow");
+            }
+            _ => tracing::debug!(?fault, failures = self.failures, "the watch failed"),
+        }
+        let pause = Duration::from_millis(50 << self.failures.min(8)).min(LONGEST_PAUSE);
+        self.resume = Some(self.heard + pause);
+    }
+}
+
+/// Routes what the inbox sees, for as long as the engine lives.
+pub(super) async fn run(engine: Weak<Engine>) {
+    let Some(mut lookout) = open(&engine) else { return };
+    loop {
+        let sighting = lookout.next().await;
+        let Some(engine) = engine.upgrade() else { return };
+        match sighting {
+            Sighting::Listed(found) => {
+                let listed: Vec<_> = found.iter().map(|(name, _)| name.clone()).collect();
+                for name in engine.names().iter().filter(|name| !listed.contains(name)) {
+                    engine.tell(name, Event::Unlisted);
+                }
+                for (name, snapshot) in found {
+                    engine.deliver(&name, snapshot);
+                }
+            }
+            Sighting::Changed(name, snapshot) => engine.deliver(&name, snapshot),
+            Sighting::Gone(name, version) => engine.tell(&name, Event::Disowned(version)),
+            Sighting::Alive => {}
+        }
+    }
+}
+
+fn open(engine: &Weak<Engine>) -> Option<Lookout> {
+    let engine = engine.upgrade()?;
+    Some(Lookout::new(&engine, Scope::Engine(engine.id.clone())))
+}

@@ -1,0 +1,361 @@
+//! The driver of one lock: a task that feeds the keeper events, awaits the calls it asks for, and publishes where it
+//! stands. No rule lives here.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::future::{BoxFuture, OptionFuture};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{Engine, inbox::Lookout};
+use crate::{
+    Error, FencingToken, LockName, LossReason,
+    clock::Moment,
+    protocol::{Action, Call, Event, Keeper, Notice, Outcome, Standing, Ticket, Want},
+    store::{Fault, Scope, Sighting},
+};
+
+/// What reaches a driver from its process.
+pub(crate) enum Message {
+    /// A local acquisition begins; the verdict goes to whoever awaits it.
+    Want(Want, oneshot::Sender<Result<FencingToken, Error>>),
+    /// A user is done, and wants to know when its release is acknowledged.
+    Release(Ticket, Option<String>, Option<oneshot::Sender<Result<(), Error>>>),
+    /// Anything else.
+    Event(Event),
+}
+
+/// A call in flight: what the keeper is to be told, and the fault behind it, for the words of an error.
+type Flight = BoxFuture<'static, (Outcome, Option<Fault>)>;
+
+/// The task of one lock.
+pub(super) struct Driver {
+    engine: Arc<Engine>,
+    name: LockName,
+    keeper: Keeper,
+    messages: mpsc::UnboundedReceiver<Message>,
+    publish: watch::Sender<Standing>,
+    flight: OptionFuture<Flight>,
+    alarm: Option<(Moment, BoxFuture<'static, ()>)>,
+    lookout: Option<Lookout>,
+    verdicts: HashMap<Ticket, oneshot::Sender<Result<FencingToken, Error>>>,
+    releases: HashMap<Ticket, oneshot::Sender<Result<(), Error>>>,
+    last_fault: Option<Fault>,
+}
+
+// === impl Driver ===
+
+impl Driver {
+    pub(super) fn new(
+        engine: Arc<Engine>,
+        name: LockName,
+        keeper: Keeper,
+        messages: mpsc::UnboundedReceiver<Message>,
+        publish: watch::Sender<Standing>,
+    ) -> Self {
+        Self {
+            engine,
+            name,
+            keeper,
+            messages,
+            publish,
+            flight: None.into(),
+            alarm: None,
+            lookout: None,
+            verdicts: HashMap::new(),
+            releases: HashMap::new(),
+            last_fault: None,
+        }
+    }
+
+    /// Runs until the keeper has nothing more to do.
+    pub(super) async fn run(mut self) {
+        loop {
+            let Some(event) = self.next_event().await else { return };
+            self.step(event);
+            if self.keeper.is_idle() && self.engine.retire(&self.name, &self.messages) {
+                return;
+            }
+        }
+    }
+
+    async fn next_event(&mut self) -> Option<Event> {
+        loop {
+            let alarm: OptionFuture<_> = self.alarm.as_mut().map(|(_, sleep)| sleep).into();
+            let sighting: OptionFuture<_> = self.lookout.as_mut().map(Lookout::next).into();
+            tokio::select! {
+                biased;
+                Some((outcome, fault)) = &mut self.flight => return Some(self.land(outcome, fault)),
+                Some(()) = alarm => {
+                    self.alarm = None;
+                    return Some(Event::Tick);
+                }
+                Some(sighting) = sighting => if let Some(event) = seen(sighting) { return Some(event) },
+                message = self.messages.recv() => return message.map(|message| self.admit(message)),
+            }
+        }
+    }
+
+    fn admit(&mut self, message: Message) -> Event {
+        match message {
+            Message::Event(event) => event,
+            Message::Want(want, verdict) => {
+                self.verdicts.insert(want.ticket, verdict);
+                Event::Want(want)
+            }
+            Message::Release(ticket, successor, acknowledge) => {
+                self.releases.extend(acknowledge.map(|acknowledge| (ticket, acknowledge)));
+                Event::Release(ticket, successor)
+            }
+        }
+    }
+
+    fn land(&mut self, outcome: Outcome, fault: Option<Fault>) -> Event {
+        self.flight = None.into();
+        if let Some(fault) = fault {
+            tracing::debug!(lock = %self.name, ?fault, "a call did not succeed");
+            self.last_fault = Some(fault);
+        }
+        Event::Reply(outcome)
+    }
+
+    fn step(&mut self, event: Event) {
+        let now = self.engine.clock.read();
+        let random = Arc::clone(&self.engine.random);
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let action = self.keeper.step(event, now, &mut || random());
+            self.publish();
+            self.look_out(action.watch);
+            self.set_alarm(action.wake);
+            events.extend(self.act(action).into_iter().map(Event::Cancel));
+        }
+    }
+
+    /// Publishes where the keeper stands, before anybody is told that it has the lock.
+    fn publish(&self) {
+        let standing = self.keeper.standing();
+        let changed = |old: &mut Standing| {
+            let changes = *old != standing;
+            if standing.ended.is_some() && old.ended.is_none() {
+                self.log_loss(standing.ended);
+            }
+            *old = standing;
+            changes
+        };
+        self.publish.send_if_modified(changed);
+    }
+
+    fn log_loss(&self, reason: Option<LossReason>) {
+        match reason {
+            Some(LossReason::ShutDown) | None => {}
+            Some(reason) => tracing::warn!(lock = %self.name, %reason, "the lock is lost"),
+        }
+    }
+
+    /// Keeps the lock itself in sight while its keeper waits near the head of the queue.
+    fn look_out(&mut self, wanted: bool) {
+        if self.keeper.waiting() == 0 || self.keeper.hold().is_some() {
+            self.lookout = None;
+        } else if wanted && self.lookout.is_none() {
+            self.lookout = Some(Lookout::new(&self.engine, Scope::Lock(self.name.clone())));
+        }
+    }
+
+    fn set_alarm(&mut self, wake: Option<Moment>) {
+        if self.alarm.as_ref().map(|(at, _)| *at) != wake {
+            self.alarm = wake.map(|at| (at, self.engine.clock.sleep_until(at)));
+        }
+    }
+
+    /// Sends the call and the notices; returns who no longer listens.
+    fn act(&mut self, action: Action) -> Vec<Ticket> {
+        if let Some(call) = action.call {
+            self.flight = Some(self.send(call, action.timeout)).into();
+        }
+        action.notices.iter().filter_map(|notice| self.notify(notice)).collect()
+    }
+
+    fn send(&self, call: Call, timeout: Duration) -> Flight {
+        let (engine, name) = (Arc::clone(&self.engine), self.name.clone());
+        let urgency = self.keeper.urgency();
+        let limit = engine.clock.sleep_until(engine.clock.now() + timeout);
+        Box::pin(async move {
+            tokio::select! {
+                biased;
+                answer = perform(&engine, &name, &call, urgency) => answer,
+                () = limit => {
+                    let fault = Fault::Unknown(too_late(timeout));
+                    (Outcome::Unknown, Some(fault))
+                }
+            }
+        })
+    }
+
+    /// Tells one acquisition; returns its ticket if it has the lock and nobody listens.
+    fn notify(&mut self, notice: &Notice) -> Option<Ticket> {
+        let (ticket, verdict) = match *notice {
+            Notice::Released(ticket) => {
+                self.acknowledge(ticket, Ok(()));
+                return None;
+            }
+            Notice::Abandoned(ticket) => {
+                self.acknowledge(ticket, Err(self.error("could not release")));
+                return None;
+            }
+            Notice::Acquired(ticket, token) => (ticket, Ok(token)),
+            Notice::Busy(ticket) => (ticket, Err(Error::Busy { name: self.name.to_string() })),
+            Notice::Failed(ticket) => (ticket, Err(self.error("could not acquire"))),
+            Notice::ShutDown(ticket) => (ticket, Err(Error::ShutDown)),
+        };
+        let acquired = verdict.is_ok();
+        let heard = self.verdicts.remove(&ticket).is_some_and(|listener| listener.send(verdict).is_ok());
+        (acquired && !heard).then_some(ticket)
+    }
+
+    fn acknowledge(&mut self, ticket: Ticket, result: Result<(), Error>) {
+        if let Some(listener) = self.releases.remove(&ticket) {
+            let _ = listener.send(result);
+        }
+    }
+
+    fn error(&self, tried: &str) -> Error {
+        let context = format!("{tried} lock {}", self.name);
+        match &self.last_fault {
+            Some(fault) => Error::from_fault(context, fault),
+            None => Error::store(context, "the store gave no reason"),
+        }
+    }
+}
+
+async fn perform(engine: &Engine, name: &LockName, call: &Call, urgency: Option<Moment>) -> (Outcome, Option<Fault>) {
+    let _permit = engine.gate.enter(urgency).await;
+    let answer = match call {
+        Call::Read => engine.store.read(name).await.map(Outcome::Read),
+        Call::Apply(change) => engine.store.apply(name, change).await.map(Outcome::Applied),
+        Call::Delete(version) => engine.store.delete(name, version).await.map(|()| Outcome::Deleted),
+    };
+    match answer {
+        Ok(outcome) => (outcome, None),
+        Err(fault) => (outcome_of(&fault), Some(fault)),
+    }
+}
+
+fn outcome_of(fault: &Fault) -> Outcome {
+    match fault {
+        Fault::Refused(refused) => Outcome::Refused(*refused),
+        Fault::Busy(after) => Outcome::Busy(*after),
+        Fault::Unknown(_) => Outcome::Unknown,
+        Fault::Fatal(_) => Outcome::Fatal,
+    }
+}
+
+fn seen(sighting: Sighting) -> Option<Event> {
+    match sighting {
+        Sighting::Listed(found) => found.into_iter().next().map(|(_, snapshot)| Event::Seen(snapshot)),
+        Sighting::Changed(_, snapshot) => Some(Event::Seen(snapshot)),
+        Sighting::Gone(_, version) => Some(Event::Deleted(version)),
+        Sighting::Alive => None,
+    }
+}
+
+/// A hold of this process, as its guard has it. Dropping it hands the release to the driver and never blocks.
+pub(crate) struct Lease {
+    engine: Arc<Engine>,
+    name: LockName,
+    ticket: Ticket,
+    token: FencingToken,
+    messages: mpsc::UnboundedSender<Message>,
+    standing: watch::Receiver<Standing>,
+    successor: Option<String>,
+}
+
+// === impl Lease ===
+
+impl Lease {
+    pub(super) fn new(
+        engine: &Arc<Engine>,
+        name: LockName,
+        ticket: Ticket,
+        token: FencingToken,
+        messages: mpsc::UnboundedSender<Message>,
+        standing: watch::Receiver<Standing>,
+    ) -> Self {
+        Self { engine: Arc::clone(engine), name, ticket, token, messages, standing, successor: None }
+    }
+
+    pub(crate) fn name(&self) -> &LockName {
+        &self.name
+    }
+
+    pub(crate) fn token(&self) -> FencingToken {
+        self.token
+    }
+
+    /// Says whether, and why, the hold is over. Compares the clock itself: no timer, task or message is trusted.
+    pub(crate) fn loss(&self) -> Option<LossReason> {
+        self.standing.borrow().loss(self.ticket, self.engine.clock.now())
+    }
+
+    /// Returns for how long the hold is safe without another renewal.
+    pub(crate) fn remaining(&self) -> Duration {
+        let now = self.engine.clock.now();
+        let standing = self.standing.borrow();
+        if standing.loss(self.ticket, now).is_some() { Duration::ZERO } else { standing.until.since(now) }
+    }
+
+    /// Completes when the hold is over. Borrows nothing, so that a watcher may outlive the guard.
+    pub(crate) fn lost(&self) -> impl Future<Output = LossReason> + Send + 'static {
+        let (clock, ticket) = (Arc::clone(&self.engine.clock), self.ticket);
+        let mut standing = self.standing.clone();
+        async move {
+            loop {
+                let seen = *standing.borrow_and_update();
+                if let Some(reason) = seen.loss(ticket, clock.now()) {
+                    return reason;
+                }
+                let deadline = clock.sleep_until(seen.until);
+                tokio::select! {
+                    changed = standing.changed() => if changed.is_err() { clock.sleep_until(seen.until).await },
+                    () = deadline => {}
+                }
+            }
+        }
+    }
+
+    /// Names who is to have the lock next, if it waits.
+    pub(crate) fn prefer(&mut self, successor: String) {
+        self.successor = Some(successor);
+    }
+
+    /// Releases, and waits until the release is acknowledged.
+    pub(crate) async fn release(mut self) -> Result<(), Error> {
+        let name = self.name.to_string();
+        if let Some(reason) = self.loss() {
+            return Err(Error::Lost { name, reason });
+        }
+        let (acknowledge, done) = oneshot::channel();
+        let release = Message::Release(self.ticket, self.successor.take(), Some(acknowledge));
+        let _ = self.messages.send(release);
+        done.await.unwrap_or(Ok(()))
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+}
+
+impl Drop for Lease {
+    /// A second release of the same ticket is nobody's: harmless.
+    fn drop(&mut self) {
+        let _ = self.messages.send(Message::Release(self.ticket, self.successor.take(), None));
+    }
+}
+
+fn too_late(timeout: Duration) -> Arc<dyn std::error::Error + Send + Sync> {
+    let error: Box<dyn std::error::Error + Send + Sync> = format!("no answer within {timeout:?}").into();
+    error.into()
+}

@@ -1,0 +1,356 @@
+//! Locks: named, acquired for a guard or for the length of a body.
+
+use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Error, FencingToken, LockName, LossReason, Timing,
+    clock::Clock,
+    engine::{Engine, Lease},
+    protocol::{Patience, Ticket, Want},
+    scope,
+};
+
+/// A cluster-wide lock, to be acquired. Cloning is cheap; tasks of one process queue up for it, first come first served.
+#[derive(Clone, Debug)]
+#[must_use = "a lock excludes nobody until it is acquired"]
+pub struct Lock {
+    engine: Arc<Engine>,
+    name: LockName,
+    options: Options,
+}
+
+/// How a lock is acquired and kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Options {
+    pub(crate) timing: Timing,
+    pub(crate) at_least: Duration,
+    pub(crate) max_hold: Option<Duration>,
+    pub(crate) token_floor: Option<FencingToken>,
+    pub(crate) retained: bool,
+    pub(crate) instant: bool,
+    pub(crate) adopt: bool,
+}
+
+/// A held lock. It is held until this guard is dropped or [released](Self::release), or until it is lost.
+///
+/// Dropping hands the release to a background task and never blocks; others have the lock a moment later.
+#[must_use = "the lock is released as soon as the guard is dropped; `let _ =` drops it at once"]
+pub struct LockGuard {
+    lease: Lease,
+}
+
+// === impl Options ===
+
+impl Options {
+    pub(crate) fn new(timing: Timing) -> Self {
+        Self {
+            timing,
+            at_least: Duration::ZERO,
+            max_hold: None,
+            token_floor: None,
+            retained: false,
+            instant: true,
+            adopt: false,
+        }
+    }
+
+    fn want(&self, ticket: Ticket, patience: Patience) -> Want {
+        Want {
+            ticket,
+            timing: self.timing,
+            retained: self.retained,
+            instant: self.instant,
+            adopt: self.adopt,
+            patience,
+            at_least: self.at_least,
+            max_hold: self.max_hold,
+        }
+    }
+}
+
+/// Acquires for whoever awaits this: the one way to a lease, for locks and elections.
+pub(crate) async fn acquire(
+    engine: &Arc<Engine>,
+    name: &LockName,
+    options: &Options,
+    patience: Patience,
+) -> Result<Lease, Error> {
+    if scope::contains(&engine.id, name) {
+        return Err(Error::WouldDeadlock { name: name.to_string() });
+    }
+    let lease = engine.acquire(name, |ticket| options.want(ticket, patience)).await?;
+    match options.token_floor {
+        Some(floor) if lease.token() <= floor => {
+            Err(Error::TokenTooLow { name: name.to_string(), token: lease.token().get(), floor: floor.get() })
+        }
+        _ => Ok(lease),
+    }
+}
+
+// === impl Lock ===
+
+impl Lock {
+    pub(crate) fn new(engine: Arc<Engine>, name: LockName, timing: Timing) -> Self {
+        Self { engine, name, options: Options::new(timing) }
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.engine.clock
+    }
+
+    /// Returns the name.
+    pub fn name(&self) -> &LockName {
+        &self.name
+    }
+
+    /// Sets how long a hold lives without renewal, and how it is renewed.
+    pub fn timing(mut self, timing: Timing) -> Self {
+        self.options.timing = timing;
+        self
+    }
+
+    /// Keeps the lock at least this long after it was acquired, even if the guard is dropped before: so that a quick job
+    /// does not run again on another machine within its period. Ends with the process if it crashes.
+    pub fn at_least(mut self, duration: Duration) -> Self {
+        self.options.at_least = duration;
+        self
+    }
+
+    /// Holds the lock at the most this long: then renewal stops, and the guard says lost. A stuck body must not keep the
+    /// lock for ever.
+    pub fn max_hold(mut self, duration: Duration) -> Self {
+        self.options.max_hold = Some(duration);
+        self
+    }
+
+    /// Refuses acquisitions whose token is not above a number that the protected resource has seen: after an etcd
+    /// restore, tokens may start over.
+    pub fn token_floor(mut self, floor: FencingToken) -> Self {
+        self.options.token_floor = Some(floor);
+        self
+    }
+
+    /// Keeps the `Lock` object when it is released: it is freed, not deleted.
+    #[doc(hidden)]
+    pub fn retained(mut self) -> Self {
+        self.options.retained = true;
+        self
+    }
+
+    /// Takes back at once what an earlier start of this very pod held; see [`ClientBuilder::pod_uid`](crate::ClientBuilder::pod_uid).
+    #[doc(hidden)]
+    pub fn adopt(mut self) -> Self {
+        self.options.adopt = true;
+        self
+    }
+
+    /// Acquires the lock, waiting in the queue for as long as it takes, as a mutex does.
+    ///
+    /// A store that cannot be reached is waited for as well; use [`acquire_timeout`](Self::acquire_timeout) for a limit.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] and [`Error::CrdMissing`] at once; [`Error::WouldDeadlock`] inside a body of this lock;
+    /// [`Error::ShutDown`]; [`Error::TokenTooLow`] if a floor was set.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the queue, and gives back what was granted meanwhile; the place in the queue is lost.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), msync::Error> {
+    /// let client = msync::Client::builder().memory(&msync::MemoryStore::new()).build();
+    /// let guard = client.lock("invoices")?.acquire().await?;
+    /// println!("held with fencing token {}", guard.token());
+    /// guard.check()?; // still held?
+    /// guard.release().await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn acquire(&self) -> Result<LockGuard, Error> {
+        let lease = acquire(&self.engine, &self.name, &self.options, Patience::Wait).await?;
+        Ok(LockGuard { lease })
+    }
+
+    /// Acquires the lock if it is free; `None` if somebody has it.
+    ///
+    /// Answers at once where the holder's date promises life. A record that looks dead is watched for at most its ttl.
+    /// Never joins the queue.
+    ///
+    /// # Errors
+    /// As [`acquire`](Self::acquire), and [`Error::Store`] when the store does not answer for a third of the ttl.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives back what was acquired meanwhile.
+    pub async fn try_acquire(&self) -> Result<Option<LockGuard>, Error> {
+        match acquire(&self.engine, &self.name, &self.options, Patience::Try).await {
+            Ok(lease) => Ok(Some(LockGuard { lease })),
+            Err(Error::Busy { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Acquires the lock, waiting no longer than `limit`.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] after the limit, otherwise as [`acquire`](Self::acquire).
+    ///
+    /// # Cancel safety
+    /// As [`acquire`](Self::acquire).
+    pub async fn acquire_timeout(&self, limit: Duration) -> Result<LockGuard, Error> {
+        let clock = &self.engine.clock;
+        let over = clock.sleep_until(clock.now() + limit);
+        tokio::select! {
+            biased;
+            acquired = self.acquire() => acquired,
+            () = over => Err(Error::Timeout { name: self.name.to_string(), after: limit }),
+        }
+    }
+
+    /// Runs a body while the lock is held. The body is dropped at the deadline if the lock is lost, and always before the
+    /// release is sent.
+    ///
+    /// The hold is checked before every poll of the body: after a pause of the process, not one line of it runs on.
+    /// Code that does not yield cannot be interrupted. The body must not outlive itself: tasks it spawned go on.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] when the lock was lost before the body ended, otherwise as [`acquire`](Self::acquire).
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the body, then releases.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), msync::Error> {
+    /// # let client = msync::Client::builder().memory(&msync::MemoryStore::new()).build();
+    /// let sum = client.lock("invoices")?.run(async |guard| guard.token().get() + 1).await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn run<T>(&self, body: impl AsyncFnOnce(&LockGuard) -> T) -> Result<T, Error> {
+        let guard = self.acquire().await?;
+        guard.protect(body(&guard)).await
+    }
+}
+
+// === impl LockGuard ===
+
+impl LockGuard {
+    pub(crate) fn from_lease(lease: Lease) -> Self {
+        Self { lease }
+    }
+
+    pub(crate) fn lease_mut(&mut self) -> &mut Lease {
+        &mut self.lease
+    }
+
+    /// Returns the name of the lock.
+    pub fn name(&self) -> &LockName {
+        self.lease.name()
+    }
+
+    /// Returns the fencing token of this acquisition (promise S1).
+    pub fn token(&self) -> FencingToken {
+        self.lease.token()
+    }
+
+    /// Says whether the lock is still held. Costs one look at the clock.
+    ///
+    /// A good answer is a statement about now, not about the next moment; give the [token](Self::token) to whatever must
+    /// be safe even from a pause right after this check.
+    ///
+    /// # Errors
+    /// [`Error::Lost`], for ever from then on (promise S4).
+    pub fn check(&self) -> Result<(), Error> {
+        self.lease.loss().map_or(Ok(()), |reason| Err(self.lost_error(reason)))
+    }
+
+    /// Says whether the lock is safe for some time more, even if no renewal succeeds.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] when it is lost, [`Error::TooShort`] when less time remains.
+    pub fn ensure(&self, duration: Duration) -> Result<(), Error> {
+        self.check()?;
+        let remaining = self.remaining();
+        if remaining >= duration {
+            return Ok(());
+        }
+        Err(Error::TooShort { name: self.name().to_string(), remaining })
+    }
+
+    /// Returns for how long the lock is safe if no renewal succeeds; zero when it is lost.
+    pub fn remaining(&self) -> Duration {
+        self.lease.remaining()
+    }
+
+    /// Completes when the lock is lost, by the local deadline at the latest, whatever the network does (promise S3).
+    /// Never completes after an orderly release.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub fn lost(&self) -> impl Future<Output = LossReason> + Send + 'static {
+        self.lease.lost()
+    }
+
+    /// Returns a token that is cancelled when the lock is lost: for code that takes one.
+    ///
+    /// Needs a tokio runtime. An orderly release does not cancel it.
+    pub fn cancellation_token(&self) -> CancellationToken {
+        let (token, lost) = (CancellationToken::new(), self.lost());
+        let (watched, gone) = (token.clone(), token.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = lost => watched.cancel(),
+                () = gone.cancelled() => {}
+            }
+        });
+        token
+    }
+
+    /// Runs a body for as long as the lock is held; see [`Lock::run`].
+    pub(crate) async fn protect<F: Future>(&self, body: F) -> Result<F::Output, Error> {
+        let engine = self.lease.engine();
+        let guarded = async {
+            let mut lost = pin!(self.lost());
+            let mut body = pin!(body);
+            poll_fn(|cx| {
+                if let Some(reason) = self.lease.loss() {
+                    return Poll::Ready(Err(reason));
+                }
+                if let Poll::Ready(reason) = lost.as_mut().poll(cx) {
+                    return Poll::Ready(Err(reason));
+                }
+                body.as_mut().poll(cx).map(Ok)
+            })
+            .await
+        };
+        let started = engine.clock.now();
+        let ended = scope::enter(&engine.id, self.name(), guarded).await;
+        ended.map_err(|reason| {
+            tracing::debug!(lock = %self.name(), after = ?engine.clock.now().since(started), "the body was dropped");
+            self.lost_error(reason)
+        })
+    }
+
+    /// Releases the lock and waits until the store has acknowledged it.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] when it had been lost before; [`Error::Store`] when the release could not be made known: others
+    /// then wait for the ttl.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not stop the release, only the waiting for it.
+    pub async fn release(self) -> Result<(), Error> {
+        self.lease.release().await
+    }
+
+    fn lost_error(&self, reason: LossReason) -> Error {
+        Error::Lost { name: self.name().to_string(), reason }
+    }
+}
+
+impl std::fmt::Debug for LockGuard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (name, token, loss) = (self.name(), self.token(), self.lease.loss());
+        f.debug_struct("LockGuard").field("name", name).field("token", &token).field("loss", &loss).finish()
+    }
+}

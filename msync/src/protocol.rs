@@ -1,0 +1,581 @@
+//! The protocol of one lock in one engine: a pure state machine.
+//!
+//! [`Keeper::step`] takes an event, the time and random bits; it changes what the keeper knows and says what to do: at most
+//! one call to the store, what to tell the local acquisitions, when to wake. It does no I/O and asks no clock, so the
+//! shipped rules are the ones that the tests, the simulation and the model checker run.
+//!
+//! It is driven by level, not by edge: after each event it looks at what it believes and what is wanted, and decides the
+//! next call from that alone. Lost, late and repeated answers are therefore not special cases.
+//!
+//! Where a rule is borrowed: conditional take-over after an unchanged observation is client-go's `leaderelection`; the
+//! FIFO queue is the classic lock recipe of ZooKeeper and etcd; fencing is Kleppmann's (2016).
+
+mod contest;
+mod hold;
+mod release;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::{collections::VecDeque, time::Duration};
+
+use contest::Contest;
+pub use hold::{Attempt, Attempts, Hold, User};
+use release::Parting;
+pub use view::{State, View};
+
+use crate::{
+    FencingToken, LossReason, Timing,
+    clock::{Moment, Now},
+    record::{Change, EngineId, Entry, Refused, Term},
+    store::{Snapshot, Version},
+};
+
+/// One acquisition within this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// How long an acquisition is ready to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Patience {
+    /// Until it has the lock, or is cancelled.
+    Wait,
+    /// Only as long as it takes to find out whether the lock is free: at most one ttl, for a record that looks dead.
+    Try,
+}
+
+/// What a local acquisition wants.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Want {
+    /// Which acquisition.
+    pub ticket: Ticket,
+    /// How it is to be kept alive.
+    pub timing: Timing,
+    /// The record is kept and freed at release, not deleted (elections, sidecar).
+    pub retained: bool,
+    /// A grant counts as held at once (locks), or must be accepted first (campaigns, which may wait for days).
+    pub instant: bool,
+    /// A record of an earlier incarnation of this engine may be claimed at once (sidecar).
+    pub adopt: bool,
+    /// How long it waits.
+    pub patience: Patience,
+    /// Kept at least this long, even if released before.
+    pub at_least: Duration,
+    /// Held at the most this long.
+    pub max_hold: Option<Duration>,
+}
+
+/// What happens to a keeper.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Event {
+    /// A local acquisition begins.
+    Want(Want),
+    /// A local acquisition is given up, wanted or already had.
+    Cancel(Ticket),
+    /// A user is done: its body and arguments have been dropped. It may wish for a successor, by owner.
+    Release(Ticket, Option<String>),
+    /// The call that [`Action::call`] asked for has ended.
+    Reply(Outcome),
+    /// A watch saw the record.
+    Seen(Snapshot),
+    /// A watch saw that the object was deleted, at a version.
+    Deleted(u64),
+    /// The inbox watch saw that the record is no longer ours, at a version.
+    Disowned(u64),
+    /// The inbox watch started over and did not list this lock.
+    Unlisted,
+    /// The client shuts down.
+    ShutDown,
+    /// Time has passed.
+    Tick,
+}
+
+/// A call to the store.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Call {
+    /// Read the newest state.
+    Read,
+    /// Apply a change.
+    Apply(Change),
+    /// Delete the object, if it is still in this state.
+    Delete(Version),
+}
+
+/// How a call ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Outcome {
+    /// A read's answer.
+    Read(Option<Snapshot>),
+    /// A change was applied and left this.
+    Applied(Snapshot),
+    /// The object was deleted.
+    Deleted,
+    /// A condition did not hold. With retries hidden below us, an earlier delivery may nevertheless have been applied.
+    Refused(Refused),
+    /// Certainly not applied; try again, after the time given if any.
+    Busy(Option<Duration>),
+    /// Perhaps applied, perhaps later.
+    Unknown,
+    /// Certainly not applied, and trying again will not help.
+    Fatal,
+}
+
+/// What the driver is to tell a local acquisition.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Notice {
+    /// It has the lock.
+    Acquired(Ticket, FencingToken),
+    /// Somebody else has it, and it did not want to wait.
+    Busy(Ticket),
+    /// The store failed; the driver knows how.
+    Failed(Ticket),
+    /// The client shuts down.
+    ShutDown(Ticket),
+    /// Its release has been acknowledged, or needed no write.
+    Released(Ticket),
+    /// Its release could not be made known; the ttl will.
+    Abandoned(Ticket),
+}
+
+/// What guards see of a keeper.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Standing {
+    /// Whose turn it is.
+    pub ticket: Option<Ticket>,
+    /// Held until then, on the local clock.
+    pub until: Moment,
+    /// Set when the hold has ended before its user did.
+    pub ended: Option<LossReason>,
+    /// `until` is the end of `max_hold`, not of the lease.
+    pub max_hold_ends: bool,
+}
+
+// === impl Standing ===
+
+impl Standing {
+    /// Says whether, and why, a ticket's hold is over.
+    pub fn loss(&self, ticket: Ticket, now: Moment) -> Option<LossReason> {
+        if self.ticket != Some(ticket) {
+            return Some(self.ended.unwrap_or(LossReason::Deadline));
+        }
+        let late = if self.max_hold_ends { LossReason::MaxHold } else { LossReason::Deadline };
+        self.ended.or_else(|| (now >= self.until).then_some(late))
+    }
+}
+
+/// What is to be done after a step.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Action {
+    /// A call to send; its [`Event::Reply`] must follow, an [`Outcome::Unknown`] after [`Action::timeout`] at the latest.
+    pub call: Option<Call>,
+    /// How long the call may take.
+    pub timeout: Duration,
+    /// What to tell whom.
+    pub notices: Vec<Notice>,
+    /// When to step again, if nothing happens before.
+    pub wake: Option<Moment>,
+    /// Whether this lock itself is to be watched, besides the inbox.
+    pub watch: bool,
+}
+
+/// A call in flight.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Flight {
+    call: Call,
+    /// Something was believed since it was sent: a read's answer may be older than that.
+    overtaken: bool,
+}
+
+/// The state machine of one lock in one engine.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Keeper {
+    engine: EngineId,
+    view: View,
+    /// Local acquisitions that wait, first come first.
+    tickets: VecDeque<Want>,
+    contest: Option<Contest>,
+    hold: Option<Hold>,
+    parting: Option<Parting>,
+    flight: Option<Flight>,
+    /// A write of ours may have been applied unseen.
+    unsettled: bool,
+    failures: u32,
+    refusals: u32,
+    /// No call before this.
+    pause: Moment,
+    /// The timing of the last acquisition, for what is still to be cleaned up after it.
+    timing: Timing,
+    shut: bool,
+}
+
+/// What a step works with.
+struct Context<'a> {
+    now: Now,
+    random: &'a mut dyn FnMut() -> u64,
+    notices: Vec<Notice>,
+}
+
+// === impl Keeper ===
+
+impl Keeper {
+    /// Makes a keeper that knows nothing and wants nothing.
+    pub fn new(engine: EngineId) -> Self {
+        Self {
+            engine,
+            view: View::default(),
+            tickets: VecDeque::new(),
+            contest: None,
+            hold: None,
+            parting: None,
+            flight: None,
+            unsettled: false,
+            failures: 0,
+            refusals: 0,
+            pause: Moment::default(),
+            timing: Timing::default(),
+            shut: false,
+        }
+    }
+
+    /// Takes an event and says what to do next.
+    pub fn step(&mut self, event: Event, now: Now, random: &mut dyn FnMut() -> u64) -> Action {
+        let mut cx = Context { now, random, notices: Vec::new() };
+        self.expire(now.local);
+        self.take(event, &mut cx);
+        self.settle(&mut cx);
+        let call = if self.flight.is_none() && now.local >= self.pause { self.decide(&mut cx) } else { None };
+        if let Some(call) = &call {
+            self.flight = Some(Flight { call: call.clone(), overtaken: false });
+        }
+        Action {
+            timeout: self.timeout(call.as_ref()),
+            call,
+            notices: cx.notices,
+            wake: self.wake(now),
+            watch: self.contest.as_ref().is_some_and(|contest| contest.watches(&self.view)),
+        }
+    }
+
+    /// Returns what guards see.
+    pub fn standing(&self) -> Standing {
+        self.hold.as_ref().map(Hold::standing).unwrap_or_default()
+    }
+
+    /// Says whether nothing is wanted, held, in flight or to be cleaned up: the keeper may be forgotten.
+    pub fn is_idle(&self) -> bool {
+        let quiet = self.tickets.is_empty() && self.contest.is_none() && self.hold.is_none();
+        quiet && self.parting.is_none() && self.flight.is_none() && !self.unsettled && !self.has_strays()
+    }
+
+    /// Returns when the hold, if any, ends without another renewal: calls of the nearest go first.
+    pub fn urgency(&self) -> Option<Moment> {
+        self.hold.as_ref().map(|hold| hold.deadline)
+    }
+
+    /// Returns what is believed of the record.
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// Returns the hold, if there is one.
+    pub fn hold(&self) -> Option<&Hold> {
+        self.hold.as_ref()
+    }
+
+    /// Returns how many local acquisitions wait.
+    pub fn waiting(&self) -> usize {
+        self.tickets.len()
+    }
+
+    fn take(&mut self, event: Event, cx: &mut Context<'_>) {
+        let now = cx.now.local;
+        match event {
+            Event::Want(want) => self.want(want, cx),
+            Event::Cancel(ticket) => self.cancel(ticket, cx),
+            Event::Release(ticket, successor) => self.release(ticket, successor, cx),
+            Event::Reply(outcome) => self.reply(outcome, cx),
+            Event::Seen(snapshot) => {
+                let believed = self.view.believe(&snapshot, now);
+                self.overtake(believed);
+            }
+            Event::Deleted(version) => {
+                let believed = self.view.believe_gone(version, now);
+                self.overtake(believed);
+            }
+            Event::Disowned(version) => {
+                let believed = self.view.believe_changed(version, now);
+                self.overtake(believed);
+            }
+            Event::Unlisted if self.view.record().is_some_and(|record| record.engine == self.engine) => {
+                self.view.doubt(State::Unknown);
+            }
+            Event::Unlisted | Event::Tick => {}
+            Event::ShutDown => self.shut_down(cx),
+        }
+    }
+
+    fn want(&mut self, want: Want, cx: &mut Context<'_>) {
+        if self.shut {
+            cx.notices.push(Notice::ShutDown(want.ticket));
+            return;
+        }
+        let taken = self.hold.as_ref().is_some_and(|hold| !hold.is_free_for_local(cx.now.local));
+        if want.patience == Patience::Try && (taken || !self.tickets.is_empty()) {
+            cx.notices.push(Notice::Busy(want.ticket));
+            return;
+        }
+        self.timing = want.timing;
+        self.tickets.push_back(want);
+    }
+
+    fn cancel(&mut self, ticket: Ticket, cx: &mut Context<'_>) {
+        self.tickets.retain(|want| want.ticket != ticket);
+        if self.is_user(ticket) {
+            self.release(ticket, None, cx);
+        }
+    }
+
+    fn is_user(&self, ticket: Ticket) -> bool {
+        self.hold.as_ref().and_then(|hold| hold.user.as_ref()).is_some_and(|user| user.ticket == ticket)
+    }
+
+    fn shut_down(&mut self, cx: &mut Context<'_>) {
+        self.shut = true;
+        cx.notices.extend(self.tickets.drain(..).map(|want| Notice::ShutDown(want.ticket)));
+        if let Some(hold) = &mut self.hold {
+            hold.ended.get_or_insert(LossReason::ShutDown);
+        }
+    }
+
+    fn overtake(&mut self, believed: bool) {
+        if let Some(flight) = &mut self.flight {
+            flight.overtaken |= believed;
+        }
+    }
+
+    fn expire(&mut self, now: Moment) {
+        if let Some(hold) = &mut self.hold {
+            hold.expire(now);
+        }
+    }
+
+    fn reply(&mut self, outcome: Outcome, cx: &mut Context<'_>) {
+        let Some(flight) = self.flight.take() else { return };
+        let now = cx.now.local;
+        if !matches!(outcome, Outcome::Busy(_) | Outcome::Unknown | Outcome::Fatal) {
+            self.failures = 0;
+        }
+        match outcome {
+            Outcome::Read(found) => {
+                self.view.believe_read(found.as_ref(), flight.overtaken, now);
+                self.unsettled = false;
+            }
+            Outcome::Applied(snapshot) => self.applied(&flight, &snapshot, now),
+            Outcome::Deleted => self.view.deleted(now),
+            Outcome::Refused(refused) => self.refused(&flight, refused, cx),
+            Outcome::Busy(after) => self.back_off(after, cx),
+            Outcome::Unknown => self.lost_sight(&flight, cx),
+            Outcome::Fatal => self.fatal(cx),
+        }
+    }
+
+    fn applied(&mut self, flight: &Flight, snapshot: &Snapshot, now: Moment) {
+        self.refusals = 0;
+        if let Call::Apply(Change::Enqueue { claim }) = &flight.call
+            && let Some(contest) = &mut self.contest
+        {
+            contest.joined(claim.term);
+        }
+        let rolled_back = !self.view.believe(snapshot, now) && !flight.overtaken;
+        if rolled_back {
+            self.view.doubt(State::Exists);
+        }
+    }
+
+    /// A refusal says that the record is not what we thought, or that an earlier delivery of the same write was applied.
+    fn refused(&mut self, flight: &Flight, refused: Refused, cx: &mut Context<'_>) {
+        self.refusals += 1;
+        if !flight.overtaken {
+            self.view.doubt(if refused == Refused::Absent { State::Absent } else { State::Exists });
+        }
+        if refused == Refused::Full
+            && let Some(contest) = &mut self.contest
+        {
+            contest.queue_full(cx);
+        }
+        if self.refusals > 3 {
+            let most = Duration::from_millis(10 << self.refusals.min(6));
+            self.pause = cx.now.local + jitter(most, cx);
+        }
+    }
+
+    fn lost_sight(&mut self, flight: &Flight, cx: &mut Context<'_>) {
+        if flight.call != Call::Read {
+            self.unsettled = true;
+            if self.hold.is_none() && !flight.overtaken {
+                self.view.doubt(State::Unknown);
+            }
+        }
+        self.back_off(None, cx);
+    }
+
+    /// Waits before the next call, longer after each failure, but never past what a hold can bear.
+    fn back_off(&mut self, after: Option<Duration>, cx: &mut Context<'_>) {
+        self.failures += 1;
+        let now = cx.now.local;
+        let most = Duration::from_millis(50 << self.failures.min(7)).min(self.timing.attempt_timeout());
+        let wait = jitter(most, cx).max(after.unwrap_or_default());
+        let bearable = self.hold.as_ref().map_or(Duration::MAX, |hold| hold.remaining(now) / 3);
+        self.pause = now + wait.min(bearable);
+    }
+
+    fn fatal(&mut self, cx: &mut Context<'_>) {
+        if self.hold.is_some() {
+            return self.back_off(None, cx);
+        }
+        cx.notices.extend(self.tickets.drain(..).map(|want| Notice::Failed(want.ticket)));
+        self.abandon(cx);
+    }
+
+    /// Brings what is held in line with what is believed and wanted; sends nothing.
+    fn settle(&mut self, cx: &mut Context<'_>) {
+        self.check_hold(cx);
+        self.check_contest(cx);
+        self.assign(cx);
+        self.part(cx);
+        self.check_parting(cx);
+        if self.tickets.is_empty() && self.contest.take().is_some_and(|contest| contest.may_have_joined()) {
+            self.unsettled |= self.view.record().is_none() && *self.view.state() != State::Absent;
+        }
+    }
+
+    /// Loses a hold that a believed record contradicts, confirms what it shows otherwise.
+    fn check_hold(&mut self, cx: &mut Context<'_>) {
+        let Some(hold) = &mut self.hold else { return };
+        match self.view.state() {
+            State::Unknown | State::Exists => {}
+            State::Absent => {
+                end(hold, LossReason::Deleted);
+            }
+            State::Present(snapshot) if snapshot.record.term == hold.term => {
+                let early = jitter(hold.timing.renew_interval() / 10, cx);
+                hold.confirm(snapshot, early, cx.now.local);
+            }
+            State::Present(_) => end(hold, LossReason::TakenOver),
+        }
+    }
+
+    /// Turns a won contest into a hold.
+    fn check_contest(&mut self, cx: &mut Context<'_>) {
+        if self.hold.is_some() {
+            return;
+        }
+        let (Some(contest), Some(front)) = (&mut self.contest, self.tickets.front()) else { return };
+        let State::Present(snapshot) = self.view.state() else { return };
+        if let Some(hold) = contest.won(snapshot, front, cx.now.local) {
+            self.hold = Some(hold);
+            self.contest = None;
+        }
+    }
+
+    /// Gives a hold without a user to the next local acquisition.
+    fn assign(&mut self, cx: &mut Context<'_>) {
+        let Some(hold) = &mut self.hold else { return };
+        let others_wait = self.view.record().is_some_and(|record| waits_another(record, &self.engine));
+        if !hold.is_free_for_local(cx.now.local) || (others_wait && hold.must_yield(cx.now.local)) {
+            return;
+        }
+        let Some(want) = self.tickets.front() else { return };
+        if let Some(token) = hold.assign(want, cx.now.local) {
+            cx.notices.push(Notice::Acquired(want.ticket, token));
+            self.tickets.pop_front();
+        }
+    }
+
+    /// Decides the one next call.
+    fn decide(&mut self, cx: &mut Context<'_>) -> Option<Call> {
+        if self.hold.is_some() {
+            return self.keep(cx);
+        }
+        self.clean_up(cx).or_else(|| self.contend(cx))
+    }
+
+    /// Keeps a hold alive.
+    fn keep(&mut self, cx: &mut Context<'_>) -> Option<Call> {
+        let hold = self.hold.as_mut()?;
+        let now = cx.now.local;
+        if !hold.is_renewed() {
+            return None;
+        }
+        let Some(record) = self.view.record() else { return Some(Call::Read) };
+        let farewell = self.shut && hold.user.is_none() && !hold.left_behind;
+        if now < hold.next_renewal && !farewell {
+            return None;
+        }
+        let beat = fresh(cx);
+        let last = self.shut && hold.user.is_none() && now < hold.keep_until;
+        let ttl = if last { release::last_ttl(hold.keep_until.since(now)) } else { hold.timing.ttl() };
+        hold.attempt(beat, Attempt { last, ..Attempt::new(now, ttl, hold.timing.safety_margin()) });
+        hold.next_renewal = now;
+        Some(Call::Apply(Change::Renew {
+            term: hold.term,
+            previous: record.beat,
+            beat,
+            renewals: record.renewals.saturating_add(1),
+            ttl,
+            wall: cx.now.wall,
+        }))
+    }
+
+    fn timeout(&self, call: Option<&Call>) -> Duration {
+        let timing = self.hold.as_ref().map_or(self.timing, |hold| hold.timing);
+        match call {
+            Some(Call::Apply(Change::Enqueue { .. })) => timing.ttl() / 2,
+            _ => timing.attempt_timeout(),
+        }
+    }
+
+    fn wake(&self, now: Now) -> Option<Moment> {
+        let hold = self.hold.as_ref().filter(|hold| hold.is_renewed());
+        let ends = hold.into_iter().flat_map(|hold| [hold.deadline, hold.standing().until]);
+        let kept = hold.filter(|hold| hold.user.is_none()).map(|hold| hold.keep_until);
+        let due = if self.flight.is_some() { None } else { self.due().map(|due| due.max(self.pause)) };
+        ends.chain(kept).chain(due).filter(|at| *at > now.local).min()
+    }
+
+    /// Returns when the next call is due, if time alone makes it so.
+    fn due(&self) -> Option<Moment> {
+        if let Some(hold) = &self.hold {
+            let due = self.view.record().map_or(self.pause, |_| hold.next_renewal);
+            return hold.is_renewed().then_some(due);
+        }
+        let contest = self.contest.as_ref().map(|contest| contest.due(&self.view));
+        let cleaning = (self.unsettled || self.parting.is_some() || self.has_strays()).then_some(self.pause);
+        contest.into_iter().chain(cleaning).min()
+    }
+}
+
+fn end(hold: &mut Hold, reason: LossReason) {
+    if hold.is_renewed() {
+        hold.ended = Some(reason);
+    }
+}
+
+fn waits_another(record: &crate::record::Record, engine: &EngineId) -> bool {
+    record.waiters.iter().filter_map(Entry::claim).any(|claim| claim.engine != *engine)
+}
+
+fn record_term(entry: &Entry) -> Option<Term> {
+    entry.term()
+}
+
+fn fresh(cx: &mut Context<'_>) -> crate::record::Beat {
+    crate::record::Beat::random((cx.random)())
+}
+
+/// Returns a random duration between half of `most` and `most`.
+fn jitter(most: Duration, cx: &mut Context<'_>) -> Duration {
+    let half = u64::try_from(most.as_nanos() / 2).unwrap_or(u64::MAX / 2);
+    let part = (cx.random)() % half.max(1);
+    Duration::from_nanos(half.saturating_add(part))
+}

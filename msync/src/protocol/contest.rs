@@ -1,0 +1,312 @@
+//! A contest: one term of this engine that strives for the lock (design 4.3).
+
+use std::{ops::Range, time::Duration};
+
+use super::{Attempt, Attempts, Call, Context, Hold, Keeper, Notice, Patience, State, View, Want, fresh};
+use crate::{
+    Timing,
+    clock::Moment,
+    record::{Change, Claim, EngineId, Entry, Pair, Record, Term},
+    store::Snapshot,
+};
+
+/// The smallest step between the challenges of two neighbours in the queue.
+const SMALLEST_STAGGER: Duration = Duration::from_millis(250);
+
+/// One term on its way to the lock.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Contest {
+    claim: Claim,
+    timing: Timing,
+    patience: Patience,
+    retained: bool,
+    adopt: bool,
+    started: Moment,
+    /// Nothing has been sent yet.
+    fresh: bool,
+    attempts: Attempts,
+    /// The local time before the *first* Enqueue of this term was sent: the anchor of an instant grant.
+    first_enqueue: Option<Moment>,
+    /// The entry of this term has been seen in the queue.
+    joined: bool,
+    /// The queue was full: no Enqueue before this.
+    full_until: Moment,
+    /// The holder that a `Try` watches for a sign of life.
+    watched: Option<Pair>,
+    /// Which part of a stagger this contest adds, in thousandths.
+    jitter: u32,
+}
+
+/// What a contest does next.
+enum Move {
+    Send(Call),
+    Wait,
+    GiveUp,
+}
+
+// === impl Contest ===
+
+impl Contest {
+    fn new(engine: &EngineId, want: &Want, cx: &mut Context<'_>) -> Self {
+        let term = Term::random((cx.random)());
+        Self {
+            claim: Claim { engine: engine.clone(), term, ttl: want.timing.ttl(), instant: want.instant },
+            timing: want.timing,
+            patience: want.patience,
+            retained: want.retained,
+            adopt: want.adopt,
+            started: cx.now.local,
+            fresh: true,
+            attempts: Attempts::new(),
+            first_enqueue: None,
+            joined: false,
+            full_until: Moment::default(),
+            watched: None,
+            jitter: u32::try_from((cx.random)() % 1000).unwrap_or(0),
+        }
+    }
+
+    /// Returns the term that strives.
+    pub(super) fn term(&self) -> Term {
+        self.claim.term
+    }
+
+    /// Notes that an entry of a term was appended.
+    pub(super) fn joined(&mut self, term: Term) {
+        self.joined |= term == self.claim.term;
+    }
+
+    /// Says whether an entry of this term may be in the queue.
+    pub(super) fn may_have_joined(&self) -> bool {
+        self.first_enqueue.is_some()
+    }
+
+    /// Notes that the queue has no room: tries again after a ttl.
+    pub(super) fn queue_full(&mut self, cx: &mut Context<'_>) {
+        self.full_until = cx.now.local + self.timing.ttl();
+    }
+
+    /// Says whether the lock itself is to be watched: by the first two of the queue, so that a crash is noticed exactly
+    /// at its ttl, and by a `Try` that waits for a sign of life.
+    pub(super) fn watches(&self, view: &View) -> bool {
+        let Some(record) = view.record().filter(|record| !record.is_free()) else { return false };
+        match self.patience {
+            Patience::Try => true,
+            Patience::Wait => record.rank_of(self.claim.term).is_some_and(|rank| rank <= 1),
+        }
+    }
+
+    /// Makes a hold of a record that shows this term, if enough of its deadline remains; otherwise it must be accepted.
+    pub(super) fn won(&self, snapshot: &Snapshot, front: &Want, now: Moment) -> Option<Hold> {
+        let record = &snapshot.record;
+        if record.term != self.claim.term {
+            return None;
+        }
+        let attempt = self.attempts.get(&record.beat).copied();
+        let deadline = attempt.map(|attempt| attempt.deadline).or_else(|| self.granted_deadline(record))?;
+        if deadline.since(now) < self.timing.attempt_timeout() {
+            return None;
+        }
+        let mut hold = Hold::new(self.claim.term, front, snapshot.version.number, deadline, now);
+        hold.retained = self.retained;
+        let confirmed = attempt.map_or(Moment::default(), |attempt| attempt.sent);
+        hold.attempts = self.attempts.iter().filter(|(_, a)| a.sent > confirmed).map(|(b, a)| (*b, *a)).collect();
+        hold.next_renewal = match attempt {
+            Some(attempt) => attempt.sent + self.timing.renew_interval(),
+            // A short body is over before this: its hand-off costs one write, not two.
+            None => now + self.timing.attempt_timeout() / 4,
+        };
+        Some(hold)
+    }
+
+    /// Returns the deadline of an instant grant: anchored before the first Enqueue, since no challenger can have begun to
+    /// wait before our entry was there.
+    fn granted_deadline(&self, record: &Record) -> Option<Moment> {
+        let instant = self.claim.instant && record.instant && record.renewals == 0 && record.ttl == self.claim.ttl;
+        let anchor = self.first_enqueue.filter(|_| instant)?;
+        Some(Attempt::new(anchor, self.claim.ttl, self.timing.safety_margin()).deadline)
+    }
+
+    fn next(&mut self, view: &View, cx: &mut Context<'_>) -> Move {
+        let waits = self.patience == Patience::Wait;
+        match view.state() {
+            State::Unknown if self.fresh && self.retained => self.claim_free(None, cx),
+            State::Unknown if self.fresh => self.create(cx),
+            State::Unknown => Move::Send(Call::Read),
+            State::Absent => self.create(cx),
+            State::Exists if waits && !self.joined && cx.now.local >= self.full_until => self.enqueue(cx),
+            State::Exists => Move::Send(Call::Read),
+            State::Present(snapshot) => self.face(&snapshot.record, view, cx),
+        }
+    }
+
+    fn face(&mut self, record: &Record, view: &View, cx: &mut Context<'_>) -> Move {
+        let rank = record.rank_of(self.claim.term);
+        self.joined |= rank.is_some();
+        if record.term == self.claim.term {
+            return self.accept(record, cx);
+        }
+        if record.is_free() {
+            return self.claim_free(Some(record), cx);
+        }
+        if self.adopt && record.engine.is_kin_of(&self.claim.engine) {
+            return self.claim_seen(record, rank.map_or(0..0, |rank| rank..rank + 1), cx);
+        }
+        match self.patience {
+            Patience::Try => self.observe(record, view, cx),
+            Patience::Wait => self.queue(record, rank, view, cx),
+        }
+    }
+
+    /// Waits in the queue, joins it, or challenges from it.
+    fn queue(&mut self, record: &Record, rank: Option<usize>, view: &View, cx: &mut Context<'_>) -> Move {
+        let full = cx.now.local < self.full_until;
+        if rank.is_none() && !full {
+            if self.joined {
+                self.start_over(cx);
+            }
+            return self.enqueue(cx);
+        }
+        self.challenge(record, rank, view, cx)
+    }
+
+    /// Finds out whether a holder lives, for somebody who does not want to wait: by the date it wrote (a hint), then by
+    /// watching for one ttl.
+    fn observe(&mut self, record: &Record, view: &View, cx: &mut Context<'_>) -> Move {
+        let promises_life = record.expiry.is_some_and(|expiry| expiry > cx.now.wall);
+        let watched = *self.watched.get_or_insert(record.pair());
+        if watched != record.pair() || (promises_life && cx.now.local < view.claimable_at(record)) {
+            return Move::GiveUp;
+        }
+        self.challenge(record, None, view, cx)
+    }
+
+    /// Takes over from a holder without a sign of life. Whoever does not watch the lock looks once more before.
+    fn challenge(&mut self, record: &Record, rank: Option<usize>, view: &View, cx: &mut Context<'_>) -> Move {
+        let now = cx.now.local;
+        if now >= self.claim_due(record, rank, view) {
+            let informed = self.watches(view) || view.arrived() >= view.claimable_at(record);
+            let up_to = rank.map_or(record.waiters.len(), |rank| rank + 1);
+            return if informed { self.claim_seen(record, 0..up_to, cx) } else { Move::Send(Call::Read) };
+        }
+        let look_again = !self.watches(view) && now >= view.arrived() + record.patience();
+        if look_again { Move::Send(Call::Read) } else { Move::Wait }
+    }
+
+    fn claim_due(&self, record: &Record, rank: Option<usize>, view: &View) -> Moment {
+        let rank = rank.unwrap_or(record.waiters.len());
+        let step = SMALLEST_STAGGER.max(record.patience() * 3 / 100);
+        let place = step * u32::try_from(rank).unwrap_or(u32::MAX);
+        let jitter = if rank == 0 { Duration::ZERO } else { step * self.jitter / 2000 };
+        view.claimable_at(record) + place + jitter
+    }
+
+    /// Returns when this contest acts next, if nothing happens before.
+    pub(super) fn due(&self, view: &View) -> Moment {
+        let Some(record) = view.record() else { return Moment::default() };
+        let ours = record.is_free() || record.term == self.claim.term;
+        let rank = record.rank_of(self.claim.term);
+        let may_join = rank.is_none() && self.patience == Patience::Wait;
+        if ours {
+            return Moment::default();
+        }
+        let claim = self.claim_due(record, rank, view);
+        let look = if self.watches(view) { claim } else { view.arrived() + record.patience() };
+        let join = if may_join { self.full_until } else { claim };
+        claim.min(look).min(join)
+    }
+
+    fn create(&mut self, cx: &mut Context<'_>) -> Move {
+        let beat = self.attempt(cx);
+        Move::Send(Call::Apply(Change::Create { claim: self.claim.clone(), beat, wall: cx.now.wall }))
+    }
+
+    fn claim_free(&mut self, record: Option<&Record>, cx: &mut Context<'_>) -> Move {
+        let mine = record.and_then(|record| own_place(record, self.claim.term));
+        self.claim_from(Pair::FREE, mine.into_iter().collect(), cx)
+    }
+
+    fn claim_seen(&mut self, record: &Record, gone: Range<usize>, cx: &mut Context<'_>) -> Move {
+        let removes = gone.filter_map(|index| Some((index, record.waiters.get(index)?.clone()))).collect();
+        self.claim_from(record.pair(), removes, cx)
+    }
+
+    fn claim_from(&mut self, seen: Pair, removes: Vec<(usize, Entry)>, cx: &mut Context<'_>) -> Move {
+        let (claim, beat, wall) = (self.claim.clone(), self.attempt(cx), cx.now.wall);
+        Move::Send(Call::Apply(Change::Claim { claim, beat, seen, removes, wall }))
+    }
+
+    fn enqueue(&mut self, cx: &mut Context<'_>) -> Move {
+        self.fresh = false;
+        self.first_enqueue.get_or_insert(cx.now.local);
+        Move::Send(Call::Apply(Change::Enqueue { claim: self.claim.clone() }))
+    }
+
+    /// Accepts a grant: only this write's confirmation makes us holder.
+    fn accept(&mut self, record: &Record, cx: &mut Context<'_>) -> Move {
+        let beat = self.attempt(cx);
+        Move::Send(Call::Apply(Change::Renew {
+            term: record.term,
+            previous: record.beat,
+            beat,
+            renewals: record.renewals.saturating_add(1),
+            ttl: self.claim.ttl,
+            wall: cx.now.wall,
+        }))
+    }
+
+    /// Notes one attempt to hold, with a beat of its own.
+    fn attempt(&mut self, cx: &mut Context<'_>) -> crate::record::Beat {
+        let beat = fresh(cx);
+        let attempt = Attempt::new(cx.now.local, self.claim.ttl, self.timing.safety_margin());
+        self.fresh = false;
+        self.attempts.insert(beat, attempt);
+        beat
+    }
+
+    /// Begins a new term: the old one was removed from the queue, and is never believed again.
+    fn start_over(&mut self, cx: &mut Context<'_>) {
+        self.claim.term = Term::random((cx.random)());
+        self.attempts.clear();
+        (self.first_enqueue, self.joined) = (None, false);
+    }
+}
+
+fn own_place(record: &Record, term: Term) -> Option<(usize, Entry)> {
+    let index = record.rank_of(term)?;
+    Some((index, record.waiters.get(index)?.clone()))
+}
+
+// === impl Keeper: contending ===
+
+impl Keeper {
+    /// Strives for the lock on behalf of the first local acquisition.
+    pub(super) fn contend(&mut self, cx: &mut Context<'_>) -> Option<Call> {
+        loop {
+            let front = self.tickets.front()?.clone();
+            let contest = self.contest.get_or_insert_with(|| Contest::new(&self.engine, &front, cx));
+            contest.patience = front.patience;
+            if front.patience == Patience::Try && self.failures > 0 && out_of_time(contest, cx) {
+                self.dismiss(Notice::Failed(front.ticket), cx);
+                continue;
+            }
+            match contest.next(&self.view, cx) {
+                Move::Send(call) => return Some(call),
+                Move::Wait => return None,
+                Move::GiveUp => self.dismiss(Notice::Busy(front.ticket), cx),
+            }
+        }
+    }
+
+    /// Sends the first local acquisition away, and what it strove with.
+    fn dismiss(&mut self, notice: Notice, cx: &mut Context<'_>) {
+        self.tickets.pop_front();
+        self.contest = None;
+        cx.notices.push(notice);
+    }
+}
+
+/// Somebody who does not want to wait is told of a store that does not answer after a third of the ttl.
+fn out_of_time(contest: &Contest, cx: &Context<'_>) -> bool {
+    cx.now.local >= contest.started + contest.timing.renew_interval()
+}

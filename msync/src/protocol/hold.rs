@@ -1,0 +1,190 @@
+//! A hold: one term that this engine has, with the deadline up to which it believes so.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{Standing, Ticket, Want};
+use crate::{
+    FencingToken, LossReason, Timing,
+    clock::Moment,
+    record::{Beat, Term},
+    store::Snapshot,
+};
+
+/// How many local hand-overs in a row are allowed while another engine waits.
+const MOST_HANDOVERS: u32 = 16;
+
+/// One write that makes or prolongs a hold: what it is worth once its beat is seen in the record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Attempt {
+    /// The local time before it was sent.
+    pub sent: Moment,
+    /// The deadline that it confirms: `sent + ttl - margin`.
+    pub deadline: Moment,
+    /// The last of its term: it lets the record outlive this process, as `at_least` promises.
+    pub last: bool,
+}
+
+// === impl Attempt ===
+
+impl Attempt {
+    /// Anchors a deadline at the send, never at the reply.
+    pub fn new(sent: Moment, ttl: Duration, margin: Duration) -> Self {
+        Self { sent, deadline: sent + ttl - margin, last: false }
+    }
+}
+
+/// The attempts of one term whose beats have not been seen yet. Every attempt has a beat of its own.
+pub type Attempts = BTreeMap<Beat, Attempt>;
+
+/// Who of this process has the lock.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct User {
+    /// Its acquisition within this process.
+    pub ticket: Ticket,
+    /// When `max_hold` ends it.
+    pub end: Option<Moment>,
+}
+
+/// One term that this engine has, or had until the guard noticed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Hold {
+    /// The term.
+    pub term: Term,
+    /// Up to when this engine believes that it has the lock.
+    pub deadline: Moment,
+    /// Renewals not confirmed yet.
+    pub attempts: Attempts,
+    /// When the next renewal is due.
+    pub next_renewal: Moment,
+    /// The timing of the user, or of the last one.
+    pub timing: Timing,
+    /// Freed at the end, not deleted.
+    pub retained: bool,
+    /// Who of this process has it.
+    pub user: Option<User>,
+    /// `at_least`: kept until then even without a user.
+    pub keep_until: Moment,
+    /// Set when the user must stop: final.
+    pub ended: Option<LossReason>,
+    /// Who is to have it next, by the wish of the last user.
+    pub successor: Option<String>,
+    /// The last renewal of the term has been confirmed.
+    pub left_behind: bool,
+    /// The version that the tokens of this term are made of; `None` when its numbers are used up.
+    base: Option<u64>,
+    sequence: u16,
+    since: Moment,
+    handovers: u32,
+}
+
+// === impl Hold ===
+
+impl Hold {
+    /// Begins a hold whose record was seen at `version`.
+    pub fn new(term: Term, want: &Want, version: u64, deadline: Moment, now: Moment) -> Self {
+        Self {
+            term,
+            deadline,
+            attempts: Attempts::new(),
+            next_renewal: now,
+            timing: want.timing,
+            retained: want.retained,
+            user: None,
+            keep_until: now,
+            ended: None,
+            successor: None,
+            left_behind: false,
+            base: Some(version),
+            sequence: 0,
+            since: now,
+            handovers: 0,
+        }
+    }
+
+    /// Returns how long this engine still believes.
+    pub fn remaining(&self, now: Moment) -> Duration {
+        self.deadline.since(now)
+    }
+
+    /// Says whether renewals go on: a lost term sends none, a client that shuts down protects its bodies' end.
+    pub fn is_renewed(&self) -> bool {
+        matches!(self.ended, None | Some(LossReason::ShutDown))
+    }
+
+    /// Ends what time has ended: the hold at its deadline, the user at its `max_hold`.
+    pub fn expire(&mut self, now: Moment) {
+        if self.is_renewed() && now >= self.deadline {
+            self.ended = Some(LossReason::Deadline);
+        }
+        let over = self.user.as_ref().and_then(|user| user.end).is_some_and(|end| now >= end);
+        if over && self.ended.is_none() {
+            self.ended = Some(LossReason::MaxHold);
+        }
+    }
+
+    /// Notes an attempt that is about to be sent. One that shortens the ttl shortens the deadline at once: others may
+    /// see it before we see that it was applied.
+    pub fn attempt(&mut self, beat: Beat, attempt: Attempt) {
+        if !attempt.last {
+            self.deadline = self.deadline.min(attempt.deadline);
+        }
+        self.attempts.insert(beat, attempt);
+    }
+
+    /// Takes a believed record of this term: confirms the attempt whose beat it shows. The next renewal is sent a
+    /// random bit `early`, so that the renewals of many locks spread over time.
+    pub fn confirm(&mut self, snapshot: &Snapshot, early: Duration, now: Moment) {
+        if let Some(attempt) = self.attempts.get(&snapshot.record.beat).copied() {
+            self.attempts.retain(|_, other| other.sent > attempt.sent);
+            self.left_behind |= attempt.last;
+            self.deadline = self.deadline.max(attempt.deadline);
+            self.next_renewal = attempt.sent + self.timing.renew_interval().saturating_sub(early);
+            if self.base.is_none() {
+                (self.base, self.sequence) = (Some(snapshot.version.number), 0);
+            }
+        }
+        let edited_by_hand = snapshot.record.ttl != self.timing.ttl() && self.attempts.is_empty();
+        if edited_by_hand {
+            self.next_renewal = now;
+        }
+    }
+
+    /// Gives the lock to a local acquisition: no write, the same term and deadline, the next token. `None` when the
+    /// numbers are used up: a renewal brings new ones.
+    pub fn assign(&mut self, want: &Want, now: Moment) -> Option<FencingToken> {
+        let token = FencingToken::new(self.base?, self.sequence)?;
+        match self.sequence.checked_add(1) {
+            Some(next) => self.sequence = next,
+            None => (self.base, self.next_renewal) = (None, now),
+        }
+        if want.timing.ttl() != self.timing.ttl() {
+            self.next_renewal = now;
+        }
+        (self.timing, self.retained, self.handovers) = (want.timing, want.retained, self.handovers + 1);
+        self.keep_until = now + want.at_least;
+        self.user = Some(User { ticket: want.ticket, end: want.max_hold.map(|max| now + max) });
+        Some(token)
+    }
+
+    /// Says whether the next local acquisition may have it without a write.
+    pub fn is_free_for_local(&self, now: Moment) -> bool {
+        let safe = self.ended.is_none() && self.remaining(now) >= self.timing.attempt_timeout();
+        self.user.is_none() && safe && now >= self.keep_until
+    }
+
+    /// Says whether waiters of other engines have waited for long enough: 16 local hand-overs, or one ttl.
+    pub fn must_yield(&self, now: Moment) -> bool {
+        self.handovers > MOST_HANDOVERS || (self.handovers > 0 && now.since(self.since) >= self.timing.ttl())
+    }
+
+    /// Returns what guards see.
+    pub fn standing(&self) -> Standing {
+        let end = self.user.as_ref().and_then(|user| user.end).unwrap_or(self.deadline);
+        Standing {
+            ticket: self.user.as_ref().map(|user| user.ticket),
+            until: self.deadline.min(end),
+            ended: self.ended,
+            max_hold_ends: end < self.deadline,
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Giving back: what is no longer wanted is handed on, freed or deleted, and only ever under its own term (design 4.4).
+//!
+//! There is no phase of its own: whatever a believed record shows of this engine that nobody here wants (a released term,
+//! a grant after a cancellation, a stale entry of the queue) is a stray, and strays are removed one write at a time.
+
+use std::time::Duration;
+
+use super::{Call, Context, Keeper, Notice, State, Ticket, fresh};
+use crate::{
+    LossReason,
+    clock::Moment,
+    config::MIN_TTL,
+    record::{Change, Entry, Record, Term},
+};
+
+/// So many failures in a row end the attempt to give back: the ttl will do it.
+const MOST_FAILURES: u32 = 8;
+
+/// A term that is being given back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Parting {
+    /// Who wants to know when it is done.
+    tickets: Vec<Ticket>,
+    /// Freed, not deleted; unknown for a term that this keeper never held.
+    retained: bool,
+    /// Who is to have it next, by the wish of the last user.
+    successor: Option<String>,
+    /// After this, others may take over anyway.
+    until: Moment,
+    /// Left to its ttl, because `at_least` outlives the client.
+    kept: Option<Term>,
+}
+
+// === impl Keeper: giving back ===
+
+impl Keeper {
+    /// Takes the end of a user. What was lost before is told by the guard, not here.
+    pub(super) fn release(&mut self, ticket: Ticket, successor: Option<String>, cx: &mut Context<'_>) {
+        if !self.is_user(ticket) {
+            return cx.notices.push(Notice::Released(ticket));
+        }
+        let Some(hold) = &mut self.hold else { return };
+        (hold.user, hold.successor) = (None, successor);
+        if hold.keep_until > cx.now.local || hold.ended.is_some() || !self.tickets.is_empty() {
+            cx.notices.push(Notice::Released(ticket));
+        } else {
+            self.parting.get_or_insert_default().tickets.push(ticket);
+        }
+    }
+
+    /// Ends a hold that nobody uses and nobody here waits for, or that is another engine's turn.
+    pub(super) fn part(&mut self, cx: &mut Context<'_>) {
+        let now = cx.now.local;
+        let Some(hold) = &self.hold else { return };
+        let lost = hold.ended.is_some_and(|reason| reason != LossReason::ShutDown);
+        let kept = now < hold.keep_until && !lost;
+        if hold.user.is_some() || (kept && !self.shut) || self.is_for_local(cx) {
+            return;
+        }
+        let outlives = kept && self.shut;
+        if outlives && !hold.left_behind {
+            return;
+        }
+        let Some(hold) = self.hold.take() else { return };
+        let parting = self.parting.get_or_insert_default();
+        parting.until = now + hold.timing.ttl();
+        (parting.retained, parting.successor) = (hold.retained, hold.successor);
+        parting.kept = outlives.then_some(hold.term);
+        let renewing = matches!(&self.flight, Some(flight) if matches!(flight.call, Call::Apply(Change::Renew { .. })));
+        self.unsettled |= hold.attempts.len() > usize::from(renewing);
+        self.timing = hold.timing;
+    }
+
+    /// Says whether a hold without a user stays for the next local acquisition.
+    fn is_for_local(&self, cx: &Context<'_>) -> bool {
+        let Some(hold) = &self.hold else { return false };
+        let others = self.view.record().is_some_and(|record| super::waits_another(record, &self.engine));
+        let waits = !self.tickets.is_empty() && hold.ended.is_none();
+        waits && !(others && hold.must_yield(cx.now.local))
+    }
+
+    /// Removes one stray, if a believed record shows any.
+    pub(super) fn clean_up(&mut self, cx: &mut Context<'_>) -> Option<Call> {
+        let gives_up = self.tickets.is_empty() && self.failures >= MOST_FAILURES && self.is_overdue(cx.now.local);
+        if gives_up {
+            self.abandon(cx);
+            return None;
+        }
+        if self.tickets.is_empty() && self.unsettled {
+            return Some(Call::Read);
+        }
+        let uncertain = matches!(self.view.state(), State::Unknown | State::Exists);
+        if self.parting.is_some() && uncertain {
+            return Some(Call::Read);
+        }
+        let record = self.view.record()?;
+        if let Some((index, entry)) = self.stray_entry(record) {
+            return Some(Call::Apply(Change::Leave { index, entry }));
+        }
+        if !self.is_stray(record) {
+            return None;
+        }
+        self.hand_on(record.clone(), cx)
+    }
+
+    /// Says whether a believed record shows something of ours that nobody here wants.
+    pub(super) fn has_strays(&self) -> bool {
+        let Some(record) = self.view.record() else { return false };
+        self.hold.is_none() && (self.is_stray(record) || self.stray_entry(record).is_some())
+    }
+
+    fn is_stray(&self, record: &Record) -> bool {
+        let kept = self.parting.as_ref().and_then(|parting| parting.kept);
+        record.engine == self.engine && !self.wants(record.term) && kept != Some(record.term) && !record.is_free()
+    }
+
+    /// Finds an entry of ours that nobody here wants: of an ended term, or a second one of the holding term.
+    fn stray_entry(&self, record: &Record) -> Option<(usize, Entry)> {
+        let ours = |entry: &Entry| entry.claim().is_some_and(|claim| claim.engine == self.engine);
+        let stray = |entry: &Entry| ours(entry) && !entry.term().is_some_and(|term| self.wants(term));
+        let found = record.waiters.iter().enumerate().find(|(_, entry)| stray(entry));
+        found.map(|(index, entry)| (index, entry.clone()))
+    }
+
+    fn wants(&self, term: Term) -> bool {
+        self.contest.as_ref().is_some_and(|contest| contest.term() == term)
+    }
+
+    /// Hands a stray term to the successor; without one, frees or deletes it.
+    fn hand_on(&mut self, record: Record, cx: &mut Context<'_>) -> Option<Call> {
+        let wish = self.parting.as_ref().and_then(|parting| parting.successor.as_deref());
+        let wished = wish.and_then(|owner| {
+            let named = |entry: &Entry| entry.claim().is_some_and(|claim| claim.engine.owner() == owner);
+            record.waiters.iter().position(named)
+        });
+        let index = wished.unwrap_or(0);
+        let wall = cx.now.wall;
+        match record.waiters.get(index).cloned() {
+            Some(entry) if entry.claim().is_none() => Some(Call::Apply(Change::Leave { index, entry })),
+            Some(entry) => {
+                let beat = fresh(cx);
+                let duplicates = later_entries_of_same_term(&record, index, &entry);
+                Some(Call::Apply(Change::Grant { term: record.term, beat, index, entry, duplicates, wall }))
+            }
+            None if self.retains(&record) => Some(Call::Apply(Change::Free { term: record.term, wall })),
+            None => self.view.snapshot_version().cloned().map(Call::Delete),
+        }
+    }
+
+    /// A term that this keeper never held, granted to somebody long gone, tells by its claim what it was for.
+    fn retains(&self, record: &Record) -> bool {
+        self.parting.as_ref().map_or(!record.instant && record.renewals == 0, |parting| parting.retained)
+    }
+
+    fn is_overdue(&self, now: Moment) -> bool {
+        self.parting.as_ref().is_none_or(|parting| now >= parting.until)
+    }
+
+    /// Tells those who wait for a release once nothing of it is left.
+    pub(super) fn check_parting(&mut self, cx: &mut Context<'_>) {
+        let known = self.view.record().is_some() || *self.view.state() == State::Absent;
+        if self.hold.is_some() || self.parting.is_none() || !known || self.has_strays() || self.unsettled {
+            return;
+        }
+        let parting = self.parting.take().unwrap_or_default();
+        cx.notices.extend(parting.tickets.into_iter().map(Notice::Released));
+    }
+
+    /// Gives up giving back: the ttl will do it.
+    pub(super) fn abandon(&mut self, cx: &mut Context<'_>) {
+        let parting = self.parting.take().unwrap_or_default();
+        cx.notices.extend(parting.tickets.into_iter().map(Notice::Abandoned));
+        (self.unsettled, self.contest, self.failures) = (false, None, 0);
+        self.view.doubt(State::Unknown);
+    }
+}
+
+/// Returns the ttl that a record needs to live as long as `at_least` promises: clocks may run 1 % apart, twice.
+pub(super) fn last_ttl(left: Duration) -> Duration {
+    let padded = left.mul_f64(1.02).as_millis() + 1;
+    Duration::from_millis(u64::try_from(padded).unwrap_or(u64::MAX)).max(MIN_TTL)
+}
+
+fn later_entries_of_same_term(record: &Record, index: usize, entry: &Entry) -> Vec<(usize, Entry)> {
+    let same = |(_, other): &(usize, &Entry)| other.term() == entry.term();
+    let later = record.waiters.iter().enumerate().skip(index + 1);
+    later.filter(same).map(|(index, other)| (index, other.clone())).collect()
+}

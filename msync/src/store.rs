@@ -1,0 +1,127 @@
+//! Where records live: what the engine asks of a store, on Kubernetes or in memory.
+//!
+//! A store decides nothing. It applies changes atomically, says what became of them, and reports what it saw.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use futures::{future::BoxFuture, stream::BoxStream};
+
+use crate::{
+    LockName,
+    record::{Change, EngineId, Record, Refused},
+};
+
+#[cfg(feature = "kube")]
+mod kube;
+mod memory;
+
+#[cfg(feature = "kube")]
+pub use kube::KubeStore;
+pub use memory::{Calls, MemoryStore};
+
+/// Which object, and which state of it: the precondition of a deletion.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Version {
+    /// The object's identity, new for every creation.
+    pub uid: Arc<str>,
+    /// The `resourceVersion`: grows with every write of any lock, survives deletion.
+    pub number: u64,
+}
+
+/// A record as it was at one version.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Snapshot {
+    /// Which state of the object.
+    pub version: Version,
+    /// Its content.
+    pub record: Record,
+}
+
+/// Why a call has no answer that the protocol could use.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// Refused by a condition: certainly not applied by this delivery.
+    Refused(Refused),
+    /// Certainly not applied; may be sent again after the time given, if any (429, or 409 on a patch).
+    Busy(Option<Duration>),
+    /// Perhaps applied, perhaps not, perhaps later: time-outs, broken connections, 5xx.
+    Unknown(Arc<dyn std::error::Error + Send + Sync>),
+    /// Certainly not applied, and trying again will not help.
+    Fatal(Fatal),
+}
+
+/// What a user must mend before the store can work.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Fatal {
+    /// The API server refuses the rights (403).
+    #[error("{0}")]
+    Forbidden(String),
+    /// The custom resource is not installed.
+    #[error("{0}")]
+    CrdMissing(String),
+    /// Anything else that will not heal by itself.
+    #[error("{0}")]
+    Other(Arc<dyn std::error::Error + Send + Sync>),
+}
+
+/// Makes the source of a fault of a text.
+#[cfg(feature = "kube")]
+pub(crate) fn told(why: String) -> Arc<dyn std::error::Error + Send + Sync> {
+    let source: Box<dyn std::error::Error + Send + Sync> = why.into();
+    source.into()
+}
+
+/// What a watch looks at.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// One lock, whoever holds it.
+    Lock(LockName),
+    /// Every lock that one engine holds: its inbox.
+    Engine(EngineId),
+}
+
+// === impl Scope ===
+
+impl Scope {
+    /// Says whether a watch of this scope sees a lock while it is in such a state.
+    pub fn matches(&self, name: &LockName, record: &Record) -> bool {
+        match self {
+            Self::Lock(watched) => watched == name,
+            Self::Engine(engine) => *engine == record.engine,
+        }
+    }
+}
+
+/// What a watch reports, in the order of the versions of each lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sighting {
+    /// All that matches now: the first sighting of a watch, and again whenever it had to start over. A lock that is not
+    /// listed is a reason to read it, never a loss.
+    Listed(Vec<(LockName, Snapshot)>),
+    /// A lock that matches, made or changed.
+    Changed(LockName, Snapshot),
+    /// Within [`Scope::Lock`]: the lock was deleted, at this version. Within [`Scope::Engine`]: it no longer matches,
+    /// because it was deleted or because another engine has it.
+    Gone(LockName, u64),
+    /// Nothing new; the watch is alive.
+    Alive,
+}
+
+/// A watch that never ends by itself: after an error it goes on when it is polled again.
+pub type Watch = BoxStream<'static, Result<Sighting, Fault>>;
+
+/// A store of records. Every future may be dropped at any time; the call may then still take effect.
+pub trait Store: Send + Sync + fmt::Debug + 'static {
+    /// Reads the newest state (linearizable); `None` when there is no object.
+    fn read<'a>(&'a self, name: &'a LockName) -> BoxFuture<'a, Result<Option<Snapshot>, Fault>>;
+
+    /// Applies a change and returns the state it left.
+    fn apply<'a>(&'a self, name: &'a LockName, change: &'a Change) -> BoxFuture<'a, Result<Snapshot, Fault>>;
+
+    /// Deletes the object if it is still in the given state; [`Refused::Mismatch`] if it changed, [`Refused::Absent`]
+    /// if there is none.
+    fn delete<'a>(&'a self, name: &'a LockName, version: &'a Version) -> BoxFuture<'a, Result<(), Fault>>;
+
+    /// Opens a watch. Whoever polls it waits a little after an error.
+    fn watch(&self, scope: Scope) -> Watch;
+}

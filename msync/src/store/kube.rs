@@ -1,0 +1,104 @@
+//! The store on Kubernetes: one `Lock` per record, one request per call.
+//!
+//! A change is one JSON patch whose `test` operations are its conditions, so the API server decides, on the newest
+//! object. Nothing here waits, retries or sets a time-out: the engine does, who knows the deadlines.
+
+use std::{fmt, sync::Arc};
+
+use futures::future::BoxFuture;
+use kube::{
+    Api, Client,
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+};
+
+use self::fault::{Call, Verb};
+use crate::{
+    LockName,
+    crd::Lock,
+    record::{Change, Refused},
+    store::{Fault, Scope, Snapshot, Store, Version, Watch},
+};
+
+mod fault;
+mod patch;
+mod watch;
+
+/// One name for all writers, whatever their programs are called: the API server keeps one entry of `managedFields` each.
+const FIELD_MANAGER: &str = "msync";
+
+/// The locks of one namespace.
+#[derive(Clone)]
+pub struct KubeStore {
+    locks: Api<Lock>,
+    namespace: Arc<str>,
+}
+
+// === impl KubeStore ===
+
+impl KubeStore {
+    /// Makes a store of a client and a namespace.
+    pub fn new(client: Client, namespace: &str) -> Self {
+        Self { locks: Api::namespaced(client, namespace), namespace: namespace.into() }
+    }
+
+    fn call(&self, verb: Verb) -> Call {
+        Call { verb, namespace: Arc::clone(&self.namespace) }
+    }
+
+    async fn create(&self, name: &LockName, change: &Change) -> Result<Lock, Fault> {
+        let record = change.apply(None).map_err(Fault::Refused)?;
+        let how = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let call = self.call(Verb::Create);
+        self.locks.create(&how, &Lock::of(name, &record)).await.map_err(|error| call.fault(error))
+    }
+
+    async fn patch(&self, name: &LockName, change: &Change) -> Result<Lock, Fault> {
+        let patch = patch::of(change).ok_or(Fault::Refused(Refused::Mismatch))?;
+        let how = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let call = self.call(Verb::Patch);
+        self.locks.patch(name.as_str(), &how, &Patch::<()>::Json(patch)).await.map_err(|error| call.fault(error))
+    }
+}
+
+impl fmt::Debug for KubeStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KubeStore").field("namespace", &self.namespace).finish_non_exhaustive()
+    }
+}
+
+impl Store for KubeStore {
+    fn read<'a>(&'a self, name: &'a LockName) -> BoxFuture<'a, Result<Option<Snapshot>, Fault>> {
+        Box::pin(async move {
+            match self.locks.get(name.as_str()).await.map_err(|error| self.call(Verb::Get).fault(error)) {
+                Ok(lock) => Ok(Some(lock.snapshot()?.1)),
+                Err(Fault::Refused(Refused::Absent)) => Ok(None),
+                Err(fault) => Err(fault),
+            }
+        })
+    }
+
+    fn apply<'a>(&'a self, name: &'a LockName, change: &'a Change) -> BoxFuture<'a, Result<Snapshot, Fault>> {
+        Box::pin(async move {
+            let lock = match change {
+                Change::Create { .. } => self.create(name, change).await?,
+                _ => self.patch(name, change).await?,
+            };
+            Ok(lock.snapshot()?.1)
+        })
+    }
+
+    fn delete<'a>(&'a self, name: &'a LockName, version: &'a Version) -> BoxFuture<'a, Result<(), Fault>> {
+        let preconditions =
+            Preconditions { resource_version: Some(version.number.to_string()), uid: Some(version.uid.to_string()) };
+        let how = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        Box::pin(async move {
+            // A finalizer that others put on the object makes this succeed and leaves the object: it costs its ttl.
+            let deleted = self.locks.delete(name.as_str(), &how).await;
+            deleted.map(drop).map_err(|error| self.call(Verb::Delete).fault(error))
+        })
+    }
+
+    fn watch(&self, scope: Scope) -> Watch {
+        watch::open(self.locks.clone(), Arc::clone(&self.namespace), scope)
+    }
+}

@@ -1,0 +1,142 @@
+//! What an error of the API server means to the protocol, and what a user is told about it.
+//!
+//! The codes alone do not say: 422 is a condition that failed, a full queue or a schema; 404 an object, a namespace or a
+//! resource that is missing. The rules were taken from a real API server (1.36); the contract suite holds them.
+
+use std::{sync::Arc, time::Duration};
+
+use kube::core::response::Status;
+
+use crate::{
+    record::Refused,
+    store::{Fatal, Fault, told},
+};
+
+/// What was asked of the API server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verb {
+    Get,
+    Create,
+    Patch,
+    Delete,
+    List,
+    Watch,
+}
+
+/// One call, as far as its errors must know it.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    pub(super) verb: Verb,
+    pub(super) namespace: Arc<str>,
+}
+
+// === impl Verb ===
+
+impl Verb {
+    /// Returns its name in a rule of RBAC.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::Create => "create",
+            Self::Patch => "patch",
+            Self::Delete => "delete",
+            Self::List => "list",
+            Self::Watch => "watch",
+        }
+    }
+}
+
+// === impl Call ===
+
+impl Call {
+    /// Says what the failure of this call means.
+    pub(super) fn fault(&self, error: kube::Error) -> Fault {
+        match error {
+            kube::Error::Api(status) => self.refusal(&status),
+            // The request could not even be built: it would be no better the next time.
+            kube::Error::BuildRequest(_) | kube::Error::HttpError(_) => Fault::Fatal(Fatal::Other(Arc::new(error))),
+            _ => Fault::Unknown(Arc::new(error)),
+        }
+    }
+
+    /// Says what an answer of the API server means.
+    pub(super) fn refusal(&self, status: &Status) -> Fault {
+        match (status.code, self.verb) {
+            (403, _) => Fault::Fatal(self.forbidden(status)),
+            (404, _) => self.not_found(status),
+            (409, Verb::Create) if status.is_already_exists() => Fault::Refused(Refused::Exists),
+            (409, Verb::Delete) => Fault::Refused(Refused::Mismatch),
+            // The API server repeats a patch that meets another write, and the booking of a quota; here it gave up.
+            (409, _) => Fault::Busy(None),
+            (422, _) => self.invalid(status),
+            (429, _) => Fault::Busy(retry_after(status)),
+            // 401 heals when the token is renewed; 408, 410 and 5xx say nothing about what was applied.
+            (401 | 408 | 410, _) => Fault::Unknown(told(self.describe(status))),
+            (400..=499, _) => Fault::Fatal(Fatal::Other(told(self.describe(status)))),
+            _ => Fault::Unknown(told(self.describe(status))),
+        }
+    }
+
+    fn not_found(&self, status: &Status) -> Fault {
+        let Some(details) = &status.details else { return Fault::Fatal(Fatal::CrdMissing(crd_missing(status))) };
+        match details.kind.as_str() {
+            "locks" => Fault::Refused(Refused::Absent),
+            "namespaces" => {
+                let why = format!("namespace {} does not exist: create it, or choose another", self.namespace);
+                Fault::Fatal(Fatal::Other(told(why)))
+            }
+            _ => Fault::Fatal(Fatal::Other(told(self.describe(status)))),
+        }
+    }
+
+    /// A failed `test` and a missing path have no causes; whatever the schema refuses has.
+    fn invalid(&self, status: &Status) -> Fault {
+        let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
+        if causes.is_empty() && self.verb == Verb::Patch {
+            return Fault::Refused(Refused::Mismatch);
+        }
+        if causes.iter().any(|cause| cause.reason == "FieldValueTooMany") {
+            return Fault::Refused(Refused::Full);
+        }
+        Fault::Fatal(Fatal::Other(told(self.describe(status))))
+    }
+
+    fn forbidden(&self, status: &Status) -> Fatal {
+        let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
+        if causes.iter().any(|cause| cause.reason == "NamespaceTerminating") {
+            return Fatal::Other(told(format!("namespace {} is being deleted", self.namespace)));
+        }
+        let (verb, namespace) = (self.verb.name(), &self.namespace);
+        if !status.message.contains(&format!("cannot {verb} resource")) {
+            // Not the authorizer but an admission plugin, such as a quota: no rule would help.
+            return Fatal::Forbidden(self.describe(status));
+        }
+        Fatal::Forbidden(format!(
+            "not allowed to {verb} locks.metaparticle.io in namespace {namespace}; missing is a Role with the rule \
+             {{apiGroups: [metaparticle.io], resources: [locks], verbs: [create, delete, get, list, patch, watch]}} and \
+             its RoleBinding, as in examples/manifests/rbac.yaml (the API server says: {})",
+            status.message
+        ))
+    }
+
+    fn describe(&self, status: &Status) -> String {
+        let (verb, namespace) = (self.verb.name(), &self.namespace);
+        format!("the API server answers {} to {verb} locks in namespace {namespace}: {}", status.code, status.message)
+    }
+}
+
+fn retry_after(status: &Status) -> Option<Duration> {
+    let seconds = status.details.as_ref()?.retry_after_seconds;
+    (seconds > 0).then(|| Duration::from_secs(seconds.into()))
+}
+
+fn crd_missing(status: &Status) -> String {
+    format!(
+        "the resource locks.metaparticle.io/v1 is not installed: apply examples/manifests/crd.yaml, or call \
+         Client::install_crd with the rights to do so (the API server says: {})",
+        status.message
+    )
+}
+
+#[cfg(test)]
+mod tests;

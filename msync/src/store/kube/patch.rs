@@ -1,0 +1,116 @@
+//! A change as a JSON patch: its conditions as `test` operations, then its effect.
+//!
+//! [`Change::apply`] defines what a change means; a property test holds this equal to it.
+
+use json_patch::{
+    AddOperation, Patch, PatchOperation, RemoveOperation, TestOperation,
+    jsonptr::{PointerBuf, Token},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    clock::Wall,
+    crd::millis,
+    record::{Beat, Change, Claim, Entry, Pair, Term},
+};
+
+/// Builds the patch of a change; `None` when no patch could apply it: a creation, or a grant to a dead waiter.
+pub(super) fn of(change: &Change) -> Option<Patch> {
+    let mut ops = Operations::default();
+    match change {
+        Change::Create { .. } => return None,
+        Change::Claim { claim, beat, seen, removes, wall } => {
+            ops.test_pair(*seen);
+            ops.take_out(removes.iter());
+            ops.hold(claim, *beat, 1, *wall);
+        }
+        Change::Enqueue { claim } => ops.add(["waiters", "-"], json!(claim.entry().as_str())),
+        Change::Leave { index, entry } => ops.take_out([&(*index, entry.clone())]),
+        Change::Renew { term, previous, beat, renewals, ttl, wall } => {
+            ops.test_pair(Pair { term: *term, beat: *previous });
+            ops.set("beat", json!(beat.to_string()));
+            ops.set("renewals", json!(i64::try_from(*renewals).unwrap_or(i64::MAX)));
+            ops.set("ttlMilliseconds", json!(millis(*ttl)));
+            ops.set("expiry", json!((*wall + *ttl).to_string()));
+        }
+        Change::Grant { term, beat, index, entry, duplicates, wall } => {
+            let claim = entry.claim()?;
+            ops.test_term(*term);
+            ops.take_out(duplicates.iter().chain([&(*index, entry.clone())]));
+            ops.hold(&claim, *beat, 0, *wall);
+        }
+        Change::Free { term, wall } => {
+            ops.test_term(*term);
+            ops.test(["waiters"], json!([]));
+            for field in ["owner", "engine", "term", "beat"] {
+                ops.set(field, json!(""));
+            }
+            ops.set("expiry", json!(wall.to_string()));
+        }
+    }
+    Some(Patch(ops.0))
+}
+
+/// The operations so far, all within `/spec`.
+#[derive(Default)]
+struct Operations(Vec<PatchOperation>);
+
+// === impl Operations ===
+
+impl Operations {
+    fn test<'a, const N: usize>(&mut self, path: [impl Into<Token<'a>>; N], value: Value) {
+        self.0.push(PatchOperation::Test(TestOperation { path: in_spec(path), value }));
+    }
+
+    /// `add` also replaces, and works where a field was removed by hand.
+    fn add<'a, const N: usize>(&mut self, path: [impl Into<Token<'a>>; N], value: Value) {
+        self.0.push(PatchOperation::Add(AddOperation { path: in_spec(path), value }));
+    }
+
+    fn set(&mut self, field: &'static str, value: Value) {
+        self.add([field], value);
+    }
+
+    fn test_term(&mut self, term: Term) {
+        self.test(["term"], json!(term.to_string()));
+    }
+
+    fn test_pair(&mut self, pair: Pair) {
+        self.test_term(pair.term);
+        self.test(["beat"], json!(pair.beat.to_string()));
+    }
+
+    /// Tests entries where they were seen, then removes them from the back, so that no index moves before its turn.
+    fn take_out<'a>(&mut self, entries: impl IntoIterator<Item = &'a (usize, Entry)>) {
+        let entries: Vec<_> = entries.into_iter().collect();
+        for (index, entry) in &entries {
+            self.test([Token::from("waiters"), Token::from(*index)], json!(entry.as_str()));
+        }
+        let mut indices: Vec<_> = entries.iter().map(|(index, _)| *index).collect();
+        indices.sort_unstable();
+        indices.dedup();
+        for index in indices.into_iter().rev() {
+            let path = in_spec([Token::from("waiters"), Token::from(index)]);
+            self.0.push(PatchOperation::Remove(RemoveOperation { path }));
+        }
+    }
+
+    fn hold(&mut self, claim: &Claim, beat: Beat, renewals: u64, wall: Wall) {
+        self.set("owner", json!(claim.engine.owner()));
+        self.set("engine", json!(claim.engine.as_str()));
+        self.set("term", json!(claim.term.to_string()));
+        self.set("beat", json!(beat.to_string()));
+        self.set("renewals", json!(renewals));
+        self.set("instant", json!(claim.instant));
+        self.set("ttlMilliseconds", json!(millis(claim.ttl)));
+        self.set("acquired", json!(wall.to_string()));
+        self.set("expiry", json!((wall + claim.ttl).to_string()));
+    }
+}
+
+fn in_spec<'a, const N: usize>(path: [impl Into<Token<'a>>; N]) -> PointerBuf {
+    PointerBuf::from_tokens([Token::from("spec")].into_iter().chain(path.map(Into::into)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,260 @@
+//! The store in memory: for tests, demos and programs that run as a single process.
+//!
+//! It is the API server's double: it decides by [`Change::apply`], counts versions across all locks, keeps counting when
+//! a lock is deleted, and shows watches what the real server would show them, a grant to another engine included. It
+//! never loses, delays or repeats anything of its own accord: faults are for a store that wraps it.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use futures::{
+    StreamExt,
+    channel::mpsc::{UnboundedSender, unbounded},
+    future::BoxFuture,
+};
+use tokio::task::yield_now;
+
+use crate::{
+    LockName,
+    record::{Change, Record, Refused},
+    store::{Fault, Scope, Sighting, Snapshot, Store, Version, Watch},
+};
+
+/// A store of records in memory. Its clones share their content, so that several clients can contend for one lock.
+#[derive(Clone, Default)]
+pub struct MemoryStore(Arc<Mutex<State>>);
+
+/// How many requests of each kind a [`MemoryStore`] has had, the refused ones included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// Reads of one lock.
+    pub reads: u64,
+    /// [`Change::Create`].
+    pub creates: u64,
+    /// [`Change::Claim`].
+    pub claims: u64,
+    /// [`Change::Enqueue`].
+    pub enqueues: u64,
+    /// [`Change::Leave`].
+    pub leaves: u64,
+    /// [`Change::Renew`].
+    pub renews: u64,
+    /// [`Change::Grant`].
+    pub grants: u64,
+    /// [`Change::Free`].
+    pub frees: u64,
+    /// Deletions.
+    pub deletes: u64,
+    /// Watches opened.
+    pub watches: u64,
+}
+
+#[derive(Default)]
+struct State {
+    version: u64,
+    creations: u64,
+    locks: BTreeMap<LockName, Snapshot>,
+    watchers: Vec<Watcher>,
+    calls: Calls,
+}
+
+struct Watcher {
+    scope: Scope,
+    queue: UnboundedSender<Result<Sighting, Fault>>,
+}
+
+// === impl MemoryStore ===
+
+impl MemoryStore {
+    /// Makes an empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Returns a lock as it is now.
+    #[doc(hidden)]
+    pub fn snapshot(&self, name: &LockName) -> Option<Snapshot> {
+        self.state().locks.get(name).cloned()
+    }
+
+    /// Returns the names of all locks, sorted.
+    #[doc(hidden)]
+    pub fn names(&self) -> Vec<LockName> {
+        self.state().locks.keys().cloned().collect()
+    }
+
+    /// Edits a lock by hand, as `kubectl edit` would; a lock that is absent is made, free at first.
+    #[doc(hidden)]
+    pub fn edit(&self, name: &LockName, edit: impl FnOnce(&mut Record)) -> Snapshot {
+        let mut state = self.state();
+        let mut record = state.locks.get(name).map(|s| s.record.clone()).unwrap_or_default();
+        edit(&mut record);
+        state.put(name, record)
+    }
+
+    /// Deletes a lock by hand, as `kubectl delete` would; says whether there was one.
+    #[doc(hidden)]
+    pub fn remove(&self, name: &LockName) -> bool {
+        self.state().remove(name)
+    }
+
+    /// Makes every watch start over with a list, as the API server does when it has forgotten too much (410).
+    #[doc(hidden)]
+    pub fn expire_watches(&self) {
+        let state = self.state();
+        for watcher in &state.watchers {
+            let _ = watcher.queue.unbounded_send(Ok(state.listed(&watcher.scope)));
+        }
+    }
+
+    /// Returns how many requests there were so far.
+    #[doc(hidden)]
+    pub fn calls(&self) -> Calls {
+        self.state().calls
+    }
+
+    /// Every transition is complete before the mutex is released, so a panic elsewhere leaves nothing half done.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs one request between two yields: a caller that is dropped at the first has sent nothing, at the second it
+    /// has sent and does not learn the answer. Both happen on a real network.
+    async fn request<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        yield_now().await;
+        let answer = act(&mut self.state());
+        yield_now().await;
+        answer
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state();
+        f.debug_struct("MemoryStore").field("version", &state.version).field("locks", &state.locks.len()).finish()
+    }
+}
+
+impl Store for MemoryStore {
+    fn read<'a>(&'a self, name: &'a LockName) -> BoxFuture<'a, Result<Option<Snapshot>, Fault>> {
+        Box::pin(self.request(move |state| {
+            state.calls.reads += 1;
+            Ok(state.locks.get(name).cloned())
+        }))
+    }
+
+    fn apply<'a>(&'a self, name: &'a LockName, change: &'a Change) -> BoxFuture<'a, Result<Snapshot, Fault>> {
+        Box::pin(self.request(move |state| {
+            *state.calls.of(change) += 1;
+            let stored = state.locks.get(name).map(|s| &s.record);
+            let record = change.apply(stored).map_err(Fault::Refused)?;
+            Ok(state.put(name, record))
+        }))
+    }
+
+    fn delete<'a>(&'a self, name: &'a LockName, version: &'a Version) -> BoxFuture<'a, Result<(), Fault>> {
+        Box::pin(self.request(move |state| {
+            state.calls.deletes += 1;
+            match state.locks.get(name) {
+                None => Err(Fault::Refused(Refused::Absent)),
+                Some(stored) if stored.version != *version => Err(Fault::Refused(Refused::Mismatch)),
+                Some(_) => {
+                    state.remove(name);
+                    Ok(())
+                }
+            }
+        }))
+    }
+
+    fn watch(&self, scope: Scope) -> Watch {
+        let (queue, watch) = unbounded();
+        let mut state = self.state();
+        state.calls.watches += 1;
+        let _ = queue.unbounded_send(Ok(state.listed(&scope)));
+        state.watchers.push(Watcher { scope, queue });
+        let kept_alive = self.clone();
+        watch
+            .map(move |sighting| {
+                let _ = &kept_alive;
+                sighting
+            })
+            .boxed()
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn put(&mut self, name: &LockName, record: Record) -> Snapshot {
+        let before = self.locks.get(name).cloned();
+        if let Some(same) = before.as_ref().filter(|old| old.record == record) {
+            // The API server, too, answers a write that changes nothing without making a version of it.
+            return same.clone();
+        }
+        self.version += 1;
+        let uid = before.as_ref().map_or_else(|| self.new_uid(), |old| Arc::clone(&old.version.uid));
+        let snapshot = Snapshot { version: Version { uid, number: self.version }, record };
+        self.locks.insert(name.clone(), snapshot.clone());
+        self.tell(name, before.as_ref(), Some(&snapshot));
+        snapshot
+    }
+
+    fn remove(&mut self, name: &LockName) -> bool {
+        let Some(before) = self.locks.remove(name) else { return false };
+        self.version += 1;
+        self.tell(name, Some(&before), None);
+        true
+    }
+
+    fn new_uid(&mut self) -> Arc<str> {
+        self.creations += 1;
+        format!("memory-{}", self.creations).into()
+    }
+
+    /// Queues what each watch is to see of a transition, and forgets the watches that were dropped.
+    fn tell(&mut self, name: &LockName, before: Option<&Snapshot>, after: Option<&Snapshot>) {
+        let version = self.version;
+        self.watchers.retain(|watcher| {
+            let matches = |s: &&Snapshot| watcher.scope.matches(name, &s.record);
+            let sighting = match (before.filter(matches), after.filter(matches)) {
+                (_, Some(new)) => Sighting::Changed(name.clone(), new.clone()),
+                (Some(_), None) => Sighting::Gone(name.clone(), version),
+                (None, None) => return !watcher.queue.is_closed(),
+            };
+            watcher.queue.unbounded_send(Ok(sighting)).is_ok()
+        });
+    }
+
+    fn listed(&self, scope: &Scope) -> Sighting {
+        let matching = self.locks.iter().filter(|(name, snapshot)| scope.matches(name, &snapshot.record));
+        Sighting::Listed(matching.map(|(name, snapshot)| (name.clone(), snapshot.clone())).collect())
+    }
+}
+
+// === impl Calls ===
+
+impl Calls {
+    /// Returns how many requests asked for a change or a deletion.
+    pub fn writes(&self) -> u64 {
+        let holds = self.creates + self.claims + self.renews + self.grants;
+        holds + self.enqueues + self.leaves + self.frees + self.deletes
+    }
+
+    fn of(&mut self, change: &Change) -> &mut u64 {
+        match change {
+            Change::Create { .. } => &mut self.creates,
+            Change::Claim { .. } => &mut self.claims,
+            Change::Enqueue { .. } => &mut self.enqueues,
+            Change::Leave { .. } => &mut self.leaves,
+            Change::Renew { .. } => &mut self.renews,
+            Change::Grant { .. } => &mut self.grants,
+            Change::Free { .. } => &mut self.frees,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,31 @@
+//! The manifests that users apply are what the code says. `MSYNC_BLESS=1` writes the definition anew.
+
+use std::{env, fs, path::PathBuf};
+
+use anyhow::{Context, Result};
+use msync::crd::definition;
+use serde_json::Value;
+
+const HEADER: &str = "\
+# The Lock resource. Written from the code: MSYNC_BLESS=1 cargo test -p tests --test manifests
+#   kubectl apply --server-side --filename crd.yaml
+";
+
+fn manifest(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../examples/manifests").join(name)
+}
+
+#[test]
+fn the_definition_in_the_manifests_is_the_one_of_the_code() -> Result<()> {
+    let expected = format!("{HEADER}{}", serde_saphyr::to_string(&definition())?);
+    let file = manifest("crd.yaml");
+    if env::var_os("MSYNC_BLESS").is_some() {
+        fs::write(&file, &expected)?;
+    }
+    let found =
+        fs::read_to_string(&file).with_context(|| format!("read {}; MSYNC_BLESS=1 writes it", file.display()))?;
+    assert_eq!(found, expected, "MSYNC_BLESS=1 writes it anew");
+    let parsed: Value = serde_saphyr::from_str(&found)?;
+    assert_eq!(parsed, serde_json::to_value(definition())?, "it reads back as the definition");
+    Ok(())
+}
