@@ -42,6 +42,11 @@ pub enum Patience {
     Wait,
     /// Only as long as it takes to find out whether the lock is free: at most one ttl, for a record that looks dead.
     Try,
+    /// Not at all: a look, and at the most one write that takes the lock if it is free or dead by then (sidecar).
+    Poll {
+        /// Only an object that is absent is taken.
+        create_only: bool,
+    },
 }
 
 /// What a local acquisition wants.
@@ -74,6 +79,8 @@ pub enum Event {
     Cancel(Ticket),
     /// A user is done: its body and arguments have been dropped. It may wish for a successor, by owner.
     Release(Ticket, Option<String>),
+    /// A user wants its hold renewed at once.
+    Prolong(Ticket),
     /// The call that [`Action::call`] asked for has ended.
     Reply(Outcome),
     /// A watch saw the record.
@@ -148,6 +155,8 @@ pub struct Standing {
     pub ended: Option<LossReason>,
     /// `until` is the end of `max_hold`, not of the lease.
     pub max_hold_ends: bool,
+    /// The newest believed version of the record.
+    pub version: u64,
 }
 
 // === impl Standing ===
@@ -237,6 +246,11 @@ impl Keeper {
         }
     }
 
+    /// Makes a keeper that knows since when the lock looks as it does, from a keeper before it.
+    pub fn resuming(engine: EngineId, view: View) -> Self {
+        Self { view: view.recalled(), ..Self::new(engine) }
+    }
+
     /// Takes an event and says what to do next.
     pub fn step(&mut self, event: Event, now: Now, random: &mut dyn FnMut() -> u64) -> Action {
         let mut cx = Context { now, random, notices: Vec::new() };
@@ -293,6 +307,7 @@ impl Keeper {
             Event::Want(want) => self.want(want, cx),
             Event::Cancel(ticket) => self.cancel(ticket, cx),
             Event::Release(ticket, successor) => self.release(ticket, successor, cx),
+            Event::Prolong(ticket) if self.is_user(ticket) => self.hold.iter_mut().for_each(|hold| hold.prolong(now)),
             Event::Reply(outcome) => self.reply(outcome, cx),
             Event::Seen(snapshot) => {
                 let believed = self.view.believe(&snapshot, now);
@@ -309,7 +324,7 @@ impl Keeper {
             Event::Unlisted if self.view.record().is_some_and(|record| record.engine == self.engine) => {
                 self.view.doubt(State::Unknown);
             }
-            Event::Unlisted | Event::Tick => {}
+            Event::Prolong(_) | Event::Unlisted | Event::Tick => {}
             Event::ShutDown => self.shut_down(cx),
         }
     }
@@ -320,7 +335,7 @@ impl Keeper {
             return;
         }
         let taken = self.hold.as_ref().is_some_and(|hold| !hold.is_free_for_local(cx.now.local));
-        if want.patience == Patience::Try && (taken || !self.tickets.is_empty()) {
+        if want.patience != Patience::Wait && (taken || !self.tickets.is_empty()) {
             cx.notices.push(Notice::Busy(want.ticket));
             return;
         }
