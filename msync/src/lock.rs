@@ -1,5 +1,7 @@
 //! Locks: named, acquired for a guard or for the length of a body.
 
+mod polling;
+
 use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use tokio_util::sync::CancellationToken;

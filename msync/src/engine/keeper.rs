@@ -76,8 +76,11 @@ impl Driver {
         loop {
             let Some(event) = self.next_event().await else { return };
             self.step(event);
-            if self.keeper.is_idle() && self.engine.retire(&self.name, &self.messages) {
-                return;
+            if self.keeper.is_idle() {
+                self.engine.remember(&self.name, self.keeper.view());
+                if self.engine.retire(&self.name, &self.messages) {
+                    return;
+                }
             }
         }
     }
@@ -207,7 +210,10 @@ impl Driver {
                 return None;
             }
             Notice::Acquired(ticket, token) => (ticket, Ok(token)),
-            Notice::Busy(ticket) => (ticket, Err(Error::Busy { name: self.name.to_string() })),
+            Notice::Busy(ticket) => {
+                self.engine.remember(&self.name, self.keeper.view());
+                (ticket, Err(Error::Busy { name: self.name.to_string() }))
+            }
             Notice::Failed(ticket) => (ticket, Err(self.error("could not acquire"))),
             Notice::ShutDown(ticket) => (ticket, Err(Error::ShutDown)),
         };
@@ -305,6 +311,44 @@ impl Lease {
         let now = self.engine.clock.now();
         let standing = self.standing.borrow();
         if standing.loss(self.ticket, now).is_some() { Duration::ZERO } else { standing.until.since(now) }
+    }
+
+    /// Returns the newest believed version of the record.
+    pub(crate) fn version(&self) -> u64 {
+        self.standing.borrow().version
+    }
+
+    /// Renews at the most twice until so much remains, and returns what does. A renewal that was on its way before may
+    /// bring less.
+    pub(crate) fn renewed(
+        &self,
+        wanted: Duration,
+    ) -> impl Future<Output = Result<Duration, LossReason>> + Send + 'static {
+        let (clock, ticket) = (Arc::clone(&self.engine.clock), self.ticket);
+        let (mut standing, messages, lost) = (self.standing.clone(), self.messages.clone(), self.lost());
+        let renewal = async move {
+            let mut asked = 0;
+            loop {
+                let seen = *standing.borrow_and_update();
+                let left = seen.until.since(clock.now());
+                if left >= wanted || asked == 2 {
+                    return left;
+                }
+                asked += 1;
+                let _ = messages.send(Message::Event(Event::Prolong(ticket)));
+                let later = standing.wait_for(|now| now.until > seen.until).await.is_ok();
+                if !later {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        async move {
+            tokio::select! {
+                biased;
+                reason = lost => Err(reason),
+                left = renewal => Ok(left),
+            }
+        }
     }
 
     /// Completes when the hold is over. Borrows nothing, so that a watcher may outlive the guard.
