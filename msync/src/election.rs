@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::{Stream, stream};
 
 use crate::{
-    Error, FencingToken, LockGuard, LockName, LossReason, Timing,
+    Error, FencingToken, Lease, LockGuard, LockName, LossReason, Timing,
     clock::{Clock, Moment},
     engine::{Engine, Lookout},
     lock::{self, Options},
@@ -77,8 +77,8 @@ impl Election {
     /// # Ok(()) }
     /// ```
     pub async fn campaign(&self) -> Result<Leadership, Error> {
-        let lease = lock::acquire(&self.engine, &self.name, &self.options, Patience::Wait).await?;
-        Ok(Leadership { guard: LockGuard::from_lease(lease) })
+        let turn = lock::acquire(&self.engine, &self.name, &self.options, Patience::Wait).await?;
+        Ok(Leadership { guard: LockGuard::new(turn, &self.options) })
     }
 
     /// Watches who leads: first the present state, then every change. `None` while nobody does, as far as can be seen: a
@@ -102,6 +102,11 @@ impl Leadership {
     /// Returns the name of the election.
     pub fn name(&self) -> &LockName {
         self.guard.name()
+    }
+
+    /// Returns a view of this term, for a body that runs under it.
+    pub(crate) fn lease(&self) -> &Lease {
+        self.guard.lease()
     }
 
     /// Returns the fencing token of this term (promise S1).
@@ -134,7 +139,7 @@ impl Leadership {
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
-    pub fn lost(&self) -> impl Future<Output = LossReason> + Send + 'static {
+    pub fn lost(&self) -> impl Future<Output = LossReason> + Send + use<> {
         self.guard.lost()
     }
 
@@ -173,7 +178,7 @@ impl Leadership {
     /// # Cancel safety
     /// Dropping the future does not stop the resignation, only the waiting for it.
     pub async fn hand_over_to(mut self, owner: impl Into<String>) -> Result<(), Error> {
-        self.guard.lease_mut().prefer(owner.into());
+        self.guard.turn_mut().prefer(owner.into());
         self.guard.release().await
     }
 }

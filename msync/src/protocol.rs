@@ -19,7 +19,7 @@ mod view;
 
 use std::{collections::VecDeque, time::Duration};
 
-use contest::Contest;
+use contest::{Contest, Move};
 pub use hold::{Attempt, Attempts, Hold, User};
 use release::Parting;
 pub use view::{State, View};
@@ -30,6 +30,9 @@ use crate::{
     record::{Change, EngineId, Entry, Refused, Term},
     store::{Snapshot, Version},
 };
+
+/// The least that a failed call is followed by, however near the deadline is.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
 /// One acquisition within this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -165,7 +168,7 @@ impl Standing {
     /// Says whether, and why, a ticket's hold is over.
     pub fn loss(&self, ticket: Ticket, now: Moment) -> Option<LossReason> {
         if self.ticket != Some(ticket) {
-            return Some(self.ended.unwrap_or(LossReason::Deadline));
+            return Some(self.ended.unwrap_or(LossReason::Released));
         }
         let late = if self.max_hold_ends { LossReason::MaxHold } else { LossReason::Deadline };
         self.ended.or_else(|| (now >= self.until).then_some(late))
@@ -215,6 +218,8 @@ pub struct Keeper {
     /// The timing of the last acquisition, for what is still to be cleaned up after it.
     timing: Timing,
     shut: bool,
+    /// Left to its ttl, because `at_least` outlives the client: no stray, though nobody here wants it.
+    left: Option<Term>,
 }
 
 /// What a step works with.
@@ -243,6 +248,7 @@ impl Keeper {
             pause: Moment::default(),
             timing: Timing::default(),
             shut: false,
+            left: None,
         }
     }
 
@@ -386,6 +392,8 @@ impl Keeper {
                 self.unsettled = false;
             }
             Outcome::Applied(snapshot) => self.applied(&flight, &snapshot, now),
+            // What was believed meanwhile is younger than the state that the deletion tested.
+            Outcome::Deleted if flight.overtaken => {}
             Outcome::Deleted => self.view.deleted(now),
             Outcome::Refused(refused) => self.refused(&flight, refused, cx),
             Outcome::Busy(after) => self.back_off(after, cx),
@@ -413,6 +421,8 @@ impl Keeper {
         if !flight.overtaken {
             self.view.doubt(if refused == Refused::Absent { State::Absent } else { State::Exists });
         }
+        let forsaken = self.tickets.is_empty() && self.hold.is_none();
+        self.unsettled |= forsaken;
         if refused == Refused::Full
             && let Some(contest) = &mut self.contest
         {
@@ -440,7 +450,8 @@ impl Keeper {
         let now = cx.now.local;
         let most = Duration::from_millis(50 << self.failures.min(7)).min(self.timing.attempt_timeout());
         let wait = jitter(most, cx).max(after.unwrap_or_default());
-        let bearable = self.hold.as_ref().map_or(Duration::MAX, |hold| hold.remaining(now) / 3);
+        let bearable = |hold: &Hold| (hold.remaining(now) / 3).max(SHORTEST_PAUSE);
+        let bearable = self.hold.as_ref().map_or(Duration::MAX, bearable);
         self.pause = now + wait.min(bearable);
     }
 
@@ -459,8 +470,8 @@ impl Keeper {
         self.assign(cx);
         self.part(cx);
         self.check_parting(cx);
-        if self.tickets.is_empty() && self.contest.take().is_some_and(|contest| contest.may_have_joined()) {
-            self.unsettled |= self.view.record().is_none() && *self.view.state() != State::Absent;
+        if self.tickets.is_empty() {
+            self.drop_contest();
         }
     }
 
@@ -512,7 +523,13 @@ impl Keeper {
         if self.hold.is_some() {
             return self.keep(cx);
         }
-        self.clean_up(cx).or_else(|| self.contend(cx))
+        loop {
+            match self.clean_up(cx).map_or_else(|| self.contend(cx), Move::Send) {
+                Move::Send(call) => return Some(call),
+                Move::Wait => return None,
+                Move::GiveUp(notice) => self.dismiss(notice, cx),
+            }
+        }
     }
 
     /// Keeps a hold alive.
@@ -564,9 +581,10 @@ impl Keeper {
             let due = self.view.record().map_or(self.pause, |_| hold.next_renewal);
             return hold.is_renewed().then_some(due);
         }
+        let starting = self.contest.is_none() && !self.tickets.is_empty();
         let contest = self.contest.as_ref().map(|contest| contest.due(&self.view));
-        let cleaning = (self.unsettled || self.parting.is_some() || self.has_strays()).then_some(self.pause);
-        contest.into_iter().chain(cleaning).min()
+        let cleaning = (self.must_look() || self.parting.is_some() || self.has_strays()).then_some(self.pause);
+        contest.into_iter().chain(cleaning).chain(starting.then_some(self.pause)).min()
     }
 }
 

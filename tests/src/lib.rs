@@ -6,6 +6,8 @@
 // Servers, sockets and processes run in real time: there is no clock to inject.
 #![allow(clippy::disallowed_methods)]
 
+pub mod faulty;
+pub mod memory;
 pub mod process;
 pub mod proxy;
 pub mod store_contract;

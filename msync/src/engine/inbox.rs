@@ -89,15 +89,18 @@ impl Lookout {
 /// Routes what the inbox sees, for as long as the engine lives.
 pub(super) async fn run(engine: Weak<Engine>) {
     let Some(mut lookout) = open(&engine) else { return };
+    // What the first list does not show yet has just been created: nothing can have been missed before it.
+    let mut first = true;
     loop {
         let sighting = lookout.next().await;
         let Some(engine) = engine.upgrade() else { return };
         match sighting {
             Sighting::Listed(found) => {
                 let listed: Vec<_> = found.iter().map(|(name, _)| name.clone()).collect();
-                for name in engine.names().iter().filter(|name| !listed.contains(name)) {
+                for name in engine.names().iter().filter(|name| !first && !listed.contains(name)) {
                     engine.tell(name, Event::Unlisted);
                 }
+                first = false;
                 for (name, snapshot) in found {
                     engine.deliver(&name, snapshot);
                 }

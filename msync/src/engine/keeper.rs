@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Engine, inbox::Lookout};
 use crate::{
-    Error, FencingToken, LockName, LossReason,
+    Error, FencingToken, Lease, LockName, LossReason,
     clock::Moment,
     protocol::{Action, Call, Event, Keeper, Notice, Outcome, Standing, Ticket, Want},
     store::{Fault, Scope, Sighting},
@@ -44,6 +44,7 @@ pub(super) struct Driver {
     verdicts: HashMap<Ticket, oneshot::Sender<Result<FencingToken, Error>>>,
     releases: HashMap<Ticket, oneshot::Sender<Result<(), Error>>>,
     last_fault: Option<Fault>,
+    retired: bool,
 }
 
 // === impl Driver ===
@@ -68,6 +69,7 @@ impl Driver {
             verdicts: HashMap::new(),
             releases: HashMap::new(),
             last_fault: None,
+            retired: false,
         }
     }
 
@@ -78,11 +80,18 @@ impl Driver {
             self.step(event);
             if self.keeper.is_idle() {
                 self.engine.remember(&self.name, self.keeper.view());
-                if self.engine.retire(&self.name, &self.messages) {
-                    return;
-                }
+                self.retired = self.engine.retire(&self.name, &self.messages);
+            }
+            if self.retired {
+                return;
             }
         }
+    }
+
+    /// Tells guards that nobody renews any more: the runtime has ended, or the driver has panicked.
+    fn desert(&self) {
+        let reason = LossReason::ShutDown;
+        self.publish.send_modify(|standing| standing.ended = standing.ended.or(Some(reason)));
     }
 
     async fn next_event(&mut self) -> Option<Event> {
@@ -237,6 +246,17 @@ impl Driver {
     }
 }
 
+impl Drop for Driver {
+    /// The runtime may end while a client, which may be a static, lives on: its next acquisition starts a new keeper.
+    fn drop(&mut self) {
+        if !self.retired {
+            self.desert();
+            self.messages.close();
+            self.engine.forget(&self.name);
+        }
+    }
+}
+
 async fn perform(engine: &Engine, name: &LockName, call: &Call, urgency: Option<Moment>) -> (Outcome, Option<Fault>) {
     let _permit = engine.gate.enter(urgency).await;
     let answer = match call {
@@ -268,104 +288,53 @@ fn seen(sighting: Sighting) -> Option<Event> {
     }
 }
 
-/// A hold of this process, as its guard has it. Dropping it hands the release to the driver and never blocks.
-pub(crate) struct Lease {
+/// One user's turn at a lock, as its guard has it. Dropping it hands the release to the driver and never blocks.
+pub(crate) struct Turn {
     engine: Arc<Engine>,
-    name: LockName,
+    lease: Lease,
     ticket: Ticket,
-    token: FencingToken,
     messages: mpsc::UnboundedSender<Message>,
-    standing: watch::Receiver<Standing>,
     successor: Option<String>,
 }
 
-// === impl Lease ===
+// === impl Turn ===
 
-impl Lease {
+impl Turn {
     pub(super) fn new(
         engine: &Arc<Engine>,
-        name: LockName,
         ticket: Ticket,
-        token: FencingToken,
+        lease: Lease,
         messages: mpsc::UnboundedSender<Message>,
-        standing: watch::Receiver<Standing>,
     ) -> Self {
-        Self { engine: Arc::clone(engine), name, ticket, token, messages, standing, successor: None }
+        Self { engine: Arc::clone(engine), lease, ticket, messages, successor: None }
     }
 
-    pub(crate) fn name(&self) -> &LockName {
-        &self.name
+    /// Returns the view of the hold.
+    pub(crate) fn lease(&self) -> &Lease {
+        &self.lease
     }
 
-    pub(crate) fn token(&self) -> FencingToken {
-        self.token
-    }
-
-    /// Says whether, and why, the hold is over. Compares the clock itself: no timer, task or message is trusted.
-    pub(crate) fn loss(&self) -> Option<LossReason> {
-        self.standing.borrow().loss(self.ticket, self.engine.clock.now())
-    }
-
-    /// Returns for how long the hold is safe without another renewal.
-    pub(crate) fn remaining(&self) -> Duration {
-        let now = self.engine.clock.now();
-        let standing = self.standing.borrow();
-        if standing.loss(self.ticket, now).is_some() { Duration::ZERO } else { standing.until.since(now) }
-    }
-
-    /// Returns the newest believed version of the record.
-    pub(crate) fn version(&self) -> u64 {
-        self.standing.borrow().version
-    }
-
-    /// Renews at the most twice until so much remains, and returns what does. A renewal that was on its way before may
-    /// bring less.
-    pub(crate) fn renewed(
-        &self,
-        wanted: Duration,
-    ) -> impl Future<Output = Result<Duration, LossReason>> + Send + 'static {
-        let (clock, ticket) = (Arc::clone(&self.engine.clock), self.ticket);
-        let (mut standing, messages, lost) = (self.standing.clone(), self.messages.clone(), self.lost());
-        let renewal = async move {
-            let mut asked = 0;
-            loop {
-                let seen = *standing.borrow_and_update();
-                let left = seen.until.since(clock.now());
-                if left >= wanted || asked == 2 {
-                    return left;
-                }
-                asked += 1;
-                let _ = messages.send(Message::Event(Event::Prolong(ticket)));
-                let later = standing.wait_for(|now| now.until > seen.until).await.is_ok();
-                if !later {
-                    std::future::pending::<()>().await;
-                }
-            }
-        };
+    /// Renews at the most twice until so much remains; a renewal that was on its way before may bring less.
+    pub(crate) fn renewed(&self, wanted: Duration) -> impl Future<Output = Result<(), Error>> + Send + 'static {
+        let (ticket, lease, messages) = (self.ticket, self.lease.clone(), self.messages.clone());
         async move {
+            let renewal = async {
+                for _ in 0..2 {
+                    let seen = *lease.standing().borrow();
+                    if lease.remaining() >= wanted {
+                        break;
+                    }
+                    let _ = messages.send(Message::Event(Event::Prolong(ticket)));
+                    let prolonged = lease.standing().wait_for(|now| now.until > seen.until).await.is_ok();
+                    if !prolonged {
+                        std::future::pending::<()>().await; // the end is told by `lost`
+                    }
+                }
+            };
             tokio::select! {
                 biased;
-                reason = lost => Err(reason),
-                left = renewal => Ok(left),
-            }
-        }
-    }
-
-    /// Completes when the hold is over. Borrows nothing, so that a watcher may outlive the guard.
-    pub(crate) fn lost(&self) -> impl Future<Output = LossReason> + Send + 'static {
-        let (clock, ticket) = (Arc::clone(&self.engine.clock), self.ticket);
-        let mut standing = self.standing.clone();
-        async move {
-            loop {
-                let seen = *standing.borrow_and_update();
-                if let Some(reason) = seen.loss(ticket, clock.now()) {
-                    return reason;
-                }
-                let deadline = clock.sleep_until(seen.until);
-                tokio::select! {
-                    changed = standing.changed() => if changed.is_err() { clock.sleep_until(seen.until).await },
-                    () = deadline => {}
-                }
+                reason = lease.lost() => Err(lease.lost_error(reason)),
+                () = renewal => lease.ensure(wanted),
             }
         }
     }
@@ -377,14 +346,15 @@ impl Lease {
 
     /// Releases, and waits until the release is acknowledged.
     pub(crate) async fn release(mut self) -> Result<(), Error> {
-        let name = self.name.to_string();
-        if let Some(reason) = self.loss() {
-            return Err(Error::Lost { name, reason });
-        }
+        self.lease.check()?;
+        self.lease.end();
         let (acknowledge, done) = oneshot::channel();
         let release = Message::Release(self.ticket, self.successor.take(), Some(acknowledge));
         let _ = self.messages.send(release);
-        done.await.unwrap_or(Ok(()))
+        done.await.unwrap_or_else(|_| {
+            let context = format!("could not release lock {}", self.lease.name());
+            Err(Error::store(context, "the runtime that kept it has ended"))
+        })
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
@@ -392,9 +362,10 @@ impl Lease {
     }
 }
 
-impl Drop for Lease {
+impl Drop for Turn {
     /// A second release of the same ticket is nobody's: harmless.
     fn drop(&mut self) {
+        self.lease.end();
         let _ = self.messages.send(Message::Release(self.ticket, self.successor.take(), None));
     }
 }

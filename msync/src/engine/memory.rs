@@ -13,7 +13,7 @@ use super::Engine;
 use crate::{
     Error, LockName,
     clock::Moment,
-    protocol::{Event, View},
+    protocol::{Event, Keeper, View},
     store::{Fault, Snapshot, told},
 };
 
@@ -79,9 +79,10 @@ impl Engine {
         self.memory().keep(name, view.clone());
     }
 
-    /// Returns what a new keeper of a lock begins with.
-    pub(super) fn recall(&self, name: &LockName) -> View {
-        self.memory().recall(name).cloned().unwrap_or_default()
+    /// Makes a keeper that knows of a lock what the one before it knew.
+    pub(super) fn keeper(&self, name: &LockName) -> Keeper {
+        let view = self.memory().recall(name).cloned().unwrap_or_default();
+        Keeper::resuming(self.id.clone(), view)
     }
 
     /// Returns a lock as it was last seen by a look, a try or a keeper that has ended.

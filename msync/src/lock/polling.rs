@@ -22,7 +22,7 @@ impl Lock {
     #[doc(hidden)]
     pub async fn attempt(&self, create_only: bool) -> Result<Option<LockGuard>, Error> {
         match acquire(&self.engine, &self.name, &self.options, Patience::Poll { create_only }).await {
-            Ok(lease) => Ok(Some(LockGuard { lease })),
+            Ok(turn) => Ok(Some(LockGuard::new(turn, &self.options))),
             Err(Error::Busy { .. }) => Ok(None),
             Err(error) => Err(error),
         }
@@ -59,21 +59,13 @@ impl LockGuard {
     /// Dropping the future changes nothing: the renewal goes on.
     #[doc(hidden)]
     pub fn renewed(&self, remaining: Duration) -> impl Future<Output = Result<(), Error>> + Send + 'static {
-        let (name, renewal) = (self.name().clone(), self.lease.renewed(remaining));
-        async move {
-            let name = name.to_string();
-            match renewal.await {
-                Ok(left) if left >= remaining => Ok(()),
-                Ok(left) => Err(Error::TooShort { name, remaining: left }),
-                Err(reason) => Err(Error::Lost { name, reason }),
-            }
-        }
+        self.turn.renewed(remaining)
     }
 
     /// Returns the newest `resourceVersion` that this process believes of the record of this hold.
     #[doc(hidden)]
     pub fn version(&self) -> u64 {
-        self.lease.version()
+        self.lease().standing().borrow().version
     }
 }
 

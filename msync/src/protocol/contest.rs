@@ -4,11 +4,11 @@ mod poll;
 
 use std::{ops::Range, time::Duration};
 
-use super::{Attempt, Attempts, Call, Context, Hold, Keeper, Notice, Patience, State, View, Want, fresh};
+use super::{Attempt, Attempts, Call, Context, Hold, Keeper, Notice, Patience, State, Ticket, View, Want, fresh};
 use crate::{
     Timing,
     clock::Moment,
-    record::{Change, Claim, EngineId, Entry, Pair, Record, Term},
+    record::{Beat, Change, Claim, EngineId, Entry, Pair, Record, Term},
     store::Snapshot,
 };
 
@@ -31,6 +31,8 @@ pub(super) struct Contest {
     first_enqueue: Option<Moment>,
     /// The entry of this term has been seen in the queue.
     joined: bool,
+    /// The beat of the grant to this term, once seen.
+    granted: Option<Beat>,
     /// The queue was full: no Enqueue before this.
     full_until: Moment,
     /// The holder that a `Try` watches for a sign of life.
@@ -40,10 +42,10 @@ pub(super) struct Contest {
 }
 
 /// What a contest does next.
-enum Move {
+pub(super) enum Move {
     Send(Call),
     Wait,
-    GiveUp,
+    GiveUp(Notice),
 }
 
 // === impl Contest ===
@@ -62,6 +64,7 @@ impl Contest {
             attempts: Attempts::new(),
             first_enqueue: None,
             joined: false,
+            granted: None,
             full_until: Moment::default(),
             watched: None,
             jitter: u32::try_from((cx.random)() % 1000).unwrap_or(0),
@@ -83,6 +86,12 @@ impl Contest {
         self.first_enqueue.is_some()
     }
 
+    /// Says whether an Enqueue was sent of which nothing has been seen: it is repeated only after a read.
+    fn is_doubtful(&self, view: &View) -> bool {
+        let seen = |record: &Record| record.term == self.claim.term || record.rank_of(self.claim.term).is_some();
+        self.first_enqueue.is_some() && !self.joined && !view.record().is_some_and(seen)
+    }
+
     /// Notes that the queue has no room: tries again after a ttl.
     pub(super) fn queue_full(&mut self, cx: &mut Context<'_>) {
         self.full_until = cx.now.local + self.timing.ttl();
@@ -100,12 +109,17 @@ impl Contest {
     }
 
     /// Makes a hold of a record that shows this term, if enough of its deadline remains; otherwise it must be accepted.
-    pub(super) fn won(&self, snapshot: &Snapshot, front: &Want, now: Moment) -> Option<Hold> {
+    pub(super) fn won(&mut self, snapshot: &Snapshot, front: &Want, now: Moment) -> Option<Hold> {
         let record = &snapshot.record;
         if record.term != self.claim.term {
             return None;
         }
         let attempt = self.attempts.get(&record.beat).copied();
+        if attempt.is_none() && self.granted != Some(record.beat) {
+            // What strove for the term before it was granted can come true no more.
+            self.granted = Some(record.beat);
+            self.attempts.clear();
+        }
         let deadline = attempt.map(|attempt| attempt.deadline).or_else(|| self.granted_deadline(record))?;
         if deadline.since(now) < self.timing.attempt_timeout() {
             return None;
@@ -115,6 +129,7 @@ impl Contest {
         let confirmed = attempt.map_or(Moment::default(), |attempt| attempt.sent);
         hold.attempts = self.attempts.iter().filter(|(_, a)| a.sent > confirmed).map(|(b, a)| (*b, *a)).collect();
         hold.next_renewal = match attempt {
+            _ if front.timing.ttl() != self.claim.ttl => now,
             Some(attempt) => attempt.sent + self.timing.renew_interval(),
             // A short body is over before this: its hand-off costs one write, not two.
             None => now + self.timing.attempt_timeout() / 4,
@@ -130,9 +145,9 @@ impl Contest {
         Some(Attempt::new(anchor, self.claim.ttl, self.timing.safety_margin()).deadline)
     }
 
-    fn next(&mut self, view: &View, cx: &mut Context<'_>) -> Move {
+    fn next(&mut self, view: &View, ticket: Ticket, cx: &mut Context<'_>) -> Move {
         if let Patience::Poll { create_only } = self.patience {
-            return self.poll(create_only, view, cx);
+            return self.poll(create_only, view, ticket, cx);
         }
         let waits = self.patience == Patience::Wait;
         match view.state() {
@@ -142,11 +157,11 @@ impl Contest {
             State::Absent => self.create(cx),
             State::Exists if waits && !self.joined && cx.now.local >= self.full_until => self.enqueue(cx),
             State::Exists => Move::Send(Call::Read),
-            State::Present(snapshot) => self.face(&snapshot.record, view, cx),
+            State::Present(snapshot) => self.face(&snapshot.record, view, ticket, cx),
         }
     }
 
-    fn face(&mut self, record: &Record, view: &View, cx: &mut Context<'_>) -> Move {
+    fn face(&mut self, record: &Record, view: &View, ticket: Ticket, cx: &mut Context<'_>) -> Move {
         let rank = record.rank_of(self.claim.term);
         self.joined |= rank.is_some();
         if record.term == self.claim.term {
@@ -159,7 +174,7 @@ impl Contest {
             return self.claim_seen(record, rank.map_or(0..0, |rank| rank..rank + 1), cx);
         }
         match self.patience {
-            Patience::Try => self.observe(record, view, cx),
+            Patience::Try => self.observe(record, view, ticket, cx),
             Patience::Wait | Patience::Poll { .. } => self.queue(record, rank, view, cx),
         }
     }
@@ -178,11 +193,11 @@ impl Contest {
 
     /// Finds out whether a holder lives, for somebody who does not want to wait: by the date it wrote (a hint), then by
     /// watching for one ttl.
-    fn observe(&mut self, record: &Record, view: &View, cx: &mut Context<'_>) -> Move {
+    fn observe(&mut self, record: &Record, view: &View, ticket: Ticket, cx: &mut Context<'_>) -> Move {
         let promises_life = record.expiry.is_some_and(|expiry| expiry > cx.now.wall);
         let watched = *self.watched.get_or_insert(record.pair());
         if watched != record.pair() || (promises_life && cx.now.local < view.claimable_at(record)) {
-            return Move::GiveUp;
+            return Move::GiveUp(Notice::Busy(ticket));
         }
         self.challenge(record, None, view, cx)
     }
@@ -229,7 +244,8 @@ impl Contest {
 
     fn claim_free(&mut self, record: Option<&Record>, cx: &mut Context<'_>) -> Move {
         let mine = record.and_then(|record| own_place(record, self.claim.term));
-        self.claim_from(Pair::FREE, mine.into_iter().collect(), cx)
+        // Somebody's hand may have left a beat without a term: still free, and claimed as it stands.
+        self.claim_from(record.map_or(Pair::FREE, Record::pair), mine.into_iter().collect(), cx)
     }
 
     fn claim_seen(&mut self, record: &Record, gone: Range<usize>, cx: &mut Context<'_>) -> Move {
@@ -262,7 +278,7 @@ impl Contest {
     }
 
     /// Notes one attempt to hold, with a beat of its own.
-    fn attempt(&mut self, cx: &mut Context<'_>) -> crate::record::Beat {
+    fn attempt(&mut self, cx: &mut Context<'_>) -> Beat {
         let beat = fresh(cx);
         let attempt = Attempt::new(cx.now.local, self.claim.ttl, self.timing.safety_margin());
         self.fresh = false;
@@ -274,7 +290,7 @@ impl Contest {
     fn start_over(&mut self, cx: &mut Context<'_>) {
         self.claim.term = Term::random((cx.random)());
         self.attempts.clear();
-        (self.first_enqueue, self.joined) = (None, false);
+        (self.first_enqueue, self.joined, self.granted) = (None, false, None);
     }
 }
 
@@ -287,28 +303,31 @@ fn own_place(record: &Record, term: Term) -> Option<(usize, Entry)> {
 
 impl Keeper {
     /// Strives for the lock on behalf of the first local acquisition.
-    pub(super) fn contend(&mut self, cx: &mut Context<'_>) -> Option<Call> {
-        loop {
-            let front = self.tickets.front()?.clone();
-            let contest = self.contest.get_or_insert_with(|| Contest::new(&self.engine, &front, cx));
-            contest.patience = front.patience;
-            if front.patience != Patience::Wait && self.failures > 0 && out_of_time(contest, cx) {
-                self.dismiss(Notice::Failed(front.ticket), cx);
-                continue;
-            }
-            match contest.next(&self.view, cx) {
-                Move::Send(call) => return Some(call),
-                Move::Wait => return None,
-                Move::GiveUp => self.dismiss(Notice::Busy(front.ticket), cx),
-            }
+    pub(super) fn contend(&mut self, cx: &mut Context<'_>) -> Move {
+        let Some(front) = self.tickets.front() else { return Move::Wait };
+        let contest = self.contest.get_or_insert_with(|| Contest::new(&self.engine, front, cx));
+        contest.patience = front.patience;
+        if front.patience != Patience::Wait && self.failures > 0 && out_of_time(contest, cx) {
+            return Move::GiveUp(Notice::Failed(front.ticket));
         }
+        if self.unsettled && contest.is_doubtful(&self.view) {
+            return Move::Send(Call::Read);
+        }
+        contest.next(&self.view, front.ticket, cx)
     }
 
     /// Sends the first local acquisition away, and what it strove with.
-    fn dismiss(&mut self, notice: Notice, cx: &mut Context<'_>) {
+    pub(super) fn dismiss(&mut self, notice: Notice, cx: &mut Context<'_>) {
         self.tickets.pop_front();
-        self.contest = None;
         cx.notices.push(notice);
+        self.drop_contest();
+    }
+
+    /// Ends a contest that nobody wants. Its entry may be in the queue, unseen.
+    pub(super) fn drop_contest(&mut self) {
+        if self.contest.take().is_some_and(|contest| contest.may_have_joined()) {
+            self.unsettled |= self.view.record().is_none() && *self.view.state() != State::Absent;
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use super::{Call, Context, Keeper, Notice, State, Ticket, fresh};
 use crate::{
     LossReason,
     clock::Moment,
-    config::MIN_TTL,
+    config::{MAX_TTL, MIN_TTL},
     record::{Change, Entry, Record, Term},
 };
 
@@ -27,8 +27,6 @@ pub(super) struct Parting {
     successor: Option<String>,
     /// After this, others may take over anyway.
     until: Moment,
-    /// Left to its ttl, because `at_least` outlives the client.
-    kept: Option<Term>,
 }
 
 // === impl Keeper: giving back ===
@@ -65,7 +63,7 @@ impl Keeper {
         let parting = self.parting.get_or_insert_default();
         parting.until = now + hold.timing.ttl();
         (parting.retained, parting.successor) = (hold.retained, hold.successor);
-        parting.kept = outlives.then_some(hold.term);
+        self.left = outlives.then_some(hold.term);
         let renewing = matches!(&self.flight, Some(flight) if matches!(flight.call, Call::Apply(Change::Renew { .. })));
         self.unsettled |= hold.attempts.len() > usize::from(renewing);
         self.timing = hold.timing;
@@ -86,7 +84,7 @@ impl Keeper {
             self.abandon(cx);
             return None;
         }
-        if self.tickets.is_empty() && self.unsettled {
+        if self.must_look() {
             return Some(Call::Read);
         }
         let uncertain = matches!(self.view.state(), State::Unknown | State::Exists);
@@ -109,9 +107,15 @@ impl Keeper {
         self.hold.is_none() && (self.is_stray(record) || self.stray_entry(record).is_some())
     }
 
+    /// Says whether a write of unknown fate must be looked after: nobody here goes on to see what became of it, or somebody
+    /// waits for the end of a release.
+    pub(super) fn must_look(&self) -> bool {
+        self.unsettled && (self.tickets.is_empty() || self.parting.is_some())
+    }
+
     fn is_stray(&self, record: &Record) -> bool {
-        let kept = self.parting.as_ref().and_then(|parting| parting.kept);
-        record.engine == self.engine && !self.wants(record.term) && kept != Some(record.term) && !record.is_free()
+        let unwanted = !self.wants(record.term) && self.left != Some(record.term);
+        record.engine == self.engine && unwanted && !record.is_free()
     }
 
     /// Finds an entry of ours that nobody here wants: of an ended term, or a second one of the holding term.
@@ -178,7 +182,7 @@ impl Keeper {
 /// Returns the ttl that a record needs to live as long as `at_least` promises: clocks may run 1 % apart, twice.
 pub(super) fn last_ttl(left: Duration) -> Duration {
     let padded = left.mul_f64(1.02).as_millis() + 1;
-    Duration::from_millis(u64::try_from(padded).unwrap_or(u64::MAX)).max(MIN_TTL)
+    Duration::from_millis(u64::try_from(padded).unwrap_or(u64::MAX)).clamp(MIN_TTL, MAX_TTL)
 }
 
 fn later_entries_of_same_term(record: &Record, index: usize, entry: &Entry) -> Vec<(usize, Entry)> {

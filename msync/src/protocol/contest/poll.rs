@@ -3,7 +3,7 @@
 //! It never waits for a holder and never joins the queue. It judges a silent holder by what was observed over earlier
 //! tries, which the engine remembers, and never by the wall clock.
 
-use super::{Call, Contest, Context, Move, Patience, Record, State, View};
+use super::{Call, Contest, Context, Move, Notice, Patience, Record, State, Ticket, View};
 
 // === impl Contest: polling ===
 
@@ -13,7 +13,7 @@ impl Contest {
     }
 
     /// Looks first, so that the answer is about now; then writes at the most once, unless another was faster.
-    pub(super) fn poll(&mut self, create_only: bool, view: &View, cx: &mut Context<'_>) -> Move {
+    pub(super) fn poll(&mut self, create_only: bool, view: &View, ticket: Ticket, cx: &mut Context<'_>) -> Move {
         if std::mem::take(&mut self.fresh) {
             return Move::Send(Call::Read);
         }
@@ -21,12 +21,12 @@ impl Contest {
             State::Unknown | State::Exists => Move::Send(Call::Read),
             State::Absent => self.create(cx),
             State::Present(snapshot) if snapshot.record.term == self.claim.term => self.accept(&snapshot.record, cx),
-            State::Present(_) if create_only => Move::GiveUp,
-            State::Present(snapshot) => self.take_if_unheld(&snapshot.record, view, cx),
+            State::Present(_) if create_only => Move::GiveUp(Notice::Busy(ticket)),
+            State::Present(snapshot) => self.take_if_unheld(&snapshot.record, view, ticket, cx),
         }
     }
 
-    fn take_if_unheld(&mut self, record: &Record, view: &View, cx: &mut Context<'_>) -> Move {
+    fn take_if_unheld(&mut self, record: &Record, view: &View, ticket: Ticket, cx: &mut Context<'_>) -> Move {
         if record.is_free() {
             return self.claim_free(Some(record), cx);
         }
@@ -37,7 +37,7 @@ impl Contest {
         if cx.now.local >= self.claim_due(record, None, view) {
             return self.claim_seen(record, 0..record.waiters.len(), cx);
         }
-        Move::GiveUp
+        Move::GiveUp(Notice::Busy(ticket))
     }
 }
 
