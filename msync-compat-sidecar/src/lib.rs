@@ -6,8 +6,12 @@
 pub mod api;
 pub mod clock;
 pub mod config;
+pub mod engine;
 pub mod front;
+pub mod janitor;
+pub mod launch;
 pub mod run;
 pub mod server;
 pub mod session;
 pub mod sidecar;
+pub mod store;

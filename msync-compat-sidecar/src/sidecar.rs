@@ -99,6 +99,13 @@ impl<B: Backend> Sidecar<B> {
         self.sessions.drain().await;
     }
 
+    /// Leaves the locks that are held in their records for the rest of their ttl, whatever becomes of this process:
+    /// their clients still believe that they hold them.
+    pub fn leave_holds(&self) {
+        // What is never dropped is never released.
+        std::mem::forget(self.sessions.clone());
+    }
+
     /// Stops serving: gives the answers that are owed and closes. Locks that are still held stay held by the engine.
     ///
     /// # Cancel safety
