@@ -127,6 +127,11 @@ impl Lease {
         }
     }
 
+    /// Returns where the keeper stands, to wait for a change.
+    pub(crate) fn standing(&self) -> watch::Receiver<Standing> {
+        self.0.standing.clone()
+    }
+
     /// Says whether, and why, the hold is over. Compares the clock itself: no timer, task or message is trusted.
     pub(crate) fn loss(&self) -> Option<LossReason> {
         self.0.end.get().copied().or_else(|| self.loss_by_clock())
