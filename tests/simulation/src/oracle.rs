@@ -86,7 +86,7 @@ impl Oracle {
             let until = other.clock.true_time(other.standing.until);
             self.broken(at, format!("S2: p{who} has it while p{} believes until {} us", other.index, until / 1000));
         }
-        // Whoever keeps it may have it again: its next task, or the next life of an adopting pod.
+        // Whoever keeps it may have it again.
         if let Some((_, until)) = self.kept.take().filter(|(keeper, until)| *keeper != who && *until > at) {
             self.broken(at, format!("S8: p{who} has it although it was to be kept until {} us", until / 1000));
         }
