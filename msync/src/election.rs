@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::{Stream, stream};
 
 use crate::{
-    Error, FencingToken, LockGuard, LockName, LossReason, Timing,
+    Error, FencingToken, Lease, LockGuard, LockName, LossReason, Timing,
     clock::{Clock, Moment},
     engine::{Engine, Lookout},
     lock::{self, Options},
@@ -77,8 +77,8 @@ impl Election {
     /// # Ok(()) }
     /// ```
     pub async fn campaign(&self) -> Result<Leadership, Error> {
-        let lease = lock::acquire(&self.engine, &self.name, &self.options, Patience::Wait).await?;
-        Ok(Leadership { guard: LockGuard::from_lease(lease) })
+        let turn = lock::acquire(&self.engine, &self.name, &self.options, Patience::Wait).await?;
+        Ok(Leadership { guard: LockGuard::new(turn) })
     }
 
     /// Watches who leads: first the present state, then every change. `None` while nobody does, as far as can be seen: a
@@ -102,6 +102,11 @@ impl Leadership {
     /// Returns the name of the election.
     pub fn name(&self) -> &LockName {
         self.guard.name()
+    }
+
+    /// Returns a view of this term, for a body that runs under it.
+    pub(crate) fn lease(&self) -> &Lease {
+        self.guard.lease()
     }
 
     /// Returns the fencing token of this term (promise S1).
@@ -134,7 +139,7 @@ impl Leadership {
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
-    pub fn lost(&self) -> impl Future<Output = LossReason> + Send + 'static {
+    pub fn lost(&self) -> impl Future<Output = LossReason> + Send + use<> {
         self.guard.lost()
     }
 
@@ -173,7 +178,7 @@ impl Leadership {
     /// # Cancel safety
     /// Dropping the future does not stop the resignation, only the waiting for it.
     pub async fn hand_over_to(mut self, owner: impl Into<String>) -> Result<(), Error> {
-        self.guard.lease_mut().prefer(owner.into());
+        self.guard.turn_mut().prefer(owner.into());
         self.guard.release().await
     }
 }
@@ -208,7 +213,8 @@ enum Told {
     Leader(Option<Leader>),
 }
 
-/// A record with a holder, and since when it has shown the same pair.
+/// A record with a holder, and until when the pair that it shows is a sign of life. Kept beyond that, so that the same
+/// pair seen again, beside a new waiter or in a list, brings nobody back to life.
 struct Sight {
     pair: Pair,
     until: Moment,
@@ -220,14 +226,16 @@ struct Sight {
 impl Observer {
     async fn next(&mut self) -> Option<Leader> {
         loop {
-            let expiry = self.sight.as_ref().map_or(Moment::from_nanos(u64::MAX), |sight| sight.until);
-            let expired = self.clock.sleep_until(expiry);
+            let now = self.clock.now();
+            let expiry = self.sight.as_ref().map(|sight| sight.until).filter(|until| *until > now);
+            let expired = self.clock.sleep_until(expiry.unwrap_or(Moment::from_nanos(u64::MAX)));
             tokio::select! {
                 biased;
                 sighting = self.lookout.next() => self.take(sighting),
-                () = expired => self.sight = None,
+                () = expired => {}
             }
-            let leader = self.sight.as_ref().map(|sight| sight.leader.clone());
+            let now = self.clock.now();
+            let leader = self.sight.as_ref().filter(|sight| now < sight.until).map(|sight| sight.leader.clone());
             let news = Told::Leader(leader.clone());
             if self.told != news {
                 self.told = news;

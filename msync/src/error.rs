@@ -103,6 +103,9 @@ pub enum LossReason {
     /// It was held as long as `max_hold` allows.
     #[error("it was held for max_hold")]
     MaxHold,
+    /// It was released in order; only a [`Lease`](crate::Lease) that outlives its guard sees this.
+    #[error("it was released")]
+    Released,
     /// The client is being shut down.
     #[error("the client is shutting down")]
     ShutDown,

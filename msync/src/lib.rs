@@ -43,21 +43,31 @@
 //!
 //! # Features
 //!
-//! `kube` (default) stores locks in Kubernetes, `rustls-tls` (default) gives it TLS. Without them the memory store remains,
-//! which builds in seconds. Binaries choose the Kubernetes version of `k8s-openapi` themselves, by its feature `earliest`.
+//! `macros` (default) brings the attributes. `kube` (default) stores locks in Kubernetes, `rustls-tls` (default) gives it
+//! TLS. Without them the memory store remains, which builds in seconds. Binaries choose the Kubernetes version of `k8s-openapi` themselves, by its feature `earliest`.
 
+mod campaign;
 mod client;
 pub mod clock;
 mod config;
 #[cfg(feature = "kube")]
 #[doc(hidden)]
 pub mod crd;
+mod default_client;
 mod election;
 mod engine;
 mod error;
+mod held;
+mod leader_loop;
+mod lease;
 mod lock;
 mod lock_set;
+#[cfg(feature = "macros")]
+mod macros;
 mod name;
+mod outcome;
+#[doc(hidden)]
+pub mod private;
 #[doc(hidden)]
 pub mod protocol;
 #[doc(hidden)]
@@ -69,10 +79,16 @@ mod token;
 
 pub use client::{Chosen, Client, ClientBuilder};
 pub use config::Timing;
+pub use default_client::init;
 pub use election::{Election, Leader, Leadership};
 pub use error::{Error, LossReason};
+pub use leader_loop::leader_loop;
+pub use lease::{Lease, LeaseSet};
 pub use lock::{Lock, LockGuard};
 pub use lock_set::{LockSet, LockSetGuard};
+#[cfg(feature = "macros")]
+pub use macros::{leader_only, locked};
 pub use name::LockName;
+pub use outcome::Outcome;
 pub use store::MemoryStore;
 pub use token::FencingToken;

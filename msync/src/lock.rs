@@ -1,13 +1,14 @@
 //! Locks: named, acquired for a guard or for the length of a body.
 
-use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{slice::from_ref, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Error, FencingToken, LockName, LossReason, Timing,
+    Error, FencingToken, Lease, LockName, LossReason, Timing,
     clock::Clock,
-    engine::{Engine, Lease},
+    engine::{Engine, Turn},
+    held::{OnLost, held},
     protocol::{Patience, Ticket, Want},
     scope,
 };
@@ -38,7 +39,7 @@ pub(crate) struct Options {
 /// Dropping hands the release to a background task and never blocks; others have the lock a moment later.
 #[must_use = "the lock is released as soon as the guard is dropped; `let _ =` drops it at once"]
 pub struct LockGuard {
-    lease: Lease,
+    turn: Turn,
 }
 
 // === impl Options ===
@@ -70,22 +71,21 @@ impl Options {
     }
 }
 
-/// Acquires for whoever awaits this: the one way to a lease, for locks and elections.
+/// Acquires for whoever awaits this: the one way to a turn, for locks and elections.
 pub(crate) async fn acquire(
     engine: &Arc<Engine>,
     name: &LockName,
     options: &Options,
     patience: Patience,
-) -> Result<Lease, Error> {
-    if scope::contains(&engine.id, name) {
-        return Err(Error::WouldDeadlock { name: name.to_string() });
-    }
-    let lease = engine.acquire(name, |ticket| options.want(ticket, patience)).await?;
+) -> Result<Turn, Error> {
+    scope::check(&engine.id, name)?;
+    let turn = engine.acquire(name, |ticket| options.want(ticket, patience)).await?;
     match options.token_floor {
-        Some(floor) if lease.token() <= floor => {
-            Err(Error::TokenTooLow { name: name.to_string(), token: lease.token().get(), floor: floor.get() })
+        Some(floor) if turn.lease().token() <= floor => {
+            let token = turn.lease().token().get();
+            Err(Error::TokenTooLow { name: name.to_string(), token, floor: floor.get() })
         }
-        _ => Ok(lease),
+        _ => Ok(turn),
     }
 }
 
@@ -168,8 +168,8 @@ impl Lock {
     /// # Ok(()) }
     /// ```
     pub async fn acquire(&self) -> Result<LockGuard, Error> {
-        let lease = acquire(&self.engine, &self.name, &self.options, Patience::Wait).await?;
-        Ok(LockGuard { lease })
+        let turn = acquire(&self.engine, &self.name, &self.options, Patience::Wait).await?;
+        Ok(LockGuard { turn })
     }
 
     /// Acquires the lock if it is free; `None` if somebody has it.
@@ -184,7 +184,7 @@ impl Lock {
     /// Dropping the future gives back what was acquired meanwhile.
     pub async fn try_acquire(&self) -> Result<Option<LockGuard>, Error> {
         match acquire(&self.engine, &self.name, &self.options, Patience::Try).await {
-            Ok(lease) => Ok(Some(LockGuard { lease })),
+            Ok(turn) => Ok(Some(LockGuard { turn })),
             Err(Error::Busy { .. }) => Ok(None),
             Err(error) => Err(error),
         }
@@ -235,22 +235,27 @@ impl Lock {
 // === impl LockGuard ===
 
 impl LockGuard {
-    pub(crate) fn from_lease(lease: Lease) -> Self {
-        Self { lease }
+    pub(crate) fn new(turn: Turn) -> Self {
+        Self { turn }
     }
 
-    pub(crate) fn lease_mut(&mut self) -> &mut Lease {
-        &mut self.lease
+    pub(crate) fn turn_mut(&mut self) -> &mut Turn {
+        &mut self.turn
+    }
+
+    /// Returns a view of the hold, for a body that runs under it.
+    pub(crate) fn lease(&self) -> &Lease {
+        self.turn.lease()
     }
 
     /// Returns the name of the lock.
     pub fn name(&self) -> &LockName {
-        self.lease.name()
+        self.lease().name()
     }
 
     /// Returns the fencing token of this acquisition (promise S1).
     pub fn token(&self) -> FencingToken {
-        self.lease.token()
+        self.lease().token()
     }
 
     /// Says whether the lock is still held. Costs one look at the clock.
@@ -261,7 +266,7 @@ impl LockGuard {
     /// # Errors
     /// [`Error::Lost`], for ever from then on (promise S4).
     pub fn check(&self) -> Result<(), Error> {
-        self.lease.loss().map_or(Ok(()), |reason| Err(self.lost_error(reason)))
+        self.lease().check()
     }
 
     /// Says whether the lock is safe for some time more, even if no renewal succeeds.
@@ -269,17 +274,12 @@ impl LockGuard {
     /// # Errors
     /// [`Error::Lost`] when it is lost, [`Error::TooShort`] when less time remains.
     pub fn ensure(&self, duration: Duration) -> Result<(), Error> {
-        self.check()?;
-        let remaining = self.remaining();
-        if remaining >= duration {
-            return Ok(());
-        }
-        Err(Error::TooShort { name: self.name().to_string(), remaining })
+        self.lease().ensure(duration)
     }
 
     /// Returns for how long the lock is safe if no renewal succeeds; zero when it is lost.
     pub fn remaining(&self) -> Duration {
-        self.lease.remaining()
+        self.lease().remaining()
     }
 
     /// Completes when the lock is lost, by the local deadline at the latest, whatever the network does (promise S3).
@@ -287,20 +287,26 @@ impl LockGuard {
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
-    pub fn lost(&self) -> impl Future<Output = LossReason> + Send + 'static {
-        self.lease.lost()
+    pub fn lost(&self) -> impl Future<Output = LossReason> + Send + use<> {
+        let lost = self.lease().lost();
+        async move {
+            match lost.await {
+                LossReason::Released => std::future::pending().await,
+                reason => reason,
+            }
+        }
     }
 
     /// Returns a token that is cancelled when the lock is lost: for code that takes one.
     ///
     /// Needs a tokio runtime. An orderly release does not cancel it.
     pub fn cancellation_token(&self) -> CancellationToken {
-        let (token, lost) = (CancellationToken::new(), self.lost());
-        let (watched, gone) = (token.clone(), token.clone());
+        let (token, ended) = (CancellationToken::new(), self.lease().lost());
+        let watched = token.clone();
         tokio::spawn(async move {
             tokio::select! {
-                _ = lost => watched.cancel(),
-                () = gone.cancelled() => {}
+                end = ended => if end != LossReason::Released { watched.cancel() },
+                () = watched.cancelled() => {}
             }
         });
         token
@@ -308,27 +314,7 @@ impl LockGuard {
 
     /// Runs a body for as long as the lock is held; see [`Lock::run`].
     pub(crate) async fn protect<F: Future>(&self, body: F) -> Result<F::Output, Error> {
-        let engine = self.lease.engine();
-        let guarded = async {
-            let mut lost = pin!(self.lost());
-            let mut body = pin!(body);
-            poll_fn(|cx| {
-                if let Some(reason) = self.lease.loss() {
-                    return Poll::Ready(Err(reason));
-                }
-                if let Poll::Ready(reason) = lost.as_mut().poll(cx) {
-                    return Poll::Ready(Err(reason));
-                }
-                body.as_mut().poll(cx).map(Ok)
-            })
-            .await
-        };
-        let started = engine.clock.now();
-        let ended = scope::enter(&engine.id, self.name(), guarded).await;
-        ended.map_err(|reason| {
-            tracing::debug!(lock = %self.name(), after = ?engine.clock.now().since(started), "the body was dropped");
-            self.lost_error(reason)
-        })
+        held(from_ref(self.lease()), OnLost::Cancel, || body).await.finish()
     }
 
     /// Releases the lock and waits until the store has acknowledged it.
@@ -340,17 +326,13 @@ impl LockGuard {
     /// # Cancel safety
     /// Dropping the future does not stop the release, only the waiting for it.
     pub async fn release(self) -> Result<(), Error> {
-        self.lease.release().await
-    }
-
-    fn lost_error(&self, reason: LossReason) -> Error {
-        Error::Lost { name: self.name().to_string(), reason }
+        self.turn.release().await
     }
 }
 
 impl std::fmt::Debug for LockGuard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (name, token, loss) = (self.name(), self.token(), self.lease.loss());
+        let (name, token, loss) = (self.name(), self.token(), self.lease().loss());
         f.debug_struct("LockGuard").field("name", name).field("token", &token).field("loss", &loss).finish()
     }
 }

@@ -1,54 +1,113 @@
-//! Which locks the current task runs inside: a body that waits for its own lock would wait for ever.
+//! Which locks the running task is inside of, so that waiting for one of them again is an error and not a dead end.
+//!
+//! The marks are set while a body is polled and taken away after the poll, so they follow the task from thread to thread
+//! and into everything it awaits. Never seen: tasks that the body spawns, and guards held by hand.
 
-use std::{future::Future, sync::Arc};
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 
-use crate::{LockName, record::EngineId};
+use crate::{Error, Lease, LockName, record::EngineId};
 
-/// One lock that a task is inside of, and the ones around it.
-#[derive(Clone)]
-struct Inside {
-    engine: EngineId,
-    name: LockName,
-    around: Option<Arc<Inside>>,
+thread_local! {
+    static INSIDE: RefCell<Vec<Lease>> = const { RefCell::new(Vec::new()) };
 }
 
-tokio::task_local! {
-    static INSIDE: Arc<Inside>;
+// Takes the marks away again when the poll ends, by a panic too.
+struct Marks(usize);
+
+// === impl Marks ===
+
+impl Marks {
+    fn set(leases: &[Lease]) -> Self {
+        INSIDE.with_borrow_mut(|inside| {
+            let before = inside.len();
+            inside.extend_from_slice(leases);
+            Self(before)
+        })
+    }
 }
 
-/// Runs a body inside a lock, as far as this task's later acquisitions are concerned.
-pub(crate) async fn enter<F: Future>(engine: &EngineId, name: &LockName, body: F) -> F::Output {
-    let around = INSIDE.try_with(Arc::clone).ok();
-    let inside = Inside { engine: engine.clone(), name: name.clone(), around };
-    INSIDE.scope(Arc::new(inside), body).await
+impl Drop for Marks {
+    fn drop(&mut self) {
+        INSIDE.with_borrow_mut(|inside| inside.truncate(self.0));
+    }
 }
 
-/// Says whether this task runs inside the lock of that engine.
-pub(crate) fn contains(engine: &EngineId, name: &LockName) -> bool {
-    let found = INSIDE.try_with(|inside| {
-        let mut next = Some(inside);
-        while let Some(level) = next {
-            if level.engine == *engine && level.name == *name {
-                return true;
-            }
-            next = level.around.as_ref();
-        }
-        false
-    });
-    found.unwrap_or(false)
+/// Fails if the running task is inside of this lock.
+pub(crate) fn check(engine: &EngineId, name: &LockName) -> Result<(), Error> {
+    if INSIDE.with_borrow(|inside| inside.iter().any(|lease| lease.is_of(engine, name))) {
+        return Err(Error::WouldDeadlock { name: name.to_string() });
+    }
+    Ok(())
+}
+
+/// Runs a future inside of locks.
+pub(crate) async fn inside<Fut: Future>(leases: &[Lease], future: Fut) -> Fut::Output {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        let _marks = Marks::set(leases);
+        future.as_mut().poll(cx)
+    })
+    .await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Client, LockGuard, MemoryStore};
+
+    async fn acquired(client: &Client, name: &str) -> LockGuard {
+        client.lock(name).unwrap().acquire().await.unwrap()
+    }
+
+    fn client() -> Client {
+        Client::builder().memory(&MemoryStore::new()).build()
+    }
+
+    /// Says whether waiting for a lock would be an error here.
+    fn is_inside(client: &Client, name: &str) -> bool {
+        let again = check(&EngineId::from_text(client.identity()), &LockName::new(name).unwrap());
+        assert!(matches!(again, Ok(()) | Err(Error::WouldDeadlock { .. })));
+        again.is_err()
+    }
 
     #[tokio::test]
-    async fn a_task_knows_every_lock_it_is_inside_of() {
-        let (engine, other) = (EngineId::new("a", 1), EngineId::new("a", 2));
-        let (outer, inner) = (LockName::new("outer").unwrap(), LockName::new("inner").unwrap());
-        let body = enter(&engine, &inner, async { (contains(&engine, &outer), contains(&engine, &inner)) });
-        assert_eq!(enter(&engine, &outer, body).await, (true, true));
-        assert!(!contains(&engine, &outer));
-        enter(&engine, &outer, async { assert!(!contains(&other, &outer)) }).await;
+    async fn a_lock_is_inside_itself_and_no_other() {
+        let (mine, other) = (client(), client());
+        let guard = acquired(&mine, "a").await;
+        inside(&[guard.lease().clone()], async {
+            tokio::task::yield_now().await;
+            assert!(is_inside(&mine, "a"));
+            assert!(!is_inside(&mine, "b") && !is_inside(&other, "a"));
+        })
+        .await;
+        assert!(!is_inside(&mine, "a"));
+    }
+
+    #[tokio::test]
+    async fn concurrent_bodies_of_one_task_do_not_see_each_other() {
+        let client = client();
+        let other = async |mine: &'static str, theirs: &'static str| {
+            let guard = acquired(&client, mine).await;
+            inside(&[guard.lease().clone()], async {
+                tokio::task::yield_now().await;
+                is_inside(&client, theirs)
+            })
+            .await
+        };
+        assert_eq!(tokio::join!(other("a", "b"), other("b", "a")), (false, false));
+    }
+
+    #[tokio::test]
+    async fn a_panic_leaves_no_mark() {
+        let client = client();
+        let lease = acquired(&client, "a").await.lease().clone();
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _marks = Marks::set(&[lease]);
+            panic!("on purpose");
+        }));
+        assert!(result.is_err());
+        assert!(!is_inside(&client, "a"));
     }
 }

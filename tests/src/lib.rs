@@ -7,8 +7,10 @@
 #![allow(clippy::disallowed_methods)]
 
 pub mod cluster;
+pub mod faulty;
 pub mod history;
 pub mod lock_request;
+pub mod memory;
 pub mod process;
 pub mod proxy;
 pub mod store_contract;

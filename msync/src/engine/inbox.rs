@@ -4,6 +4,7 @@
 //! look for themselves once per ttl.
 
 use std::{
+    collections::HashSet,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -112,10 +113,9 @@ pub(super) async fn run(engine: Weak<Engine>) {
 }
 
 fn miss_unlisted(engine: &Engine, found: &[(LockName, Snapshot)]) {
-    for name in engine.names() {
-        if !found.iter().any(|(listed, _)| *listed == name) {
-            engine.tell(&name, Event::Unlisted);
-        }
+    let listed: HashSet<_> = found.iter().map(|(name, _)| name).collect();
+    for name in engine.names().iter().filter(|name| !listed.contains(name)) {
+        engine.tell(name, Event::Unlisted);
     }
 }
 

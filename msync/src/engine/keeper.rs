@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Engine, inbox::Lookout};
 use crate::{
-    Error, FencingToken, LockName, LossReason,
+    Error, FencingToken, Lease, LockName, LossReason,
     clock::Moment,
     protocol::{Action, Call, Event, Keeper, Notice, Outcome, Standing, Ticket, Want},
     store::{Fault, Scope, Sighting},
@@ -44,6 +44,7 @@ pub(super) struct Driver {
     verdicts: HashMap<Ticket, oneshot::Sender<Result<FencingToken, Error>>>,
     releases: HashMap<Ticket, oneshot::Sender<Result<(), Error>>>,
     last_fault: Option<Fault>,
+    retired: bool,
 }
 
 // === impl Driver ===
@@ -68,6 +69,7 @@ impl Driver {
             verdicts: HashMap::new(),
             releases: HashMap::new(),
             last_fault: None,
+            retired: false,
         }
     }
 
@@ -76,10 +78,17 @@ impl Driver {
         loop {
             let Some(event) = self.next_event().await else { return };
             self.step(event);
-            if self.keeper.is_idle() && self.engine.retire(&self.name, &self.messages) {
+            self.retired = self.keeper.is_idle() && self.engine.retire(&self.name, &self.messages);
+            if self.retired {
                 return;
             }
         }
+    }
+
+    /// Tells guards that nobody renews any more: the runtime has ended, or the driver has panicked.
+    fn desert(&self) {
+        let reason = LossReason::ShutDown;
+        self.publish.send_modify(|standing| standing.ended = standing.ended.or(Some(reason)));
     }
 
     async fn next_event(&mut self) -> Option<Event> {
@@ -231,6 +240,17 @@ impl Driver {
     }
 }
 
+impl Drop for Driver {
+    /// The runtime may end while a client, which may be a static, lives on: its next acquisition starts a new keeper.
+    fn drop(&mut self) {
+        if !self.retired {
+            self.desert();
+            self.messages.close();
+            self.engine.forget(&self.name);
+        }
+    }
+}
+
 async fn perform(engine: &Engine, name: &LockName, call: &Call, urgency: Option<Moment>) -> (Outcome, Option<Fault>) {
     let _permit = engine.gate.enter(urgency).await;
     let answer = match call {
@@ -262,68 +282,24 @@ fn seen(sighting: Sighting) -> Option<Event> {
     }
 }
 
-/// A hold of this process, as its guard has it. Dropping it hands the release to the driver and never blocks.
-pub(crate) struct Lease {
-    engine: Arc<Engine>,
-    name: LockName,
+/// One user's turn at a lock, as its guard has it. Dropping it hands the release to the driver and never blocks.
+pub(crate) struct Turn {
+    lease: Lease,
     ticket: Ticket,
-    token: FencingToken,
     messages: mpsc::UnboundedSender<Message>,
-    standing: watch::Receiver<Standing>,
     successor: Option<String>,
 }
 
-// === impl Lease ===
+// === impl Turn ===
 
-impl Lease {
-    pub(super) fn new(
-        engine: &Arc<Engine>,
-        name: LockName,
-        ticket: Ticket,
-        token: FencingToken,
-        messages: mpsc::UnboundedSender<Message>,
-        standing: watch::Receiver<Standing>,
-    ) -> Self {
-        Self { engine: Arc::clone(engine), name, ticket, token, messages, standing, successor: None }
+impl Turn {
+    pub(super) fn new(ticket: Ticket, lease: Lease, messages: mpsc::UnboundedSender<Message>) -> Self {
+        Self { lease, ticket, messages, successor: None }
     }
 
-    pub(crate) fn name(&self) -> &LockName {
-        &self.name
-    }
-
-    pub(crate) fn token(&self) -> FencingToken {
-        self.token
-    }
-
-    /// Says whether, and why, the hold is over. Compares the clock itself: no timer, task or message is trusted.
-    pub(crate) fn loss(&self) -> Option<LossReason> {
-        self.standing.borrow().loss(self.ticket, self.engine.clock.now())
-    }
-
-    /// Returns for how long the hold is safe without another renewal.
-    pub(crate) fn remaining(&self) -> Duration {
-        let now = self.engine.clock.now();
-        let standing = self.standing.borrow();
-        if standing.loss(self.ticket, now).is_some() { Duration::ZERO } else { standing.until.since(now) }
-    }
-
-    /// Completes when the hold is over. Borrows nothing, so that a watcher may outlive the guard.
-    pub(crate) fn lost(&self) -> impl Future<Output = LossReason> + Send + 'static {
-        let (clock, ticket) = (Arc::clone(&self.engine.clock), self.ticket);
-        let mut standing = self.standing.clone();
-        async move {
-            loop {
-                let seen = *standing.borrow_and_update();
-                if let Some(reason) = seen.loss(ticket, clock.now()) {
-                    return reason;
-                }
-                let deadline = clock.sleep_until(seen.until);
-                tokio::select! {
-                    changed = standing.changed() => if changed.is_err() { clock.sleep_until(seen.until).await },
-                    () = deadline => {}
-                }
-            }
-        }
+    /// Returns the view of the hold.
+    pub(crate) fn lease(&self) -> &Lease {
+        &self.lease
     }
 
     /// Names who is to have the lock next, if it waits.
@@ -333,24 +309,22 @@ impl Lease {
 
     /// Releases, and waits until the release is acknowledged.
     pub(crate) async fn release(mut self) -> Result<(), Error> {
-        let name = self.name.to_string();
-        if let Some(reason) = self.loss() {
-            return Err(Error::Lost { name, reason });
-        }
+        self.lease.check()?;
+        self.lease.end();
         let (acknowledge, done) = oneshot::channel();
         let release = Message::Release(self.ticket, self.successor.take(), Some(acknowledge));
         let _ = self.messages.send(release);
-        done.await.unwrap_or(Ok(()))
-    }
-
-    pub(crate) fn engine(&self) -> &Arc<Engine> {
-        &self.engine
+        done.await.unwrap_or_else(|_| {
+            let context = format!("could not release lock {}", self.lease.name());
+            Err(Error::store(context, "the runtime that kept it has ended"))
+        })
     }
 }
 
-impl Drop for Lease {
+impl Drop for Turn {
     /// A second release of the same ticket is nobody's: harmless.
     fn drop(&mut self) {
+        self.lease.end();
         let _ = self.messages.send(Message::Release(self.ticket, self.successor.take(), None));
     }
 }

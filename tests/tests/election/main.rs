@@ -1,10 +1,7 @@
-//! Elections on a real API server: take-over, resignation, and a leader that was frozen.
+//! Elections: the promises of the design, on the memory store with a paused clock and on a real API server.
 #![allow(missing_docs, reason = "a test binary")]
-// Processes and servers run in real time: there is no clock to inject.
+// The tests on a real API server run in real time: there is no clock to inject.
 #![allow(clippy::disallowed_methods)]
 
-mod candidate;
-mod faults;
-mod observe;
-mod processes;
-mod requests;
+mod cluster;
+mod memory;

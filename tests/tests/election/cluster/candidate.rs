@@ -19,36 +19,36 @@ use tests::{
 };
 
 /// The election that all candidates campaign in.
-pub(crate) const ELECTION: &str = "leader";
+pub(super) const ELECTION: &str = "leader";
 
 /// A running candidate.
-pub(crate) struct Candidate {
-    pub(crate) child: ChildProcess,
+pub(super) struct Candidate {
+    pub(super) child: ChildProcess,
 }
 
 /// What a candidate reports: a word, and numbers whose meaning goes with it.
-pub(crate) struct Report {
+pub(super) struct Report {
     numbers: Vec<u64>,
 }
 
 // === impl Candidate ===
 
 impl Candidate {
-    pub(crate) async fn start(cluster: &Cluster, owner: &str, ttl: Duration) -> Result<Self> {
-        let mut child = cluster.child("candidate::child_campaigns", owner, ttl)?.spawn()?;
+    pub(super) async fn start(cluster: &Cluster, owner: &str, ttl: Duration) -> Result<Self> {
+        let mut child = cluster.child("cluster::candidate::child_campaigns", owner, ttl)?.spawn()?;
         child.line_with("ready", LIMIT).await?;
         Ok(Self { child })
     }
 
     /// Waits for its next report of a kind.
-    pub(crate) async fn report(&mut self, word: &str) -> Result<Report> {
+    pub(super) async fn report(&mut self, word: &str) -> Result<Report> {
         let line = self.child.line_with(&format!("{word} "), LIMIT).await?;
         let numbers = line.split(' ').filter_map(|number| number.parse().ok()).collect();
         Ok(Report { numbers })
     }
 
     /// Waits until it leads: since when, and with which token.
-    pub(crate) async fn leads(&mut self) -> Result<(Moment, u64)> {
+    pub(super) async fn leads(&mut self) -> Result<(Moment, u64)> {
         let report = self.report("leads").await?;
         Ok((report.moment(0)?, report.number(1)?))
     }
@@ -57,11 +57,11 @@ impl Candidate {
 // === impl Report ===
 
 impl Report {
-    pub(crate) fn number(&self, index: usize) -> Result<u64> {
+    pub(super) fn number(&self, index: usize) -> Result<u64> {
         self.numbers.get(index).copied().context("the candidate reports more numbers")
     }
 
-    pub(crate) fn moment(&self, index: usize) -> Result<Moment> {
+    pub(super) fn moment(&self, index: usize) -> Result<Moment> {
         self.number(index).map(Moment::from_nanos)
     }
 }

@@ -10,7 +10,7 @@ use tests::{
     history::{History, median},
 };
 
-use crate::candidate::{Candidate, ELECTION};
+use super::candidate::{Candidate, ELECTION};
 
 const TTL: Duration = Duration::from_secs(3);
 
@@ -141,7 +141,7 @@ async fn a_leader_frozen_for_a_moment_goes_on() -> Result<()> {
 #[tokio::test]
 async fn s7_shutdown_on_a_signal_resigns() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
-    let mut ending = cluster.child("processes::child_ends_on_a_signal", "ending", TTL)?.spawn()?;
+    let mut ending = cluster.child("cluster::processes::child_ends_on_a_signal", "ending", TTL)?.spawn()?;
     ending.line_with("leads", tests::cluster::LIMIT).await?;
     let next = cluster.client("next", ttl(3000)).await?;
     let election = next.election(ELECTION)?;

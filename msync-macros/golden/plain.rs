@@ -1,0 +1,35 @@
+#[locked("invoices")]
+async fn settle(amount: Amount) -> Result<Receipt, Error> {
+    let receipt = bank().pay(amount).await?;
+    Ok(receipt)
+}
+// becomes
+async fn settle(amount: Amount) -> Result<Receipt, Error> {
+    let __msync_config = ::msync::private::Config::new();
+    let __msync_name = ::msync::private::Name::fixed("invoices");
+    let __msync_done = ::msync::private::run(
+            __msync_config,
+            __msync_name,
+            move |_| async move {
+                if let ::core::option::Option::Some(__msync_value) = ::core::option::Option::None::<
+                    Result<Receipt, Error>,
+                > {
+                    #[allow(unreachable_code)] return __msync_value;
+                }
+                let amount = amount;
+                #[allow(clippy::diverging_sub_expression)]
+                let __msync_value: Result<Receipt, Error> = {
+                    let receipt = bank().pay(amount).await?;
+                    Ok(receipt)
+                };
+                #[allow(unreachable_code)] __msync_value
+            },
+        )
+        .await;
+    match __msync_done {
+        ::core::result::Result::Ok(__msync_value) => __msync_value,
+        ::core::result::Result::Err(__msync_missed) => {
+            <Result<Receipt, Error> as ::msync::private::OrError>::missed(__msync_missed)
+        }
+    }
+}

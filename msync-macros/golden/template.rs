@@ -1,0 +1,43 @@
+#[locked("invoice-{id:>08}-{self.shop.name}", ttl = "1m30s", wait = "5s", via = self.client)]
+pub async fn settle(&self, id: u64, mut amount: Amount) -> Result<Receipt, Error> {
+    amount.round();
+    self.pay(id, amount).await
+}
+// becomes
+pub async fn settle(&self, id: u64, amount: Amount) -> Result<Receipt, Error> {
+    let __msync_config = ::msync::private::Config::new()
+        .ttl(::core::time::Duration::from_millis(90000u64))
+        .wait(::core::time::Duration::from_millis(5000u64))
+        .via(&self.client);
+    let __msync_name = ::msync::private::Name::format(
+        ::core::format_args!("invoice-{:>08}-{}", id, self.shop.name),
+    );
+    let __msync_done = ::msync::private::run(
+            __msync_config,
+            __msync_name,
+            move |_| async move {
+                if let ::core::option::Option::Some(__msync_value) = ::core::option::Option::None::<
+                    Result<Receipt, Error>,
+                > {
+                    #[allow(unreachable_code)] return __msync_value;
+                }
+                let _ = &self;
+                let id = id;
+                let _ = &id;
+                let mut amount = amount;
+                #[allow(clippy::diverging_sub_expression)]
+                let __msync_value: Result<Receipt, Error> = {
+                    amount.round();
+                    self.pay(id, amount).await
+                };
+                #[allow(unreachable_code)] __msync_value
+            },
+        )
+        .await;
+    match __msync_done {
+        ::core::result::Result::Ok(__msync_value) => __msync_value,
+        ::core::result::Result::Err(__msync_missed) => {
+            <Result<Receipt, Error> as ::msync::private::OrError>::missed(__msync_missed)
+        }
+    }
+}

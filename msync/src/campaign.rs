@@ -1,0 +1,139 @@
+//! Background campaigns of `#[leader_only]`: one per client and name, begun by the first call.
+//!
+//! A campaign goes on, through losses and failures, until the client is shut down or the runtime it was begun on ends; in
+//! the latter case the next call begins it again. Never resigns by itself: a leader stays one between calls.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::{Client, Election, Error, Lease};
+
+/// How long the first calls wait to learn whether this process leads, before they take it for a follower.
+const FIRST_ANSWER: Duration = Duration::from_secs(1);
+/// How long a campaign that failed pauses before it goes on.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// The campaigns of this process, by the client's identity and the election's name.
+static CAMPAIGNS: Mutex<BTreeMap<(String, String), watch::Receiver<Standing>>> = Mutex::new(BTreeMap::new());
+
+/// Where this process stands in one election.
+#[derive(Clone)]
+enum Standing {
+    Unknown,
+    Following,
+    Leading(Lease),
+    Failed(Error),
+}
+
+/// Returns the lease of the running term; `None` says that another process leads.
+///
+/// With `wait` it waits until this process leads. Either way the campaign is begun if it does not run.
+pub(crate) async fn lease(client: &Client, name: &str, wait: bool) -> Result<Option<Lease>, Error> {
+    let mut standing = join(client, name)?;
+    loop {
+        match standing.borrow_and_update().clone() {
+            Standing::Leading(lease) if lease.check().is_ok() => return Ok(Some(lease)),
+            Standing::Failed(error) => return Err(error),
+            Standing::Following | Standing::Leading(_) if !wait => return Ok(None),
+            Standing::Unknown | Standing::Following | Standing::Leading(_) => {}
+        }
+        if standing.changed().await.is_err() {
+            return Err(Error::ShutDown);
+        }
+    }
+}
+
+fn join(client: &Client, name: &str) -> Result<watch::Receiver<Standing>, Error> {
+    let key = (client.identity().to_owned(), name.to_owned());
+    let mut campaigns = CAMPAIGNS.lock().unwrap_or_else(PoisonError::into_inner);
+    // One whose runtime has ended has dropped its sender.
+    if let Some(running) = campaigns.get(&key).filter(|running| running.has_changed().is_ok()) {
+        return Ok(running.clone());
+    }
+    let election = client.election(name)?;
+    let (sender, standing) = watch::channel(Standing::Unknown);
+    campaigns.insert(key.clone(), standing.clone());
+    tokio::spawn(campaign(election, sender, key));
+    Ok(standing)
+}
+
+async fn campaign(election: Election, standing: watch::Sender<Standing>, key: (String, String)) {
+    loop {
+        match next_term(&election, &standing).await {
+            Ok(()) => {}
+            Err(Error::ShutDown) => break,
+            Err(error) => {
+                tracing::warn!(election = key.1, %error, "the campaign failed and goes on in {PAUSE:?}");
+                standing.send_replace(Standing::Failed(error));
+                pause(PAUSE).await;
+                standing.send_replace(Standing::Unknown);
+            }
+        }
+    }
+    CAMPAIGNS.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+}
+
+// One campaign and one term. The leadership is kept until it is lost: dropping it would resign.
+async fn next_term(election: &Election, standing: &watch::Sender<Standing>) -> Result<(), Error> {
+    let mut winning = std::pin::pin!(election.campaign());
+    let term = tokio::select! {
+        won = &mut winning => won?,
+        () = pause(FIRST_ANSWER) => {
+            standing.send_replace(Standing::Following);
+            winning.await?
+        }
+    };
+    standing.send_replace(Standing::Leading(term.lease().clone()));
+    term.lost().await;
+    standing.send_replace(Standing::Following);
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "paces background work; no promise depends on how long it is")]
+async fn pause(duration: Duration) {
+    tokio::time::sleep(duration).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{LockName, MemoryStore, clock::TokioClock};
+
+    fn client(store: &MemoryStore) -> Client {
+        Client::builder().memory(store).clock(TokioClock::default()).build()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_leads_and_the_other_follows_until_the_first_is_gone() {
+        let store = MemoryStore::new();
+        let (first, second) = (client(&store), client(&store));
+        assert!(lease(&first, "job", false).await.unwrap().is_some());
+        assert!(lease(&second, "job", false).await.unwrap().is_none());
+        let waiting = tokio::spawn(async move { lease(&second, "job", true).await.unwrap().is_some() });
+        first.shutdown().await;
+        store.remove(&LockName::new("job").unwrap());
+        assert!(waiting.await.unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_lost_leads_again() {
+        let store = MemoryStore::new();
+        let client = client(&store);
+        let first = lease(&client, "job", true).await.unwrap().unwrap();
+        store.remove(&LockName::new("job").unwrap());
+        first.lost().await;
+        let second = lease(&client, "job", true).await.unwrap().unwrap();
+        assert!(first.check().is_err() && second.check().is_ok());
+        assert!(second.token() > first.token());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_shutdown_nobody_campaigns() {
+        let client = client(&MemoryStore::new());
+        client.shutdown().await;
+        assert!(matches!(lease(&client, "job", true).await, Err(Error::ShutDown)));
+    }
+}

@@ -1,0 +1,73 @@
+//! The usual job of a leader: do something every so often, in one process only.
+//!
+//! Never overlaps two runs, and never makes up for runs it missed.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::MissedTickBehavior;
+
+use crate::private::{Config, Name, lead};
+use crate::{Client, Error, Lease, default_client::default_client};
+
+/// Runs `body` every `every` while this process leads the election `name`, with the default client.
+///
+/// It campaigns until this process leads, then runs the body at once and after that every `every`, counted from the
+/// beginning of one run to the beginning of the next; a run that takes longer delays the next. When leadership is lost the
+/// body is dropped at its next await and the campaign goes on; when it is regained the body runs again. The body gets the
+/// term's [`Lease`], for its fencing token.
+///
+/// It is the loop to [`leader_only`](crate::leader_only)'s single call.
+///
+/// # Errors
+/// Returns when the client is shut down ([`Error::ShutDown`]), or at once when no client can be made or the name is not one.
+/// Failures of a campaign are logged and it is tried again.
+///
+/// # Cancel safety
+/// Dropping the future ends the body; the campaign stays in the background, as with `#[leader_only]`.
+///
+/// # Examples
+/// ```no_run
+/// # use std::time::Duration;
+/// # async fn sweep(token: msync::FencingToken) {}
+/// tokio::spawn(msync::leader_loop("sweeper", Duration::from_secs(60), |term| async move {
+///     sweep(term.token()).await;
+/// }));
+/// ```
+pub async fn leader_loop<F, Fut>(name: &str, every: Duration, body: F) -> Result<(), Error>
+where
+    F: FnMut(Lease) -> Fut,
+    Fut: Future<Output = ()>,
+{
+    default_client().await?.leader_loop(name, every, body).await
+}
+
+impl Client {
+    /// Runs `body` every `every` while this process leads the election `name`: [`leader_loop`](crate::leader_loop()) of
+    /// this client.
+    ///
+    /// # Errors
+    /// As [`leader_loop`](crate::leader_loop()).
+    ///
+    /// # Cancel safety
+    /// As [`leader_loop`](crate::leader_loop()).
+    pub async fn leader_loop<F, Fut>(&self, name: &str, every: Duration, mut body: F) -> Result<(), Error>
+    where
+        F: FnMut(Lease) -> Fut,
+        Fut: Future<Output = ()>,
+    {
+        let mut ticks = tokio::time::interval(every.max(Duration::from_millis(1)));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let config = Config::new().via(self).on_follower_wait();
+            match lead(config, Name::of(name), &mut body).await {
+                Ok(()) => {}
+                Err(missed) => match missed.into_error() {
+                    error @ (Error::ShutDown | Error::InvalidName { .. }) => return Err(error),
+                    error => tracing::warn!(election = name, %error, "the leader's body did not run to its end"),
+                },
+            }
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! What a body sees of its hold: it can look, and it cannot prolong or release.
+//!
+//! A lease never keeps a hold alive: a body may store it or give it to tasks, and the lock is released all the same. Only
+//! the guard of the hold, in other hands, decides that.
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use futures::{
+    FutureExt,
+    future::{Either, select_all},
+};
+use tokio::sync::watch;
+
+use crate::{
+    Error, FencingToken, LockName, LossReason,
+    clock::{Clock, Moment},
+    engine::Engine,
+    protocol::{Standing, Ticket},
+    record::EngineId,
+};
+
+/// A view of a held lock or of a leader's term, for the body that runs under it: what `guard = …` names in `#[locked]` and
+/// `#[leader_only]`.
+///
+/// Cloning is cheap. After the hold has ended it says lost, for ever.
+#[derive(Clone)]
+pub struct Lease(Arc<Seen>);
+
+/// What is seen of one hold.
+struct Seen {
+    engine: EngineId,
+    name: LockName,
+    token: FencingToken,
+    ticket: Ticket,
+    /// What the end of a lost body may take.
+    margin: Duration,
+    clock: Arc<dyn Clock>,
+    standing: watch::Receiver<Standing>,
+    /// How the hold ended, set when its guard goes: an orderly release is no loss, and views outlive the guard.
+    end: OnceLock<LossReason>,
+}
+
+/// A view of several held locks: what `guard = …` names in `#[locked]` with a list of names.
+#[derive(Clone, Debug)]
+pub struct LeaseSet(Arc<[Lease]>);
+
+// === impl Lease ===
+
+impl Lease {
+    pub(crate) fn new(
+        engine: &Engine,
+        name: LockName,
+        token: FencingToken,
+        ticket: Ticket,
+        margin: Duration,
+        standing: watch::Receiver<Standing>,
+    ) -> Self {
+        let (engine, clock, end) = (engine.id.clone(), Arc::clone(&engine.clock), OnceLock::new());
+        Self(Arc::new(Seen { engine, name, token, ticket, margin, clock, standing, end }))
+    }
+
+    /// Says whether it is a hold of this lock by this engine.
+    pub(crate) fn is_of(&self, engine: &EngineId, name: &LockName) -> bool {
+        self.0.name == *name && self.0.engine == *engine
+    }
+
+    /// Returns the name of the lock or election.
+    pub fn name(&self) -> &LockName {
+        &self.0.name
+    }
+
+    /// Returns the fencing token; see [`LockGuard::token`](crate::LockGuard::token).
+    pub fn token(&self) -> FencingToken {
+        self.0.token
+    }
+
+    /// Says whether it is still held; see [`LockGuard::check`](crate::LockGuard::check).
+    ///
+    /// # Errors
+    /// [`Error::Lost`], for ever from then on.
+    pub fn check(&self) -> Result<(), Error> {
+        self.loss().map_or(Ok(()), |reason| Err(self.lost_error(reason)))
+    }
+
+    /// Says whether it is safe for some time more, even if no renewal succeeds.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] when it is lost, [`Error::TooShort`] when less time remains.
+    pub fn ensure(&self, duration: Duration) -> Result<(), Error> {
+        self.check()?;
+        let remaining = self.remaining();
+        if remaining >= duration {
+            return Ok(());
+        }
+        Err(Error::TooShort { name: self.0.name.to_string(), remaining })
+    }
+
+    /// Returns for how long it is safe if no renewal succeeds; zero when it is lost.
+    pub fn remaining(&self) -> Duration {
+        let seen = &self.0;
+        if self.loss().is_some() { Duration::ZERO } else { seen.standing.borrow().until.since(seen.clock.now()) }
+    }
+
+    /// Completes when it is lost, by the local deadline at the latest, or released.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub fn lost(&self) -> impl Future<Output = LossReason> + Send + use<> {
+        let lease = self.clone();
+        let mut standing = self.0.standing.clone();
+        async move {
+            loop {
+                let until = standing.borrow_and_update().until;
+                if let Some(reason) = lease.loss() {
+                    return reason;
+                }
+                let clock = &lease.0.clock;
+                tokio::select! {
+                    changed = standing.changed() => if changed.is_err() { clock.sleep_until(until).await },
+                    () = clock.sleep_until(until) => {}
+                }
+            }
+        }
+    }
+
+    /// Says whether, and why, the hold is over. Compares the clock itself: no timer, task or message is trusted.
+    pub(crate) fn loss(&self) -> Option<LossReason> {
+        self.0.end.get().copied().or_else(|| self.loss_by_clock())
+    }
+
+    /// Fixes how the hold ended; before its release is sent, or its end would look like a loss.
+    pub(crate) fn end(&self) {
+        self.0.end.get_or_init(|| self.loss_by_clock().unwrap_or(LossReason::Released));
+    }
+
+    fn loss_by_clock(&self) -> Option<LossReason> {
+        self.0.standing.borrow().loss(self.0.ticket, self.now())
+    }
+
+    /// Reads the clock that the hold is judged by.
+    pub(crate) fn now(&self) -> Moment {
+        self.0.clock.now()
+    }
+
+    /// Warns of a lost body whose drop took longer than the margin: another may have had the lock meanwhile.
+    pub(crate) fn report_drop(&self, took: Duration) {
+        let lock = self.name();
+        if took > self.0.margin {
+            tracing::warn!(%lock, ?took, "the body was lost, and its drop took longer than the margin");
+        } else {
+            tracing::debug!(%lock, ?took, "the body was lost and dropped");
+        }
+    }
+
+    pub(crate) fn lost_error(&self, reason: LossReason) -> Error {
+        Error::Lost { name: self.0.name.to_string(), reason }
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, token, loss) = (self.name(), self.token(), self.loss());
+        f.debug_struct("Lease").field("name", name).field("token", &token).field("loss", &loss).finish_non_exhaustive()
+    }
+}
+
+// === impl LeaseSet ===
+
+impl LeaseSet {
+    pub(crate) fn new(leases: impl Iterator<Item = Lease>) -> Self {
+        Self(leases.collect())
+    }
+
+    /// Returns the fencing tokens, in the order of the names.
+    pub fn tokens(&self) -> impl Iterator<Item = FencingToken> {
+        self.0.iter().map(Lease::token)
+    }
+
+    /// Says whether all are still held.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] for the first that is not.
+    pub fn check(&self) -> Result<(), Error> {
+        self.0.iter().try_for_each(Lease::check)
+    }
+
+    /// Says whether all are safe for some time more, even if no renewal succeeds.
+    ///
+    /// # Errors
+    /// As [`Lease::ensure`], for the first that is not.
+    pub fn ensure(&self, duration: Duration) -> Result<(), Error> {
+        self.0.iter().try_for_each(|lease| lease.ensure(duration))
+    }
+
+    /// Completes when the first is lost, or all are released.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub fn lost(&self) -> impl Future<Output = LossReason> + Send + use<> {
+        first_loss(&self.0)
+    }
+
+    pub(crate) fn leases(&self) -> &[Lease] {
+        &self.0
+    }
+}
+
+/// Completes when the first of several is lost.
+pub(crate) fn first_loss(leases: &[Lease]) -> impl Future<Output = LossReason> + Send + use<> {
+    match leases {
+        [only] => Either::Left(only.lost()),
+        several => {
+            let each = several.iter().map(|lease| Box::pin(lease.lost()));
+            Either::Right(select_all(each).map(|(reason, ..)| reason))
+        }
+    }
+}

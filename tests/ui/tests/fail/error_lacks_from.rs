@@ -1,0 +1,16 @@
+use msync::{Error, locked};
+
+struct MyError;
+
+#[locked("a")]
+async fn plain() -> Result<u32, MyError> {
+    Ok(1)
+}
+
+#[locked("a", wait = none, on_busy = skip)]
+async fn skipping() -> Result<(), MyError> {
+    let _: Error = msync::Error::ShutDown;
+    Ok(())
+}
+
+fn main() {}

@@ -1,0 +1,8 @@
+use msync::{Error, locked};
+
+#[locked("a")]
+async fn never() -> ! {
+    loop {}
+}
+
+fn main() {}

@@ -1,0 +1,8 @@
+use msync::{Error, locked};
+
+#[locked("a")]
+fn not_async() -> Result<(), Error> {
+    Ok(())
+}
+
+fn main() {}

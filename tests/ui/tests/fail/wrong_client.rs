@@ -1,0 +1,14 @@
+use msync::{Error, locked};
+
+struct Service {
+    name: String,
+}
+
+impl Service {
+    #[locked("a", via = self.name)]
+    async fn work(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+fn main() {}

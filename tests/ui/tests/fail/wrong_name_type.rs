@@ -1,0 +1,8 @@
+use msync::{Error, locked};
+
+#[locked(name = 7)]
+async fn number() -> Result<(), Error> {
+    Ok(())
+}
+
+fn main() {}
