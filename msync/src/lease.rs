@@ -3,7 +3,11 @@
 //! A lease never keeps a hold alive: a body may store it or give it to tasks, and the lock is released all the same. Only
 //! the guard of the hold, in other hands, decides that.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use futures::{
     FutureExt,
@@ -34,6 +38,8 @@ struct Seen {
     ticket: Ticket,
     clock: Arc<dyn Clock>,
     standing: watch::Receiver<Standing>,
+    /// The first end that was seen: lost is final, and so is why (promise S4).
+    ended: OnceLock<LossReason>,
 }
 
 /// A view of several held locks: what `guard = …` names in `#[locked]` with a list of names.
@@ -51,7 +57,7 @@ impl Lease {
         standing: watch::Receiver<Standing>,
     ) -> Self {
         let (engine, clock) = (engine.id.clone(), Arc::clone(&engine.clock));
-        Self(Arc::new(Seen { engine, name, token, ticket, clock, standing }))
+        Self(Arc::new(Seen { engine, name, token, ticket, clock, standing, ended: OnceLock::new() }))
     }
 
     /// Says whether it is a hold of this lock by this engine.
@@ -92,9 +98,7 @@ impl Lease {
 
     /// Returns for how long it is safe if no renewal succeeds; zero when it is lost.
     pub fn remaining(&self) -> Duration {
-        let now = self.0.clock.now();
-        let standing = self.0.standing.borrow();
-        if standing.loss(self.0.ticket, now).is_some() { Duration::ZERO } else { standing.until.since(now) }
+        if self.loss().is_some() { Duration::ZERO } else { self.0.standing.borrow().until.since(self.0.clock.now()) }
     }
 
     /// Completes when it is lost, by the local deadline at the latest, or released.
@@ -102,17 +106,16 @@ impl Lease {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub fn lost(&self) -> impl Future<Output = LossReason> + Send + use<> {
-        let (clock, ticket) = (Arc::clone(&self.0.clock), self.0.ticket);
-        let mut standing = self.0.standing.clone();
+        let (lease, mut standing) = (self.clone(), self.0.standing.clone());
         async move {
             loop {
-                let seen = *standing.borrow_and_update();
-                if let Some(reason) = seen.loss(ticket, clock.now()) {
+                let until = standing.borrow_and_update().until;
+                if let Some(reason) = lease.loss() {
                     return reason;
                 }
-                let deadline = clock.sleep_until(seen.until);
+                let deadline = lease.0.clock.sleep_until(until);
                 tokio::select! {
-                    changed = standing.changed() => if changed.is_err() { clock.sleep_until(seen.until).await },
+                    changed = standing.changed() => if changed.is_err() { lease.0.clock.sleep_until(until).await },
                     () = deadline => {}
                 }
             }
@@ -121,7 +124,8 @@ impl Lease {
 
     /// Says whether, and why, the hold is over. Compares the clock itself: no timer, task or message is trusted.
     pub(crate) fn loss(&self) -> Option<LossReason> {
-        self.0.standing.borrow().loss(self.0.ticket, self.0.clock.now())
+        let seen = || self.0.standing.borrow().loss(self.0.ticket, self.0.clock.now());
+        self.0.ended.get().copied().or_else(|| seen().map(|reason| *self.0.ended.get_or_init(|| reason)))
     }
 
     pub(crate) fn lost_error(&self, reason: LossReason) -> Error {

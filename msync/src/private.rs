@@ -29,7 +29,7 @@ where
     F: FnOnce(Lease) -> Fut,
     Fut: Future,
 {
-    let lock = config.client().await?.lock(name)?;
+    let lock = config.with_client(|client| client.lock(name)).await?;
     hold(&config, lock, body).await
 }
 
@@ -39,7 +39,7 @@ where
     F: FnOnce(LeaseSet) -> Fut,
     Fut: Future,
 {
-    let locks = config.client().await?.lock_all(names)?;
+    let locks = config.with_client(|client| client.lock_all(names)).await?;
     hold(&config, locks, body).await
 }
 
@@ -49,7 +49,7 @@ where
     F: FnOnce(Lease) -> Fut,
     Fut: Future,
 {
-    let client = config.client().await?;
+    let client = config.with_client(|client| Ok(client.clone())).await?;
     let Some(lease) = campaign::lease(&client, name.as_ref(), config.follower_waits()).await? else {
         return Err(Error::Busy { name: name.into_string() }.into());
     };
@@ -63,8 +63,7 @@ where
     Fut: Future,
 {
     let guard = target.configured(config)?.acquired(config.patience()).await?;
-    let lease = T::lease(&guard);
-    let ended = held(T::leases(&lease), config.on_lost(), || body(lease.clone())).await;
+    let ended = held(&T::leases(&guard), config.on_lost(), || body(T::lease(&guard))).await;
     match T::release(guard).await {
         // What is lost needs no release, and the caller is told of the loss.
         Ok(()) | Err(Error::Lost { .. }) => {}

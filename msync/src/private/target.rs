@@ -1,5 +1,6 @@
 //! What a macro can hold: one lock, or a set of them. Only the differences between the two are here.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::slice::from_ref;
 
@@ -9,12 +10,12 @@ use crate::{Error, Lease, LeaseSet, Lock, LockGuard, LockSet, LockSetGuard, Timi
 /// A lock or a set of locks.
 pub(super) trait Target: Sized {
     type Guard;
-    type Lease: Clone;
+    type Lease;
 
     fn configured(self, config: &Config) -> Result<Self, Error>;
     fn acquired(self, patience: Patience) -> impl Future<Output = Result<Self::Guard, Error>> + Send;
     fn lease(guard: &Self::Guard) -> Self::Lease;
-    fn leases(lease: &Self::Lease) -> &[Lease];
+    fn leases(guard: &Self::Guard) -> Cow<'_, [Lease]>;
     fn release(guard: Self::Guard) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
@@ -39,8 +40,8 @@ impl Target for Lock {
         guard.lease().clone()
     }
 
-    fn leases(lease: &Lease) -> &[Lease] {
-        from_ref(lease)
+    fn leases(guard: &LockGuard) -> Cow<'_, [Lease]> {
+        from_ref(guard.lease()).into()
     }
 
     async fn release(guard: LockGuard) -> Result<(), Error> {
@@ -69,8 +70,8 @@ impl Target for LockSet {
         guard.lease()
     }
 
-    fn leases(lease: &LeaseSet) -> &[Lease] {
-        lease.leases()
+    fn leases(guard: &LockSetGuard) -> Cow<'_, [Lease]> {
+        guard.lease().leases().to_vec().into()
     }
 
     async fn release(guard: LockSetGuard) -> Result<(), Error> {
