@@ -62,7 +62,7 @@ impl Client {
         loop {
             ticks.tick().await;
             let config = Config::new().via(self).on_follower_wait();
-            match lead(config, Name::of(name), &mut body).await {
+            match lead(&config, Name::of(name), &mut body).await {
                 Ok(()) => {}
                 Err(missed) => match missed.into_error() {
                     error @ (Error::ShutDown | Error::InvalidName { .. }) => return Err(error),

@@ -129,6 +129,11 @@ impl Config {
         }
     }
 
+    /// Says whether anything differs from the lock's own options.
+    pub(super) fn sets_options(&self) -> bool {
+        self.ttl.or(self.at_least).or(self.max_hold).is_some()
+    }
+
     pub(super) fn timing(&self) -> Result<Option<Timing>, Error> {
         self.ttl.map(Timing::with_ttl).transpose()
     }

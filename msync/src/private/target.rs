@@ -12,8 +12,8 @@ pub(super) trait Target: Sized {
     type Guard;
     type Lease;
 
-    fn configured(self, config: &Config) -> Result<Self, Error>;
-    fn acquired(self, patience: Patience) -> impl Future<Output = Result<Self::Guard, Error>> + Send;
+    fn configure(&mut self, config: &Config) -> Result<(), Error>;
+    fn acquire_within(&self, patience: Patience) -> impl Future<Output = Result<Self::Guard, Error>> + Send;
     fn lease(guard: &Self::Guard) -> Self::Lease;
     fn leases(guard: &Self::Guard) -> Cow<'_, [Lease]>;
     fn release(guard: Self::Guard) -> impl Future<Output = Result<(), Error>> + Send;
@@ -23,12 +23,14 @@ impl Target for Lock {
     type Guard = LockGuard;
     type Lease = Lease;
 
-    fn configured(self, config: &Config) -> Result<Self, Error> {
-        let timing = config.timing()?;
-        Ok(configured(self, config, timing))
+    fn configure(&mut self, config: &Config) -> Result<(), Error> {
+        if config.sets_options() {
+            *self = configured(self.clone(), config, config.timing()?);
+        }
+        Ok(())
     }
 
-    async fn acquired(self, patience: Patience) -> Result<LockGuard, Error> {
+    async fn acquire_within(&self, patience: Patience) -> Result<LockGuard, Error> {
         match patience {
             Patience::Forever => self.acquire().await,
             Patience::Within(longest) => self.acquire_timeout(longest).await,
@@ -53,16 +55,19 @@ impl Target for LockSet {
     type Guard = LockSetGuard;
     type Lease = LeaseSet;
 
-    fn configured(self, config: &Config) -> Result<Self, Error> {
-        let timing = config.timing()?;
-        Ok(self.map(|lock| configured(lock, config, timing)))
+    fn configure(&mut self, config: &Config) -> Result<(), Error> {
+        if config.sets_options() {
+            let timing = config.timing()?;
+            *self = self.clone().map(|lock| configured(lock, config, timing));
+        }
+        Ok(())
     }
 
-    async fn acquired(self, patience: Patience) -> Result<LockSetGuard, Error> {
+    async fn acquire_within(&self, patience: Patience) -> Result<LockSetGuard, Error> {
         match patience {
             Patience::Forever => self.acquire().await,
             Patience::Within(longest) => self.acquire_timeout(longest).await,
-            Patience::TryOnce => self.try_acquire().await?.ok_or_else(|| Error::Busy { name: names(&self) }),
+            Patience::TryOnce => self.try_acquire().await?.ok_or_else(|| Error::Busy { name: names(self) }),
         }
     }
 
