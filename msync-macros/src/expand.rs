@@ -118,7 +118,7 @@ impl Plan {
     // Input:  #[locked("invoice-{id}", ttl = "30s")]
     // Output: let __msync_config = ::msync::private::Config::new().ttl(Duration::from_millis(30000u64));
     //         let __msync_name = ::msync::private::Name::format(format_args!("invoice-{}", id));
-    //         let __msync_done = ::msync::private::run(__msync_config, __msync_name, move |__msync_lease| BODY).await;
+    //         let __msync_done = ::msync::private::run(&__msync_config, __msync_name, move |__msync_lease| BODY).await;
     //         match __msync_done {
     //             Ok(value) => value,
     //             Err(missed) => <Ret as ::msync::private::OrError>::missed(missed),
@@ -135,7 +135,7 @@ impl Plan {
         quote_spanned! {site=>
             let __msync_config = #config;
             let __msync_name = #name;
-            let __msync_done = #root::private::#run(__msync_config, __msync_name, move |#lease| #body).await;
+            let __msync_done = #root::private::#run(&__msync_config, __msync_name, move |#lease| #body).await;
             match __msync_done {
                 ::core::result::Result::Ok(__msync_value) => __msync_value,
                 ::core::result::Result::Err(__msync_missed) => #missed(__msync_missed),
