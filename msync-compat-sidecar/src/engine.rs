@@ -128,6 +128,7 @@ impl Hold for Held {
     }
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn trouble(error: Error) -> Trouble {
     Trouble(error.to_string())
 }
