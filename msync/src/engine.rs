@@ -97,12 +97,14 @@ impl Engine {
         self.open_inbox();
         let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
         let (verdict, turn) = oneshot::channel();
-        let handle = self.send(name, Message::Want(want(ticket), verdict)).ok_or(Error::ShutDown)?;
+        let want = want(ticket);
+        let margin = want.timing.safety_margin();
+        let handle = self.send(name, Message::Want(want, verdict)).ok_or(Error::ShutDown)?;
         let mut waiting = Waiting { ticket, messages: Some(handle.messages.clone()) };
         let token: FencingToken = turn.await.map_err(|_| deserted(name))??;
         waiting.messages = None;
-        let lease = Lease::new(name.clone(), token, ticket, Arc::clone(&self.clock), handle.standing);
-        Ok(Turn::new(self, ticket, lease, handle.messages))
+        let lease = Lease::new(self, name.clone(), token, ticket, margin, handle.standing);
+        Ok(Turn::new(ticket, lease, handle.messages))
     }
 
     /// Ends everything: waiting acquisitions fail, guards see the end, what is held is released once its guard is gone.

@@ -5,7 +5,6 @@
 //! used here, so a macro can do nothing that a guard cannot.
 
 mod config;
-mod held;
 mod missed;
 mod name;
 mod target;
@@ -13,14 +12,15 @@ mod target;
 mod tests;
 
 use std::future::Future;
+use std::slice::from_ref;
 
 pub use config::{AsClient, Config};
 pub use missed::{FromLockError, Missed, OrError, OrSkip, SkipValue};
 pub use name::{AsName, Name};
 
 use crate::campaign;
+use crate::held::held;
 use crate::{Error, Lease, LeaseSet};
-use held::held;
 use target::Target;
 
 /// Runs a body under one lock.
@@ -53,7 +53,7 @@ where
     let Some(lease) = campaign::lease(&client, name.as_ref(), config.follower_waits()).await? else {
         return Err(Error::Busy { name: name.into_string() }.into());
     };
-    Ok(held(&lease, config.on_lost(), &[], || body(lease.clone())).await.finish()?)
+    Ok(held(from_ref(&lease), config.on_lost(), || body(lease.clone())).await.finish()?)
 }
 
 async fn hold<T, F, Fut>(config: &Config, target: T, body: F) -> Result<Fut::Output, Missed>
@@ -64,7 +64,7 @@ where
 {
     let guard = target.configured(config)?.acquired(config.patience()).await?;
     let lease = T::lease(&guard);
-    let ended = held(&lease, config.on_lost(), T::keys(&guard).as_ref(), || body(lease.clone())).await;
+    let ended = held(T::leases(&lease), config.on_lost(), || body(lease.clone())).await;
     match T::release(guard).await {
         // What is lost needs no release, and the caller is told of the loss.
         Ok(()) | Err(Error::Lost { .. }) => {}

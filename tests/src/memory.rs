@@ -22,6 +22,9 @@ use tokio::{task::JoinHandle, time::sleep};
 /// The ttl of a client of [`client`]: the default.
 pub const TTL: Duration = Duration::from_secs(15);
 
+/// The deadline that a confirmed write of the default timing gives: ttl less margin.
+pub const DEADLINE: Duration = Duration::from_millis(13_500);
+
 /// The longest sleep of a [`SuspendClock`] between two looks, as that of the clock of production.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 

@@ -290,7 +290,6 @@ fn seen(sighting: Sighting) -> Option<Event> {
 
 /// One user's turn at a lock, as its guard has it. Dropping it hands the release to the driver and never blocks.
 pub(crate) struct Turn {
-    engine: Arc<Engine>,
     lease: Lease,
     ticket: Ticket,
     messages: mpsc::UnboundedSender<Message>,
@@ -300,13 +299,8 @@ pub(crate) struct Turn {
 // === impl Turn ===
 
 impl Turn {
-    pub(super) fn new(
-        engine: &Arc<Engine>,
-        ticket: Ticket,
-        lease: Lease,
-        messages: mpsc::UnboundedSender<Message>,
-    ) -> Self {
-        Self { engine: Arc::clone(engine), lease, ticket, messages, successor: None }
+    pub(super) fn new(ticket: Ticket, lease: Lease, messages: mpsc::UnboundedSender<Message>) -> Self {
+        Self { lease, ticket, messages, successor: None }
     }
 
     /// Returns the view of the hold.
@@ -355,10 +349,6 @@ impl Turn {
             let context = format!("could not release lock {}", self.lease.name());
             Err(Error::store(context, "the runtime that kept it has ended"))
         })
-    }
-
-    pub(crate) fn engine(&self) -> &Arc<Engine> {
-        &self.engine
     }
 }
 

@@ -22,7 +22,7 @@ impl Lock {
     #[doc(hidden)]
     pub async fn attempt(&self, create_only: bool) -> Result<Option<LockGuard>, Error> {
         match acquire(&self.engine, &self.name, &self.options, Patience::Poll { create_only }).await {
-            Ok(turn) => Ok(Some(LockGuard::new(turn, &self.options))),
+            Ok(turn) => Ok(Some(LockGuard::new(turn))),
             Err(Error::Busy { .. }) => Ok(None),
             Err(error) => Err(error),
         }

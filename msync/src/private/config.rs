@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::default_client::default_client;
+use crate::held::OnLost;
 use crate::{Client, Error, Timing};
 
 /// The options of one annotated function.
@@ -26,18 +27,6 @@ pub(super) enum Patience {
     Forever,
     TryOnce,
     Within(Duration),
-}
-
-/// What happens to the body when its lock is lost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum OnLost {
-    /// It is dropped.
-    #[default]
-    Cancel,
-    /// It goes on; only its guard says so.
-    Signal,
-    /// The process ends.
-    Abort,
 }
 
 /// Whatever leads to a client: the client, a reference, or a shared pointer to it.

@@ -1,29 +1,26 @@
 //! What a macro can hold: one lock, or a set of them. Only the differences between the two are here.
 
 use std::future::Future;
+use std::slice::from_ref;
 
 use super::config::{Config, Patience};
-use super::held::Hold;
-use crate::scope::ScopeKey;
 use crate::{Error, Lease, LeaseSet, Lock, LockGuard, LockSet, LockSetGuard, Timing};
 
 /// A lock or a set of locks.
 pub(super) trait Target: Sized {
     type Guard;
-    type Lease: Hold;
-    type Keys: AsRef<[ScopeKey]>;
+    type Lease: Clone;
 
     fn configured(self, config: &Config) -> Result<Self, Error>;
     fn acquired(self, patience: Patience) -> impl Future<Output = Result<Self::Guard, Error>> + Send;
     fn lease(guard: &Self::Guard) -> Self::Lease;
-    fn keys(guard: &Self::Guard) -> Self::Keys;
+    fn leases(lease: &Self::Lease) -> &[Lease];
     fn release(guard: Self::Guard) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
 impl Target for Lock {
     type Guard = LockGuard;
     type Lease = Lease;
-    type Keys = [ScopeKey; 1];
 
     fn configured(self, config: &Config) -> Result<Self, Error> {
         let timing = config.timing()?;
@@ -42,8 +39,8 @@ impl Target for Lock {
         guard.lease().clone()
     }
 
-    fn keys(guard: &LockGuard) -> [ScopeKey; 1] {
-        [guard.scope_key()]
+    fn leases(lease: &Lease) -> &[Lease] {
+        from_ref(lease)
     }
 
     async fn release(guard: LockGuard) -> Result<(), Error> {
@@ -54,7 +51,6 @@ impl Target for Lock {
 impl Target for LockSet {
     type Guard = LockSetGuard;
     type Lease = LeaseSet;
-    type Keys = Vec<ScopeKey>;
 
     fn configured(self, config: &Config) -> Result<Self, Error> {
         let timing = config.timing()?;
@@ -70,11 +66,11 @@ impl Target for LockSet {
     }
 
     fn lease(guard: &LockSetGuard) -> LeaseSet {
-        LeaseSet::new(guard.guards().iter().map(|guard| guard.lease().clone()))
+        guard.lease()
     }
 
-    fn keys(guard: &LockSetGuard) -> Vec<ScopeKey> {
-        guard.guards().iter().map(LockGuard::scope_key).collect()
+    fn leases(lease: &LeaseSet) -> &[Lease] {
+        lease.leases()
     }
 
     async fn release(guard: LockSetGuard) -> Result<(), Error> {

@@ -6,7 +6,6 @@ use std::{ops::Range, time::Duration};
 
 use super::{Attempt, Attempts, Call, Context, Hold, Keeper, Notice, Patience, State, Ticket, View, Want, fresh};
 use crate::{
-    Timing,
     clock::Moment,
     record::{Beat, Change, Claim, EngineId, Entry, Pair, Record, Term},
     store::Snapshot,
@@ -19,10 +18,8 @@ const SMALLEST_STAGGER: Duration = Duration::from_millis(250);
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Contest {
     claim: Claim,
-    timing: Timing,
-    patience: Patience,
-    retained: bool,
-    adopt: bool,
+    /// What it strives for: what the first of the local acquisitions wants.
+    want: Want,
     started: Moment,
     /// Nothing has been sent yet.
     fresh: bool,
@@ -55,10 +52,7 @@ impl Contest {
         let term = Term::random((cx.random)());
         Self {
             claim: Claim { engine: engine.clone(), term, ttl: want.timing.ttl(), instant: want.instant },
-            timing: want.timing,
-            patience: want.patience,
-            retained: want.retained,
-            adopt: want.adopt,
+            want: want.clone(),
             started: cx.now.local,
             fresh: true,
             attempts: Attempts::new(),
@@ -94,14 +88,14 @@ impl Contest {
 
     /// Notes that the queue has no room: tries again after a ttl.
     pub(super) fn queue_full(&mut self, cx: &mut Context<'_>) {
-        self.full_until = cx.now.local + self.timing.ttl();
+        self.full_until = cx.now.local + self.want.timing.ttl();
     }
 
     /// Says whether the lock itself is to be watched: by the first two of the queue, so that a crash is noticed exactly
     /// at its ttl, and by a `Try` that waits for a sign of life.
     pub(super) fn watches(&self, view: &View) -> bool {
         let Some(record) = view.record().filter(|record| !record.is_free()) else { return false };
-        match self.patience {
+        match self.want.patience {
             Patience::Try => true,
             Patience::Poll { .. } => false,
             Patience::Wait => record.rank_of(self.claim.term).is_some_and(|rank| rank <= 1),
@@ -121,18 +115,18 @@ impl Contest {
             self.attempts.clear();
         }
         let deadline = attempt.map(|attempt| attempt.deadline).or_else(|| self.granted_deadline(record))?;
-        if deadline.since(now) < self.timing.attempt_timeout() {
+        if deadline.since(now) < self.want.timing.attempt_timeout() {
             return None;
         }
         let mut hold = Hold::new(self.claim.term, front, snapshot.version.number, deadline, now);
-        hold.retained = self.retained;
+        hold.retained = self.want.retained;
         let confirmed = attempt.map_or(Moment::default(), |attempt| attempt.sent);
         hold.attempts = self.attempts.iter().filter(|(_, a)| a.sent > confirmed).map(|(b, a)| (*b, *a)).collect();
         hold.next_renewal = match attempt {
             _ if front.timing.ttl() != self.claim.ttl => now,
-            Some(attempt) => attempt.sent + self.timing.renew_interval(),
+            Some(attempt) => attempt.sent + self.want.timing.renew_interval(),
             // A short body is over before this: its hand-off costs one write, not two.
-            None => now + self.timing.attempt_timeout() / 4,
+            None => now + self.want.timing.attempt_timeout() / 4,
         };
         Some(hold)
     }
@@ -142,21 +136,20 @@ impl Contest {
     fn granted_deadline(&self, record: &Record) -> Option<Moment> {
         let instant = self.claim.instant && record.instant && record.renewals == 0 && record.ttl == self.claim.ttl;
         let anchor = self.first_enqueue.filter(|_| instant)?;
-        Some(Attempt::new(anchor, self.claim.ttl, self.timing.safety_margin()).deadline)
+        Some(Attempt::new(anchor, self.claim.ttl, self.want.timing.safety_margin()).deadline)
     }
 
     fn next(&mut self, view: &View, ticket: Ticket, cx: &mut Context<'_>) -> Move {
-        if let Patience::Poll { create_only } = self.patience {
+        if let Patience::Poll { create_only } = self.want.patience {
             return self.poll(create_only, view, ticket, cx);
         }
-        let waits = self.patience == Patience::Wait;
+        let waits = self.want.patience == Patience::Wait;
         match view.state() {
-            State::Unknown if self.fresh && self.retained => self.claim_free(None, cx),
+            State::Unknown if self.fresh && self.want.retained => self.claim_free(None, cx),
             State::Unknown if self.fresh => self.create(cx),
-            State::Unknown => Move::Send(Call::Read),
             State::Absent => self.create(cx),
             State::Exists if waits && !self.joined && cx.now.local >= self.full_until => self.enqueue(cx),
-            State::Exists => Move::Send(Call::Read),
+            State::Unknown | State::Exists => Move::Send(Call::Read),
             State::Present(snapshot) => self.face(&snapshot.record, view, ticket, cx),
         }
     }
@@ -170,10 +163,10 @@ impl Contest {
         if record.is_free() {
             return self.claim_free(Some(record), cx);
         }
-        if self.adopt && record.engine.is_kin_of(&self.claim.engine) {
+        if self.want.adopt && record.engine.is_kin_of(&self.claim.engine) {
             return self.claim_seen(record, rank.map_or(0..0, |rank| rank..rank + 1), cx);
         }
-        match self.patience {
+        match self.want.patience {
             Patience::Try => self.observe(record, view, ticket, cx),
             Patience::Wait | Patience::Poll { .. } => self.queue(record, rank, view, cx),
         }
@@ -227,7 +220,7 @@ impl Contest {
         let Some(record) = view.record().filter(|_| !self.polls()) else { return Moment::default() };
         let ours = record.is_free() || record.term == self.claim.term;
         let rank = record.rank_of(self.claim.term);
-        let may_join = rank.is_none() && self.patience == Patience::Wait;
+        let may_join = rank.is_none() && self.want.patience == Patience::Wait;
         if ours {
             return Moment::default();
         }
@@ -280,7 +273,7 @@ impl Contest {
     /// Notes one attempt to hold, with a beat of its own.
     fn attempt(&mut self, cx: &mut Context<'_>) -> Beat {
         let beat = fresh(cx);
-        let attempt = Attempt::new(cx.now.local, self.claim.ttl, self.timing.safety_margin());
+        let attempt = Attempt::new(cx.now.local, self.claim.ttl, self.want.timing.safety_margin());
         self.fresh = false;
         self.attempts.insert(beat, attempt);
         beat
@@ -306,7 +299,7 @@ impl Keeper {
     pub(super) fn contend(&mut self, cx: &mut Context<'_>) -> Move {
         let Some(front) = self.tickets.front() else { return Move::Wait };
         let contest = self.contest.get_or_insert_with(|| Contest::new(&self.engine, front, cx));
-        contest.patience = front.patience;
+        contest.want.patience = front.patience;
         if front.patience != Patience::Wait && self.failures > 0 && out_of_time(contest, cx) {
             return Move::GiveUp(Notice::Failed(front.ticket));
         }
@@ -333,5 +326,5 @@ impl Keeper {
 
 /// Somebody who does not want to wait is told of a store that does not answer after a third of the ttl.
 fn out_of_time(contest: &Contest, cx: &Context<'_>) -> bool {
-    cx.now.local >= contest.started + contest.timing.renew_interval()
+    cx.now.local >= contest.started + contest.want.timing.renew_interval()
 }

@@ -120,7 +120,7 @@ impl Hold {
             self.ended = Some(LossReason::Deadline);
         }
         let over = self.user.as_ref().and_then(|user| user.end).is_some_and(|end| now >= end);
-        if over && self.ended.is_none() {
+        if over && self.is_renewed() {
             self.ended = Some(LossReason::MaxHold);
         }
     }
@@ -162,9 +162,10 @@ impl Hold {
     /// numbers are used up: a renewal brings new ones.
     pub fn assign(&mut self, want: &Want, now: Moment) -> Option<FencingToken> {
         let token = FencingToken::new(self.base?, self.sequence)?;
-        match self.sequence.checked_add(1) {
-            Some(next) => self.sequence = next,
-            None => (self.base, self.next_renewal) = (None, now),
+        if let Some(next) = self.sequence.checked_add(1) {
+            self.sequence = next;
+        } else {
+            (self.base, self.next_renewal) = (None, now);
         }
         if want.timing.ttl() != self.timing.ttl() {
             self.next_renewal = now;

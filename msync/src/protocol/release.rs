@@ -63,7 +63,7 @@ impl Keeper {
         let parting = self.parting.get_or_insert_default();
         parting.until = now + hold.timing.ttl();
         (parting.retained, parting.successor) = (hold.retained, hold.successor);
-        self.left = outlives.then_some(hold.term);
+        self.bequest = outlives.then_some(hold.term);
         let renewing = matches!(&self.flight, Some(flight) if matches!(flight.call, Call::Apply(Change::Renew { .. })));
         self.unsettled |= hold.attempts.len() > usize::from(renewing);
         self.timing = hold.timing;
@@ -73,8 +73,16 @@ impl Keeper {
     fn is_for_local(&self, cx: &Context<'_>) -> bool {
         let Some(hold) = &self.hold else { return false };
         let others = self.view.record().is_some_and(|record| super::waits_another(record, &self.engine));
-        let waits = !self.tickets.is_empty() && hold.ended.is_none();
+        let waits = !self.tickets.is_empty() && hold.ended.is_none() && !self.wishes_another();
         waits && !(others && hold.must_yield(cx.now.local))
+    }
+
+    /// Says whether the last user named a successor that waits in another engine: it goes before those who wait here.
+    pub(super) fn wishes_another(&self) -> bool {
+        let wish = self.hold.as_ref().and_then(|hold| hold.successor.as_deref());
+        let (Some(owner), Some(record)) = (wish, self.view.record()) else { return false };
+        let mut others = record.waiters.iter().filter_map(Entry::claim).filter(|claim| claim.engine != self.engine);
+        others.any(|claim| claim.engine.owner() == owner)
     }
 
     /// Removes one stray, if a believed record shows any.
@@ -98,7 +106,7 @@ impl Keeper {
         if !self.is_stray(record) {
             return None;
         }
-        self.hand_on(record.clone(), cx)
+        self.hand_on(&record.clone(), cx)
     }
 
     /// Says whether a believed record shows something of ours that nobody here wants.
@@ -114,14 +122,13 @@ impl Keeper {
     }
 
     fn is_stray(&self, record: &Record) -> bool {
-        let unwanted = !self.wants(record.term) && self.left != Some(record.term);
-        record.engine == self.engine && unwanted && !record.is_free()
+        let ours = record.engine == self.engine && !record.is_free();
+        ours && !self.wants(record.term) && self.bequest != Some(record.term)
     }
 
     /// Finds an entry of ours that nobody here wants: of an ended term, or a second one of the holding term.
     fn stray_entry(&self, record: &Record) -> Option<(usize, Entry)> {
-        let ours = |entry: &Entry| entry.claim().is_some_and(|claim| claim.engine == self.engine);
-        let stray = |entry: &Entry| ours(entry) && !entry.term().is_some_and(|term| self.wants(term));
+        let stray = |entry: &Entry| entry.is_of(&self.engine) && !entry.term().is_some_and(|term| self.wants(term));
         let found = record.waiters.iter().enumerate().find(|(_, entry)| stray(entry));
         found.map(|(index, entry)| (index, entry.clone()))
     }
@@ -131,7 +138,7 @@ impl Keeper {
     }
 
     /// Hands a stray term to the successor; without one, frees or deletes it.
-    fn hand_on(&mut self, record: Record, cx: &mut Context<'_>) -> Option<Call> {
+    fn hand_on(&mut self, record: &Record, cx: &mut Context<'_>) -> Option<Call> {
         let wish = self.parting.as_ref().and_then(|parting| parting.successor.as_deref());
         let wished = wish.and_then(|owner| {
             let named = |entry: &Entry| entry.claim().is_some_and(|claim| claim.engine.owner() == owner);
@@ -143,10 +150,10 @@ impl Keeper {
             Some(entry) if entry.claim().is_none() => Some(Call::Apply(Change::Leave { index, entry })),
             Some(entry) => {
                 let beat = fresh(cx);
-                let duplicates = later_entries_of_same_term(&record, index, &entry);
+                let duplicates = later_entries_of_same_term(record, index, &entry);
                 Some(Call::Apply(Change::Grant { term: record.term, beat, index, entry, duplicates, wall }))
             }
-            None if self.retains(&record) => Some(Call::Apply(Change::Free { term: record.term, wall })),
+            None if self.retains(record) => Some(Call::Apply(Change::Free { term: record.term, wall })),
             None => self.view.snapshot_version().cloned().map(Call::Delete),
         }
     }

@@ -7,27 +7,27 @@ use crate::{
 
 /// What becomes of one call: delays in true nanoseconds, counted from the send.
 #[derive(Clone, Debug, Default)]
-pub struct Fate {
+pub(crate) struct Fate {
     /// When the request arrives, if it does.
-    pub first: Option<u64>,
+    pub(crate) first: Option<u64>,
     /// When it arrives once more, as a hidden retry makes it.
-    pub second: Option<u64>,
+    pub(crate) second: Option<u64>,
     /// How long the reply of the last delivery takes, if it arrives.
-    pub reply: Option<u64>,
+    pub(crate) reply: Option<u64>,
     /// Answered "busy" by whoever stands before the server.
-    pub busy: bool,
+    pub(crate) busy: bool,
 }
 
 // === impl Fate ===
 
 impl Fate {
     /// Nothing goes wrong.
-    pub fn fair(rng: &mut Rng) -> Self {
+    pub(crate) fn fair(rng: &mut Rng) -> Self {
         Self { first: Some(hop(rng)), reply: Some(hop(rng)), ..Self::default() }
     }
 
     /// Draws what goes wrong with a call that may take `timeout`.
-    pub fn draw(plan: &Plan, cut: bool, timeout: u64, rng: &mut Rng) -> Self {
+    pub(crate) fn draw(plan: &Plan, cut: bool, timeout: u64, rng: &mut Rng) -> Self {
         let fair = Self::fair(rng);
         if cut {
             let arrives = rng.chance(200).then(|| hop(rng));
@@ -58,13 +58,13 @@ impl Fate {
 }
 
 /// One way of an undisturbed message: mostly a millisecond or two, sometimes twenty.
-pub fn hop(rng: &mut Rng) -> u64 {
+pub(crate) fn hop(rng: &mut Rng) -> u64 {
     let most = rng.pick(&[1, 2, 2, 20]);
     rng.between(MILLI / 10, most * MILLI)
 }
 
 /// Long after the time-out: up to four ttl.
-pub fn long(plan: &Plan, rng: &mut Rng) -> u64 {
+pub(crate) fn long(plan: &Plan, rng: &mut Rng) -> u64 {
     let most = rng.pick(&[1, 2, 4]);
     rng.below(plan.ttl * most)
 }

@@ -7,7 +7,13 @@ use msync::{
     record::{Change, EngineId, Record},
 };
 
-use crate::process::{Phase, Process};
+use crate::{
+    plan::MILLI,
+    process::{Phase, Process},
+};
+
+/// Beside five ttl, the longest time without a holder: some dead waiters, each granted and then given up.
+const LONGEST_GAP: u64 = 10_000 * MILLI;
 
 /// What an episode amounted to.
 #[derive(Clone, Debug, Default)]
@@ -32,11 +38,11 @@ pub struct Tally {
 
 /// The judge of one episode.
 #[derive(Debug, Default)]
-pub struct Oracle {
+pub(crate) struct Oracle {
     /// What it has counted.
-    pub tally: Tally,
+    pub(crate) tally: Tally,
     /// The first promise that was broken.
-    pub verdict: Option<String>,
+    pub(crate) verdict: Option<String>,
     newest: Option<FencingToken>,
     /// Since when nobody has held while somebody waited, once the faults have ended.
     idle_since: Option<u64>,
@@ -64,13 +70,13 @@ impl Tally {
 
 impl Oracle {
     /// Notes that a promise was broken.
-    pub fn broken(&mut self, at: u64, what: impl Into<String>) {
+    pub(crate) fn broken(&mut self, at: u64, what: impl Into<String>) {
         let what = what.into();
         self.verdict.get_or_insert_with(|| format!("at {} us: {what}", at / 1000));
     }
 
     /// S1 and S2: a process says that it has the lock.
-    pub fn acquired(&mut self, at: u64, who: usize, token: FencingToken, all: &[Process]) {
+    pub(crate) fn acquired(&mut self, at: u64, who: usize, token: FencingToken, all: &[Process]) {
         self.tally.acquisitions += 1;
         if self.newest.is_some_and(|newest| newest >= token) {
             self.broken(at, format!("S1: token {token} of p{who} is not above {:?}", self.newest));
@@ -80,14 +86,15 @@ impl Oracle {
             let until = other.clock.true_time(other.standing.until);
             self.broken(at, format!("S2: p{who} has it while p{} believes until {} us", other.index, until / 1000));
         }
-        if let Some((_, until)) = self.kept.take_if(|(keeper, until)| *keeper != who && *until > at) {
+        // Whoever keeps it may have it again.
+        if let Some((_, until)) = self.kept.take().filter(|(keeper, until)| *keeper != who && *until > at) {
             self.broken(at, format!("S8: p{who} has it although it was to be kept until {} us", until / 1000));
         }
         self.idle_since = None;
     }
 
     /// S4: what was lost stays lost, whatever the step was.
-    pub fn lost_is_final(&mut self, at: u64, process: &Process, before: Option<Ticket>) {
+    pub(crate) fn lost_is_final(&mut self, at: u64, process: &Process, before: Option<Ticket>) {
         let Some(ticket) = before else { return };
         if process.standing.loss(ticket, process.clock.local(at)).is_none() {
             self.broken(at, format!("S4: p{} holds again what it had lost", process.index));
@@ -95,7 +102,7 @@ impl Oracle {
     }
 
     /// S6, S7: what a process sends must be for somebody, and no release may be sent while a body runs.
-    pub fn sent(&mut self, at: u64, process: &Process, call: &Call, keeper: &Keeper) {
+    pub(crate) fn sent(&mut self, at: u64, process: &Process, call: &Call, keeper: &Keeper) {
         self.tally.calls += 1;
         let now = process.clock.local(at);
         let held = keeper.hold().filter(|hold| hold.user.is_some());
@@ -116,7 +123,14 @@ impl Oracle {
     }
 
     /// S5: what a process gives back must be its own when the server applies it, however late.
-    pub fn served(&mut self, at: u64, sender: &EngineId, call: &Call, before: &Record, process: Option<&Process>) {
+    pub(crate) fn served(
+        &mut self,
+        at: u64,
+        sender: &EngineId,
+        call: &Call,
+        before: &Record,
+        process: Option<&Process>,
+    ) {
         let own = before.engine == *sender;
         let release = match call {
             Call::Apply(Change::Grant { index, .. }) => {
@@ -143,12 +157,12 @@ impl Oracle {
     }
 
     /// S8: a release before `at_least` keeps the lock for its process.
-    pub fn keeps(&mut self, who: usize, until: u64) {
+    pub(crate) fn keeps(&mut self, who: usize, until: u64) {
         self.kept = Some((who, until));
     }
 
     /// Measures how long nobody holds while somebody waits, once the faults have ended.
-    pub fn watch_gap(&mut self, at: u64, all: &[Process], ttl: u64) {
+    pub(crate) fn watch_gap(&mut self, at: u64, all: &[Process], ttl: u64) {
         let idle =
             all.iter().any(Process::waits) && !all.iter().any(|process| process.believes(at) || process.keeps(at));
         if !idle {
@@ -156,11 +170,15 @@ impl Oracle {
             return;
         }
         let since = *self.idle_since.get_or_insert(at);
-        self.tally.gap = self.tally.gap.max((at - since) * 1000 / ttl.max(1));
+        let gap = at - since;
+        self.tally.gap = self.tally.gap.max(gap * 1000 / ttl.max(1));
+        if gap > 5 * ttl + LONGEST_GAP {
+            self.broken(at, "liveness: nobody holds, somebody waits, and nothing is wrong any more");
+        }
     }
 
     /// Everything must be over at the end, and everything of the living must be gone from the record.
-    pub fn ended(&mut self, at: u64, record: Option<&Record>, all: &[Process]) {
+    pub(crate) fn ended(&mut self, at: u64, record: Option<&Record>, all: &[Process]) {
         for process in all.iter().filter(|process| process.up) {
             for task in &process.tasks {
                 self.broken(at, format!("liveness: p{} still has {:?} {:?}", process.index, task.phase, task.want));
@@ -185,6 +203,6 @@ fn is_wanted(keeper: &Keeper, now: Moment) -> bool {
 }
 
 /// Says whether a task is in the phase of waiting.
-pub fn is_waiting(phase: Phase) -> bool {
+pub(crate) fn is_waiting(phase: Phase) -> bool {
     matches!(phase, Phase::Waiting(_))
 }

@@ -13,7 +13,7 @@ use crate::rng::Rng;
 
 /// A local clock, as a function of true time.
 #[derive(Clone, Debug)]
-pub struct LocalClock {
+pub(crate) struct LocalClock {
     offset: u64,
     ppm: u64,
     wall: i64,
@@ -21,16 +21,16 @@ pub struct LocalClock {
 
 /// A task of a process.
 #[derive(Clone, Debug)]
-pub struct Task {
+pub(crate) struct Task {
     /// What it asked for.
-    pub want: Want,
+    pub(crate) want: Want,
     /// How far it has come.
-    pub phase: Phase,
+    pub(crate) phase: Phase,
 }
 
 /// How far a task has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// It waits for the lock, since this true time.
     Waiting(u64),
     /// It has the lock, since this true time.
@@ -43,80 +43,80 @@ pub enum Phase {
 
 /// One process.
 #[derive(Debug)]
-pub struct Process {
+pub(crate) struct Process {
     /// Its number, which outlives a restart.
-    pub index: usize,
+    pub(crate) index: usize,
     /// How many times it was started.
-    pub incarnation: u64,
+    pub(crate) incarnation: u64,
     /// The identity of its engine.
-    pub engine: EngineId,
+    pub(crate) engine: EngineId,
     /// Its clock.
-    pub clock: LocalClock,
+    pub(crate) clock: LocalClock,
     /// It runs.
-    pub up: bool,
+    pub(crate) up: bool,
     /// It is shutting down in good order.
-    pub closing: bool,
+    pub(crate) closing: bool,
     /// Nothing happens in it before this true time.
-    pub paused_until: u64,
+    pub(crate) paused_until: u64,
     /// No message leaves or reaches it before this true time.
-    pub cut_until: u64,
+    pub(crate) cut_until: u64,
     /// The keeper, as long as it is needed.
-    pub keeper: Option<Keeper>,
+    pub(crate) keeper: Option<Keeper>,
     /// The call in flight.
-    pub call: Option<u64>,
+    pub(crate) call: Option<u64>,
     /// Only the newest wake-up counts.
-    pub wake: u64,
+    pub(crate) wake: u64,
     /// It watches the lock itself, with this watch.
-    pub watch: Option<u64>,
+    pub(crate) watch: Option<u64>,
     /// What its guards see.
-    pub standing: Standing,
+    pub(crate) standing: Standing,
     /// When its guard looks at its clock next.
-    pub looks_at: Moment,
+    pub(crate) looks_at: Moment,
     /// Its tasks.
-    pub tasks: Vec<Task>,
+    pub(crate) tasks: Vec<Task>,
     /// It would begin another acquisition, had it not too many already.
-    pub eager: bool,
+    pub(crate) eager: bool,
     /// Calls sent in the current window, for the check of hot loops.
-    pub burst: (u64, u32),
+    pub(crate) burst: (u64, u32),
 }
 
 // === impl LocalClock ===
 
 impl LocalClock {
     /// Draws a clock: up to 1 % fast or slow, often exactly so much.
-    pub fn draw(rng: &mut Rng) -> Self {
+    pub(crate) fn draw(rng: &mut Rng) -> Self {
         let any = rng.between(990_000, 1_010_001);
         let ppm = rng.pick(&[990_000, 1_010_000, any]);
         Self { offset: rng.between(1_000_000_000_000, 9_000_000_000_000), ppm, wall: 0 }
     }
 
     /// Reads it at a true time.
-    pub fn read(&self, at: u64) -> Now {
+    pub(crate) fn read(&self, at: u64) -> Now {
         let wall = i64::try_from(at / 1_000_000).unwrap_or(0) + 1_700_000_000_000 + self.wall;
         Now { local: self.local(at), wall: Wall::from_millis(wall) }
     }
 
     /// Reads its safe half at a true time.
-    pub fn local(&self, at: u64) -> Moment {
+    pub(crate) fn local(&self, at: u64) -> Moment {
         let scaled = u128::from(at) * u128::from(self.ppm) / 1_000_000;
         Moment::from_nanos(self.offset + u64::try_from(scaled).unwrap_or(u64::MAX))
     }
 
     /// Returns the first true time at which it shows `at`.
-    pub fn true_time(&self, at: Moment) -> u64 {
+    pub(crate) fn true_time(&self, at: Moment) -> u64 {
         let since = u128::from(at.as_nanos().saturating_sub(self.offset));
         let scaled = (since * 1_000_000).div_ceil(u128::from(self.ppm));
         u64::try_from(scaled).unwrap_or(u64::MAX)
     }
 
     /// Returns how long a local duration takes in true time.
-    pub fn true_span(&self, span: Duration) -> u64 {
+    pub(crate) fn true_span(&self, span: Duration) -> u64 {
         let scaled = span.as_nanos() * 1_000_000 / u128::from(self.ppm);
         u64::try_from(scaled).unwrap_or(u64::MAX)
     }
 
     /// Moves the wall clock.
-    pub fn jump(&mut self, millis: i64) {
+    pub(crate) fn jump(&mut self, millis: i64) {
         self.wall += millis;
     }
 }
@@ -125,7 +125,7 @@ impl LocalClock {
 
 impl Process {
     /// Starts a process. With `pod`, its identity tells of which pod it is.
-    pub fn start(index: usize, incarnation: u64, pod: bool, rng: &mut Rng) -> Self {
+    pub(crate) fn start(index: usize, incarnation: u64, pod: bool, rng: &mut Rng) -> Self {
         let owner = format!("p{index}");
         let number = u32::try_from(index).unwrap_or(0) + 1;
         let engine = if pod { EngineId::of_pod(&owner, number, rng.bits()) } else { EngineId::new(&owner, rng.bits()) };
@@ -151,30 +151,30 @@ impl Process {
     }
 
     /// Returns the task of a ticket.
-    pub fn task(&mut self, ticket: Ticket) -> Option<&mut Task> {
+    pub(crate) fn task(&mut self, ticket: Ticket) -> Option<&mut Task> {
         self.tasks.iter_mut().find(|task| task.want.ticket == ticket)
     }
 
     /// Returns the task that has the lock and has not been told of a loss.
-    pub fn holder(&self) -> Option<&Task> {
+    pub(crate) fn holder(&self) -> Option<&Task> {
         self.tasks.iter().find(|task| matches!(task.phase, Phase::Holding(..)))
     }
 
     /// Says whether a task of it believes, at a true time, that it has the lock.
-    pub fn believes(&self, at: u64) -> bool {
+    pub(crate) fn believes(&self, at: u64) -> bool {
         let lost = |task: &Task| self.standing.loss(task.want.ticket, self.clock.local(at)).is_some();
         self.up && self.holder().is_some_and(|task| !lost(task))
     }
 
     /// Says whether it keeps the lock for `at_least`, though nobody uses it.
-    pub fn keeps(&self, at: u64) -> bool {
+    pub(crate) fn keeps(&self, at: u64) -> bool {
         let now = self.clock.local(at);
         let hold = self.keeper.as_ref().and_then(msync::protocol::Keeper::hold);
         self.up && hold.is_some_and(|hold| hold.keep_until > now && hold.deadline > now)
     }
 
     /// Says whether somebody here waits for the lock.
-    pub fn waits(&self) -> bool {
+    pub(crate) fn waits(&self) -> bool {
         self.up && self.tasks.iter().any(|task| matches!(task.phase, Phase::Waiting(_)))
     }
 }

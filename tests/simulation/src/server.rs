@@ -12,33 +12,32 @@ use crate::rng::Rng;
 
 /// What is stored.
 #[derive(Clone, Debug, Default)]
-pub struct Server {
+pub(crate) struct Server {
     stored: Option<Snapshot>,
     version: u64,
-    uids: u64,
 }
 
 /// A write that took effect: what watches tell of.
 #[derive(Clone, Debug)]
-pub struct Commit {
+pub(crate) struct Commit {
     /// What was there before.
-    pub before: Option<Record>,
+    pub(crate) before: Option<Record>,
     /// What is there now.
-    pub after: Option<Snapshot>,
+    pub(crate) after: Option<Snapshot>,
     /// At which version.
-    pub version: u64,
+    pub(crate) version: u64,
 }
 
 // === impl Server ===
 
 impl Server {
     /// Returns what is stored.
-    pub fn stored(&self) -> Option<&Snapshot> {
+    pub(crate) fn stored(&self) -> Option<&Snapshot> {
         self.stored.as_ref()
     }
 
     /// Carries out a call; the outcome is what an undisturbed reply says.
-    pub fn serve(&mut self, call: &Call, rng: &mut Rng) -> (Outcome, Option<Commit>) {
+    pub(crate) fn serve(&mut self, call: &Call, rng: &mut Rng) -> (Outcome, Option<Commit>) {
         self.version += rng.below(3);
         match call {
             Call::Read => (Outcome::Read(self.stored.clone()), None),
@@ -48,7 +47,7 @@ impl Server {
     }
 
     /// Somebody edits the queue by hand.
-    pub fn scribble(&mut self, rng: &mut Rng) -> Option<Commit> {
+    pub(crate) fn scribble(&mut self, rng: &mut Rng) -> Option<Commit> {
         let mut record = self.stored.as_ref()?.record.clone();
         let fills = rng.chance(150);
         let free = MAX_WAITERS.saturating_sub(record.waiters.len());
@@ -85,10 +84,10 @@ impl Server {
     fn commit(&mut self, record: Record) -> Commit {
         self.version += 1;
         let before = self.stored.take();
-        let uid = before.as_ref().map(|snapshot| Arc::clone(&snapshot.version.uid)).unwrap_or_else(|| {
-            self.uids += 1;
-            self.uids.to_string().into()
-        });
+        let uid = match &before {
+            Some(snapshot) => Arc::clone(&snapshot.version.uid),
+            None => self.version.to_string().into(),
+        };
         let snapshot = Snapshot { version: Version { uid, number: self.version }, record };
         self.stored = Some(snapshot.clone());
         Commit { before: before.map(|snapshot| snapshot.record), after: Some(snapshot), version: self.version }
@@ -100,7 +99,7 @@ fn scribbled(rng: &mut Rng) -> Entry {
     let claim = Claim {
         engine: EngineId::new("gone", rng.bits()),
         term: Term::random(rng.bits()),
-        ttl: std::time::Duration::from_millis(1000),
+        ttl: std::time::Duration::from_secs(1),
         instant: rng.chance(500),
     };
     match rng.below(4) {

@@ -9,7 +9,7 @@ use super::{Call, Contest, Context, Move, Notice, Patience, Record, State, Ticke
 
 impl Contest {
     pub(super) fn polls(&self) -> bool {
-        matches!(self.patience, Patience::Poll { .. })
+        matches!(self.want.patience, Patience::Poll { .. })
     }
 
     /// Looks first, so that the answer is about now; then writes at the most once, unless another was faster.
@@ -30,7 +30,7 @@ impl Contest {
         if record.is_free() {
             return self.claim_free(Some(record), cx);
         }
-        if self.adopt && record.engine.is_kin_of(&self.claim.engine) {
+        if self.want.adopt && record.engine.is_kin_of(&self.claim.engine) {
             return self.claim_seen(record, 0..0, cx);
         }
         // Whoever waits in the queue comes first; who has let that pass as well is as dead as the holder.
