@@ -5,7 +5,6 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Result;
 use jiff::Timestamp;
 use msync::{
     Client, Error, Lock, LockGuard, Timing,
@@ -39,13 +38,20 @@ const RENEW: Duration = Duration::from_secs(5);
 /// Short enough for a read and a write within the time that an answer may take.
 const CALL: Duration = Duration::from_secs(3);
 
+/// How the locks of clients are timed.
+///
+/// # Errors
+/// None: the values are safe.
+pub fn timing() -> Result<Timing, Error> {
+    Timing::with_ttl(RECORD_TTL)?.margin(MARGIN)?.renew_every(RENEW)?.attempt(CALL)
+}
+
 /// Makes the client that the configuration describes.
 ///
 /// # Errors
-/// None for the timing that is compiled in.
-pub fn client(config: &Config, store: &Arc<dyn Store>) -> Result<Client> {
-    let timing = Timing::with_ttl(RECORD_TTL)?.margin(MARGIN)?.renew_every(RENEW)?.attempt(CALL)?;
-    let mut builder = Client::builder().owner(config.owner()).timing(timing);
+/// As [`timing`].
+pub fn client(config: &Config, store: &Arc<dyn Store>) -> Result<Client, Error> {
+    let mut builder = Client::builder().owner(config.owner()).timing(timing()?);
     if let Some(uid) = config.pod_uid.as_deref().filter(|uid| !uid.is_empty()) {
         builder = builder.pod_uid(uid);
     }
@@ -107,10 +113,8 @@ impl Hold for Held {
 
     async fn fresh(&self, remaining: Duration) {
         let renewed = self.guard().as_ref().map(|guard| guard.renewed(remaining));
-        if let Some(Err(error)) = match renewed {
-            Some(renewed) => Some(renewed.await),
-            None => None,
-        } {
+        let Some(renewed) = renewed else { return };
+        if let Err(error) = renewed.await {
             tracing::debug!(%error, "a renewal did not bring enough");
         }
     }
@@ -124,6 +128,7 @@ impl Hold for Held {
     }
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn trouble(error: Error) -> Trouble {
     Trouble(error.to_string())
 }

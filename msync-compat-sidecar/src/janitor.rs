@@ -102,9 +102,8 @@ mod tests {
     }
 
     fn record(text: &str, version: u64, held: bool) -> (LockName, Snapshot) {
-        let mut record = msync::record::Record::default();
-        record.expiry = Some(msync::clock::Wall::from_millis(start().wall.as_millisecond()));
-        record.ttl = Duration::from_secs(31);
+        let expiry = Some(msync::clock::Wall::from_millis(start().wall.as_millisecond()));
+        let mut record = msync::record::Record { expiry, ttl: Duration::from_secs(31), ..Default::default() };
         if held {
             (record.term, record.beat) = (Term(1), Beat(2));
         }
