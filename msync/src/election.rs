@@ -78,7 +78,7 @@ impl Election {
     /// ```
     pub async fn campaign(&self) -> Result<Leadership, Error> {
         let turn = lock::acquire(&self.engine, &self.name, &self.options, Patience::Wait).await?;
-        Ok(Leadership { guard: LockGuard::new(turn, &self.options) })
+        Ok(Leadership { guard: LockGuard::new(turn) })
     }
 
     /// Watches who leads: first the present state, then every change. `None` while nobody does, as far as can be seen: a

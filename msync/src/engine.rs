@@ -5,6 +5,7 @@
 mod gate;
 mod inbox;
 mod keeper;
+mod memory;
 
 use std::{
     collections::HashMap,
@@ -19,6 +20,7 @@ use gate::Gate;
 pub(crate) use inbox::Lookout;
 use keeper::Driver;
 pub(crate) use keeper::{Message, Turn};
+use memory::Memory;
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
     task::JoinHandle,
@@ -27,7 +29,7 @@ use tokio::{
 use crate::{
     Error, FencingToken, Lease, LockName,
     clock::{Clock, Random},
-    protocol::{Event, Keeper, Standing, Ticket, Want},
+    protocol::{Event, Standing, Ticket, Want},
     record::EngineId,
     store::{Snapshot, Store},
 };
@@ -49,6 +51,7 @@ pub(crate) struct Engine {
     tickets: AtomicU64,
     shut: AtomicBool,
     retired: Notify,
+    memory: Mutex<Memory>,
 }
 
 /// How to reach a running keeper.
@@ -81,6 +84,7 @@ impl Engine {
             tickets: AtomicU64::new(1),
             shut: AtomicBool::new(false),
             retired: Notify::new(),
+            memory: Mutex::default(),
         })
     }
 
@@ -93,12 +97,14 @@ impl Engine {
         self.open_inbox();
         let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
         let (verdict, turn) = oneshot::channel();
-        let handle = self.send(name, Message::Want(want(ticket), verdict)).ok_or(Error::ShutDown)?;
+        let want = want(ticket);
+        let margin = want.timing.safety_margin();
+        let handle = self.send(name, Message::Want(want, verdict)).ok_or(Error::ShutDown)?;
         let mut waiting = Waiting { ticket, messages: Some(handle.messages.clone()) };
         let token: FencingToken = turn.await.map_err(|_| deserted(name))??;
         waiting.messages = None;
-        let lease = Lease::new(name.clone(), token, ticket, Arc::clone(&self.clock), handle.standing);
-        Ok(Turn::new(self, ticket, lease, handle.messages))
+        let lease = Lease::new(self, name.clone(), token, ticket, margin, handle.standing);
+        Ok(Turn::new(ticket, lease, handle.messages))
     }
 
     /// Ends everything: waiting acquisitions fail, guards see the end, what is held is released once its guard is gone.
@@ -160,7 +166,7 @@ impl Engine {
     fn make(self: &Arc<Self>, name: &LockName) -> (Handle, Option<Driver>) {
         let (messages, inbox) = mpsc::unbounded_channel();
         let (publish, standing) = watch::channel(Standing::default());
-        let driver = Driver::new(Arc::clone(self), name.clone(), Keeper::new(self.id.clone()), inbox, publish);
+        let driver = Driver::new(Arc::clone(self), name.clone(), self.keeper(name), inbox, publish);
         (Handle { messages, standing }, Some(driver))
     }
 

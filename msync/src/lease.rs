@@ -9,13 +9,18 @@ use std::{
     time::Duration,
 };
 
-use futures::{FutureExt, future::select_all};
+use futures::{
+    FutureExt,
+    future::{Either, select_all},
+};
 use tokio::sync::watch;
 
 use crate::{
     Error, FencingToken, LockName, LossReason,
-    clock::Clock,
+    clock::{Clock, Moment},
+    engine::Engine,
     protocol::{Standing, Ticket},
+    record::EngineId,
 };
 
 /// A view of a held lock or of a leader's term, for the body that runs under it: what `guard = …` names in `#[locked]` and
@@ -23,17 +28,22 @@ use crate::{
 ///
 /// Cloning is cheap. After the hold has ended it says lost, for ever.
 #[derive(Clone)]
-pub struct Lease {
+pub struct Lease(Arc<Seen>);
+
+/// What is seen of one hold.
+struct Seen {
+    engine: EngineId,
     name: LockName,
     token: FencingToken,
     ticket: Ticket,
+    /// What the end of a lost body may take.
+    margin: Duration,
     clock: Arc<dyn Clock>,
     standing: watch::Receiver<Standing>,
-    end: Arc<End>,
+    /// The first end that was seen, or that the guard set when it went: lost is final, and so is why (promise S4); an
+    /// orderly release is no loss, and views outlive the guard.
+    end: OnceLock<LossReason>,
 }
-
-/// How a hold ended, set when its guard goes: an orderly release is no loss, and views outlive the guard.
-type End = OnceLock<LossReason>;
 
 /// A view of several held locks: what `guard = …` names in `#[locked]` with a list of names.
 #[derive(Clone, Debug)]
@@ -43,23 +53,30 @@ pub struct LeaseSet(Arc<[Lease]>);
 
 impl Lease {
     pub(crate) fn new(
+        engine: &Engine,
         name: LockName,
         token: FencingToken,
         ticket: Ticket,
-        clock: Arc<dyn Clock>,
+        margin: Duration,
         standing: watch::Receiver<Standing>,
     ) -> Self {
-        Self { name, token, ticket, clock, standing, end: Arc::default() }
+        let (engine, clock, end) = (engine.id.clone(), Arc::clone(&engine.clock), OnceLock::new());
+        Self(Arc::new(Seen { engine, name, token, ticket, margin, clock, standing, end }))
+    }
+
+    /// Says whether it is a hold of this lock by this engine.
+    pub(crate) fn is_of(&self, engine: &EngineId, name: &LockName) -> bool {
+        self.0.name == *name && self.0.engine == *engine
     }
 
     /// Returns the name of the lock or election.
     pub fn name(&self) -> &LockName {
-        &self.name
+        &self.0.name
     }
 
     /// Returns the fencing token; see [`LockGuard::token`](crate::LockGuard::token).
     pub fn token(&self) -> FencingToken {
-        self.token
+        self.0.token
     }
 
     /// Says whether it is still held; see [`LockGuard::check`](crate::LockGuard::check).
@@ -80,12 +97,13 @@ impl Lease {
         if remaining >= duration {
             return Ok(());
         }
-        Err(Error::TooShort { name: self.name.to_string(), remaining })
+        Err(Error::TooShort { name: self.0.name.to_string(), remaining })
     }
 
     /// Returns for how long it is safe if no renewal succeeds; zero when it is lost.
     pub fn remaining(&self) -> Duration {
-        if self.loss().is_some() { Duration::ZERO } else { self.standing.borrow().until.since(self.clock.now()) }
+        let seen = &self.0;
+        if self.loss().is_some() { Duration::ZERO } else { seen.standing.borrow().until.since(seen.clock.now()) }
     }
 
     /// Completes when it is lost, by the local deadline at the latest, or released.
@@ -93,45 +111,66 @@ impl Lease {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub fn lost(&self) -> impl Future<Output = LossReason> + Send + use<> {
-        let mut view = self.clone();
+        let lease = self.clone();
+        let mut standing = self.0.standing.clone();
         async move {
             loop {
-                view.standing.mark_unchanged();
-                if let Some(reason) = view.loss() {
+                let until = standing.borrow_and_update().until;
+                if let Some(reason) = lease.loss() {
                     return reason;
                 }
-                let until = view.standing.borrow().until;
-                let deadline = view.clock.sleep_until(until);
+                let clock = &lease.0.clock;
                 tokio::select! {
-                    changed = view.standing.changed() => if changed.is_err() { view.clock.sleep_until(until).await },
-                    () = deadline => {}
+                    changed = standing.changed() => if changed.is_err() { clock.sleep_until(until).await },
+                    () = clock.sleep_until(until) => {}
                 }
             }
         }
     }
 
+    /// Returns where the keeper stands, to wait for a change.
+    pub(crate) fn standing(&self) -> watch::Receiver<Standing> {
+        self.0.standing.clone()
+    }
+
     /// Says whether, and why, the hold is over. Compares the clock itself: no timer, task or message is trusted.
     pub(crate) fn loss(&self) -> Option<LossReason> {
-        if let Some(end) = self.end.get() {
-            return Some(*end);
-        }
-        self.standing.borrow().loss(self.ticket, self.clock.now())
+        let end = &self.0.end;
+        end.get().copied().or_else(|| self.loss_by_clock().map(|reason| *end.get_or_init(|| reason)))
     }
 
     /// Fixes how the hold ended; before its release is sent, or its end would look like a loss.
     pub(crate) fn end(&self) {
-        self.end
-            .get_or_init(|| self.standing.borrow().loss(self.ticket, self.clock.now()).unwrap_or(LossReason::Released));
+        self.0.end.get_or_init(|| self.loss_by_clock().unwrap_or(LossReason::Released));
+    }
+
+    fn loss_by_clock(&self) -> Option<LossReason> {
+        self.0.standing.borrow().loss(self.0.ticket, self.now())
+    }
+
+    /// Reads the clock that the hold is judged by.
+    pub(crate) fn now(&self) -> Moment {
+        self.0.clock.now()
+    }
+
+    /// Warns of a lost body whose drop took longer than the margin: another may have had the lock meanwhile.
+    pub(crate) fn report_drop(&self, took: Duration) {
+        let lock = self.name();
+        if took > self.0.margin {
+            tracing::warn!(%lock, ?took, "the body was lost, and its drop took longer than the margin");
+        } else {
+            tracing::debug!(%lock, ?took, "the body was lost and dropped");
+        }
     }
 
     pub(crate) fn lost_error(&self, reason: LossReason) -> Error {
-        Error::Lost { name: self.name.to_string(), reason }
+        Error::Lost { name: self.0.name.to_string(), reason }
     }
 }
 
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, token, loss) = (&self.name, self.token, self.loss());
+        let (name, token, loss) = (self.name(), self.token(), self.loss());
         f.debug_struct("Lease").field("name", name).field("token", &token).field("loss", &loss).finish_non_exhaustive()
     }
 }
@@ -169,7 +208,21 @@ impl LeaseSet {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub fn lost(&self) -> impl Future<Output = LossReason> + Send + use<> {
-        let each: Vec<_> = self.0.iter().map(|lease| Box::pin(lease.lost())).collect();
-        select_all(each).map(|(reason, ..)| reason)
+        first_loss(&self.0)
+    }
+
+    pub(crate) fn leases(&self) -> &[Lease] {
+        &self.0
+    }
+}
+
+/// Completes when the first of several is lost.
+pub(crate) fn first_loss(leases: &[Lease]) -> impl Future<Output = LossReason> + Send + use<> {
+    match leases {
+        [only] => Either::Left(only.lost()),
+        several => {
+            let each = several.iter().map(|lease| Box::pin(lease.lost()));
+            Either::Right(select_all(each).map(|(reason, ..)| reason))
+        }
     }
 }

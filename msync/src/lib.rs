@@ -57,6 +57,7 @@ mod default_client;
 mod election;
 mod engine;
 mod error;
+mod held;
 mod leader_loop;
 mod lease;
 mod lock;

@@ -1,21 +1,18 @@
 //! Locks: named, acquired for a guard or for the length of a body.
 
-use std::{
-    future::poll_fn,
-    pin::pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+mod polling;
+
+use std::{slice::from_ref, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Error, FencingToken, Lease, LockName, LossReason, Timing,
-    clock::{Clock, Moment},
+    clock::Clock,
     engine::{Engine, Turn},
+    held::{OnLost, held},
     protocol::{Patience, Ticket, Want},
-    scope::{self, ScopeKey},
+    scope,
 };
 
 /// A cluster-wide lock, to be acquired. Cloning is cheap; tasks of one process queue up for it, first come first served.
@@ -45,7 +42,6 @@ pub(crate) struct Options {
 #[must_use = "the lock is released as soon as the guard is dropped; `let _ =` drops it at once"]
 pub struct LockGuard {
     turn: Turn,
-    margin: Duration,
 }
 
 // === impl Options ===
@@ -84,7 +80,7 @@ pub(crate) async fn acquire(
     options: &Options,
     patience: Patience,
 ) -> Result<Turn, Error> {
-    scope::check(&ScopeKey::new(&engine.id, name))?;
+    scope::check(&engine.id, name)?;
     let turn = engine.acquire(name, |ticket| options.want(ticket, patience)).await?;
     match options.token_floor {
         Some(floor) if turn.lease().token() <= floor => {
@@ -175,7 +171,7 @@ impl Lock {
     /// ```
     pub async fn acquire(&self) -> Result<LockGuard, Error> {
         let turn = acquire(&self.engine, &self.name, &self.options, Patience::Wait).await?;
-        Ok(LockGuard::new(turn, &self.options))
+        Ok(LockGuard { turn })
     }
 
     /// Acquires the lock if it is free; `None` if somebody has it.
@@ -190,7 +186,7 @@ impl Lock {
     /// Dropping the future gives back what was acquired meanwhile.
     pub async fn try_acquire(&self) -> Result<Option<LockGuard>, Error> {
         match acquire(&self.engine, &self.name, &self.options, Patience::Try).await {
-            Ok(turn) => Ok(Some(LockGuard::new(turn, &self.options))),
+            Ok(turn) => Ok(Some(LockGuard { turn })),
             Err(Error::Busy { .. }) => Ok(None),
             Err(error) => Err(error),
         }
@@ -241,8 +237,8 @@ impl Lock {
 // === impl LockGuard ===
 
 impl LockGuard {
-    pub(crate) fn new(turn: Turn, options: &Options) -> Self {
-        Self { turn, margin: options.timing.safety_margin() }
+    pub(crate) fn new(turn: Turn) -> Self {
+        Self { turn }
     }
 
     pub(crate) fn turn_mut(&mut self) -> &mut Turn {
@@ -252,10 +248,6 @@ impl LockGuard {
     /// Returns a view of the hold, for a body that runs under it.
     pub(crate) fn lease(&self) -> &Lease {
         self.turn.lease()
-    }
-
-    pub(crate) fn scope_key(&self) -> ScopeKey {
-        ScopeKey::new(&self.turn.engine().id, self.name())
     }
 
     /// Returns the name of the lock.
@@ -324,41 +316,7 @@ impl LockGuard {
 
     /// Runs a body for as long as the lock is held; see [`Lock::run`].
     pub(crate) async fn protect<F: Future>(&self, body: F) -> Result<F::Output, Error> {
-        let engine = self.turn.engine();
-        let (reason, noticed) = match scope::inside(&[self.scope_key()], self.guarded(body)).await {
-            Ok(output) => return Ok(output),
-            Err(loss) => loss,
-        };
-        self.report_drop(engine.clock.now().since(noticed));
-        Err(self.lease().lost_error(reason))
-    }
-
-    /// Drives a body until it ends or the lock is lost; then says why, and when that was noticed: before the body was
-    /// dropped. A body that ends after its deadline has lost as well: it ran over.
-    async fn guarded<F: Future>(&self, body: F) -> Result<F::Output, (LossReason, Moment)> {
-        let mut lost = pin!(self.lost());
-        let mut body = pin!(body);
-        let mut poll = |cx: &mut Context<'_>| {
-            // The clock first: after a suspend no timer has fired yet.
-            if let Some(reason) = self.lease().loss() {
-                return Poll::Ready(Err(reason));
-            }
-            if let Poll::Ready(reason) = lost.as_mut().poll(cx) {
-                return Poll::Ready(Err(reason));
-            }
-            let Poll::Ready(output) = body.as_mut().poll(cx) else { return Poll::Pending };
-            Poll::Ready(self.lease().loss().map_or(Ok(output), Err))
-        };
-        poll_fn(|cx| poll(cx).map_err(|reason| (reason, self.turn.engine().clock.now()))).await
-    }
-
-    /// Warns of a body whose drop took longer than the margin: another may have had the lock meanwhile.
-    fn report_drop(&self, took: Duration) {
-        if took > self.margin {
-            tracing::warn!(lock = %self.name(), ?took, "the body was lost, and its drop took longer than the margin");
-        } else {
-            tracing::debug!(lock = %self.name(), ?took, "the body was lost and dropped");
-        }
+        held(from_ref(self.lease()), OnLost::Cancel, || body).await.finish()
     }
 
     /// Releases the lock and waits until the store has acknowledged it.
@@ -377,10 +335,6 @@ impl LockGuard {
 impl std::fmt::Debug for LockGuard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (name, token, loss) = (self.name(), self.token(), self.lease().loss());
-        f.debug_struct("LockGuard")
-            .field("name", name)
-            .field("token", &token)
-            .field("loss", &loss)
-            .finish_non_exhaustive()
+        f.debug_struct("LockGuard").field("name", name).field("token", &token).field("loss", &loss).finish()
     }
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::{Error, FencingToken, Lock, LockGuard};
+use crate::{
+    Error, FencingToken, LeaseSet, Lock, LockGuard,
+    held::{OnLost, held},
+};
 
 /// Several locks that are acquired together, in the order of their names, so that two sets cannot deadlock.
 #[derive(Clone, Debug)]
@@ -148,21 +151,17 @@ impl LockSetGuard {
 
     /// Runs a body for as long as all are held.
     pub(crate) async fn protect<F: Future>(&self, body: F) -> Result<F::Output, Error> {
-        protect_all(&self.0, Box::pin(body)).await
+        held(self.lease().leases(), OnLost::Cancel, || body).await.finish()
+    }
+
+    /// Returns a view of the holds, for a body that runs under them.
+    pub(crate) fn lease(&self) -> LeaseSet {
+        LeaseSet::new(self.0.iter().map(|guard| guard.lease().clone()))
     }
 }
 
 impl Drop for LockSetGuard {
     fn drop(&mut self) {
         while self.0.pop().is_some() {}
-    }
-}
-
-/// Nests the protection of one guard in that of the one before it.
-async fn protect_all<F: Future + Unpin>(guards: &[LockGuard], body: F) -> Result<F::Output, Error> {
-    match guards {
-        [] => Ok(body.await),
-        [only] => only.protect(body).await,
-        [first, rest @ ..] => first.protect(Box::pin(protect_all(rest, body))).await?,
     }
 }

@@ -7,37 +7,22 @@ use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 
-use crate::{Error, LockName, record::EngineId};
+use crate::{Error, Lease, LockName, record::EngineId};
 
 thread_local! {
-    static INSIDE: RefCell<Vec<ScopeKey>> = const { RefCell::new(Vec::new()) };
-}
-
-/// One lock of one engine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ScopeKey {
-    engine: EngineId,
-    name: LockName,
+    static INSIDE: RefCell<Vec<Lease>> = const { RefCell::new(Vec::new()) };
 }
 
 // Takes the marks away again when the poll ends, by a panic too.
 struct Marks(usize);
 
-// === impl ScopeKey ===
-
-impl ScopeKey {
-    pub(crate) fn new(engine: &EngineId, name: &LockName) -> Self {
-        Self { engine: engine.clone(), name: name.clone() }
-    }
-}
-
 // === impl Marks ===
 
 impl Marks {
-    fn set(keys: &[ScopeKey]) -> Self {
+    fn set(leases: &[Lease]) -> Self {
         INSIDE.with_borrow_mut(|inside| {
             let before = inside.len();
-            inside.extend_from_slice(keys);
+            inside.extend_from_slice(leases);
             Self(before)
         })
     }
@@ -50,18 +35,18 @@ impl Drop for Marks {
 }
 
 /// Fails if the running task is inside of this lock.
-pub(crate) fn check(key: &ScopeKey) -> Result<(), Error> {
-    if INSIDE.with_borrow(|inside| inside.contains(key)) {
-        return Err(Error::WouldDeadlock { name: key.name.to_string() });
+pub(crate) fn check(engine: &EngineId, name: &LockName) -> Result<(), Error> {
+    if INSIDE.with_borrow(|inside| inside.iter().any(|lease| lease.is_of(engine, name))) {
+        return Err(Error::WouldDeadlock { name: name.to_string() });
     }
     Ok(())
 }
 
 /// Runs a future inside of locks.
-pub(crate) async fn inside<Fut: Future>(keys: &[ScopeKey], future: Fut) -> Fut::Output {
+pub(crate) async fn inside<Fut: Future>(leases: &[Lease], future: Fut) -> Fut::Output {
     let mut future = pin!(future);
     poll_fn(|cx| {
-        let _marks = Marks::set(keys);
+        let _marks = Marks::set(leases);
         future.as_mut().poll(cx)
     })
     .await
@@ -70,43 +55,59 @@ pub(crate) async fn inside<Fut: Future>(keys: &[ScopeKey], future: Fut) -> Fut::
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Client, LockGuard, MemoryStore};
 
-    fn key(engine: u64, name: &str) -> ScopeKey {
-        ScopeKey::new(&EngineId::new("a", engine), &LockName::new(name).unwrap())
+    async fn acquired(client: &Client, name: &str) -> LockGuard {
+        client.lock(name).unwrap().acquire().await.unwrap()
+    }
+
+    fn client() -> Client {
+        Client::builder().memory(&MemoryStore::new()).build()
+    }
+
+    /// Says whether waiting for a lock would be an error here.
+    fn is_inside(client: &Client, name: &str) -> bool {
+        let again = check(&EngineId::from_text(client.identity()), &LockName::new(name).unwrap());
+        assert!(matches!(again, Ok(()) | Err(Error::WouldDeadlock { .. })));
+        again.is_err()
     }
 
     #[tokio::test]
     async fn a_lock_is_inside_itself_and_no_other() {
-        let mine = [key(1, "a")];
-        inside(&mine, async {
+        let (mine, other) = (client(), client());
+        let guard = acquired(&mine, "a").await;
+        inside(&[guard.lease().clone()], async {
             tokio::task::yield_now().await;
-            assert!(matches!(check(&mine[0]), Err(Error::WouldDeadlock { name }) if name == "a"));
-            assert!(check(&key(1, "b")).is_ok() && check(&key(2, "a")).is_ok());
+            assert!(is_inside(&mine, "a"));
+            assert!(!is_inside(&mine, "b") && !is_inside(&other, "a"));
         })
         .await;
-        assert!(check(&mine[0]).is_ok());
+        assert!(!is_inside(&mine, "a"));
     }
 
     #[tokio::test]
     async fn concurrent_bodies_of_one_task_do_not_see_each_other() {
-        let other = |mine: &'static str, theirs: &'static str| async move {
-            inside(&[key(1, mine)], async {
+        let client = client();
+        let other = async |mine: &'static str, theirs: &'static str| {
+            let guard = acquired(&client, mine).await;
+            inside(&[guard.lease().clone()], async {
                 tokio::task::yield_now().await;
-                check(&key(1, theirs))
+                is_inside(&client, theirs)
             })
             .await
         };
-        let (left, right) = tokio::join!(other("a", "b"), other("b", "a"));
-        assert!(left.is_ok() && right.is_ok());
+        assert_eq!(tokio::join!(other("a", "b"), other("b", "a")), (false, false));
     }
 
-    #[test]
-    fn a_panic_leaves_no_mark() {
-        let result = std::panic::catch_unwind(|| {
-            let _marks = Marks::set(&[key(1, "a")]);
+    #[tokio::test]
+    async fn a_panic_leaves_no_mark() {
+        let client = client();
+        let lease = acquired(&client, "a").await.lease().clone();
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _marks = Marks::set(&[lease]);
             panic!("on purpose");
-        });
+        }));
         assert!(result.is_err());
-        assert!(check(&key(1, "a")).is_ok());
+        assert!(!is_inside(&client, "a"));
     }
 }

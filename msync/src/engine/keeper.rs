@@ -18,6 +18,10 @@ use crate::{
     store::{Fault, Scope, Sighting},
 };
 
+/// A wait that ends before this opens no watch of the lock. Over HTTP/1.1 a watch takes a connection with it: the release
+/// would have to make a new one first, which takes ten times as long as the release itself.
+const SHORT_WAIT: Duration = Duration::from_millis(250);
+
 /// What reaches a driver from its process.
 pub(crate) enum Message {
     /// A local acquisition begins; the verdict goes to whoever awaits it.
@@ -78,7 +82,10 @@ impl Driver {
         loop {
             let Some(event) = self.next_event().await else { return };
             self.step(event);
-            self.retired = self.keeper.is_idle() && self.engine.retire(&self.name, &self.messages);
+            if self.keeper.is_idle() {
+                self.engine.remember(&self.name, self.keeper.view());
+                self.retired = self.engine.retire(&self.name, &self.messages);
+            }
             if self.retired {
                 return;
             }
@@ -165,12 +172,12 @@ impl Driver {
         }
     }
 
-    /// Keeps the lock itself in sight while its keeper waits near the head of the queue.
+    /// Keeps the lock itself in sight while its keeper waits near the head of the queue, except for a short wait.
     fn look_out(&mut self, wanted: bool) {
         if self.keeper.waiting() == 0 || self.keeper.hold().is_some() {
             self.lookout = None;
         } else if wanted && self.lookout.is_none() {
-            self.lookout = Some(Lookout::new(&self.engine, Scope::Lock(self.name.clone())));
+            self.lookout = Some(Lookout::later(&self.engine, Scope::Lock(self.name.clone()), SHORT_WAIT));
         }
     }
 
@@ -216,7 +223,10 @@ impl Driver {
                 return None;
             }
             Notice::Acquired(ticket, token) => (ticket, Ok(token)),
-            Notice::Busy(ticket) => (ticket, Err(Error::Busy { name: self.name.to_string() })),
+            Notice::Busy(ticket) => {
+                self.engine.remember(&self.name, self.keeper.view());
+                (ticket, Err(Error::Busy { name: self.name.to_string() }))
+            }
             Notice::Failed(ticket) => (ticket, Err(self.error("could not acquire"))),
             Notice::ShutDown(ticket) => (ticket, Err(Error::ShutDown)),
         };
@@ -284,7 +294,6 @@ fn seen(sighting: Sighting) -> Option<Event> {
 
 /// One user's turn at a lock, as its guard has it. Dropping it hands the release to the driver and never blocks.
 pub(crate) struct Turn {
-    engine: Arc<Engine>,
     lease: Lease,
     ticket: Ticket,
     messages: mpsc::UnboundedSender<Message>,
@@ -294,18 +303,38 @@ pub(crate) struct Turn {
 // === impl Turn ===
 
 impl Turn {
-    pub(super) fn new(
-        engine: &Arc<Engine>,
-        ticket: Ticket,
-        lease: Lease,
-        messages: mpsc::UnboundedSender<Message>,
-    ) -> Self {
-        Self { engine: Arc::clone(engine), lease, ticket, messages, successor: None }
+    pub(super) fn new(ticket: Ticket, lease: Lease, messages: mpsc::UnboundedSender<Message>) -> Self {
+        Self { lease, ticket, messages, successor: None }
     }
 
     /// Returns the view of the hold.
     pub(crate) fn lease(&self) -> &Lease {
         &self.lease
+    }
+
+    /// Renews at the most twice until so much remains; a renewal that was on its way before may bring less.
+    pub(crate) fn renewed(&self, wanted: Duration) -> impl Future<Output = Result<(), Error>> + Send + 'static {
+        let (ticket, lease, messages) = (self.ticket, self.lease.clone(), self.messages.clone());
+        async move {
+            let renewal = async {
+                for _ in 0..2 {
+                    let seen = *lease.standing().borrow();
+                    if lease.remaining() >= wanted {
+                        break;
+                    }
+                    let _ = messages.send(Message::Event(Event::Prolong(ticket)));
+                    let prolonged = lease.standing().wait_for(|now| now.until > seen.until).await.is_ok();
+                    if !prolonged {
+                        std::future::pending::<()>().await; // the end is told by `lost`
+                    }
+                }
+            };
+            tokio::select! {
+                biased;
+                reason = lease.lost() => Err(lease.lost_error(reason)),
+                () = renewal => lease.ensure(wanted),
+            }
+        }
     }
 
     /// Names who is to have the lock next, if it waits.
@@ -324,10 +353,6 @@ impl Turn {
             let context = format!("could not release lock {}", self.lease.name());
             Err(Error::store(context, "the runtime that kept it has ended"))
         })
-    }
-
-    pub(crate) fn engine(&self) -> &Arc<Engine> {
-        &self.engine
     }
 }
 

@@ -1,36 +1,36 @@
 //! What a macro can hold: one lock, or a set of them. Only the differences between the two are here.
 
+use std::borrow::Cow;
 use std::future::Future;
+use std::slice::from_ref;
 
 use super::config::{Config, Patience};
-use super::held::Hold;
-use crate::scope::ScopeKey;
 use crate::{Error, Lease, LeaseSet, Lock, LockGuard, LockSet, LockSetGuard, Timing};
 
 /// A lock or a set of locks.
 pub(super) trait Target: Sized {
     type Guard;
-    type Lease: Hold;
-    type Keys: AsRef<[ScopeKey]>;
+    type Lease;
 
-    fn configured(self, config: &Config) -> Result<Self, Error>;
-    fn acquired(self, patience: Patience) -> impl Future<Output = Result<Self::Guard, Error>> + Send;
+    fn configure(&mut self, config: &Config) -> Result<(), Error>;
+    fn acquire_within(&self, patience: Patience) -> impl Future<Output = Result<Self::Guard, Error>> + Send;
     fn lease(guard: &Self::Guard) -> Self::Lease;
-    fn keys(guard: &Self::Guard) -> Self::Keys;
+    fn leases(guard: &Self::Guard) -> Cow<'_, [Lease]>;
     fn release(guard: Self::Guard) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
 impl Target for Lock {
     type Guard = LockGuard;
     type Lease = Lease;
-    type Keys = [ScopeKey; 1];
 
-    fn configured(self, config: &Config) -> Result<Self, Error> {
-        let timing = config.timing()?;
-        Ok(configured(self, config, timing))
+    fn configure(&mut self, config: &Config) -> Result<(), Error> {
+        if config.sets_options() {
+            *self = configured(self.clone(), config, config.timing()?);
+        }
+        Ok(())
     }
 
-    async fn acquired(self, patience: Patience) -> Result<LockGuard, Error> {
+    async fn acquire_within(&self, patience: Patience) -> Result<LockGuard, Error> {
         match patience {
             Patience::Forever => self.acquire().await,
             Patience::Within(longest) => self.acquire_timeout(longest).await,
@@ -42,8 +42,8 @@ impl Target for Lock {
         guard.lease().clone()
     }
 
-    fn keys(guard: &LockGuard) -> [ScopeKey; 1] {
-        [guard.scope_key()]
+    fn leases(guard: &LockGuard) -> Cow<'_, [Lease]> {
+        from_ref(guard.lease()).into()
     }
 
     async fn release(guard: LockGuard) -> Result<(), Error> {
@@ -54,27 +54,29 @@ impl Target for Lock {
 impl Target for LockSet {
     type Guard = LockSetGuard;
     type Lease = LeaseSet;
-    type Keys = Vec<ScopeKey>;
 
-    fn configured(self, config: &Config) -> Result<Self, Error> {
-        let timing = config.timing()?;
-        Ok(self.map(|lock| configured(lock, config, timing)))
+    fn configure(&mut self, config: &Config) -> Result<(), Error> {
+        if config.sets_options() {
+            let timing = config.timing()?;
+            *self = self.clone().map(|lock| configured(lock, config, timing));
+        }
+        Ok(())
     }
 
-    async fn acquired(self, patience: Patience) -> Result<LockSetGuard, Error> {
+    async fn acquire_within(&self, patience: Patience) -> Result<LockSetGuard, Error> {
         match patience {
             Patience::Forever => self.acquire().await,
             Patience::Within(longest) => self.acquire_timeout(longest).await,
-            Patience::TryOnce => self.try_acquire().await?.ok_or_else(|| Error::Busy { name: names(&self) }),
+            Patience::TryOnce => self.try_acquire().await?.ok_or_else(|| Error::Busy { name: names(self) }),
         }
     }
 
     fn lease(guard: &LockSetGuard) -> LeaseSet {
-        LeaseSet::new(guard.guards().iter().map(|guard| guard.lease().clone()))
+        guard.lease()
     }
 
-    fn keys(guard: &LockSetGuard) -> Vec<ScopeKey> {
-        guard.guards().iter().map(LockGuard::scope_key).collect()
+    fn leases(guard: &LockSetGuard) -> Cow<'_, [Lease]> {
+        guard.lease().leases().to_vec().into()
     }
 
     async fn release(guard: LockSetGuard) -> Result<(), Error> {

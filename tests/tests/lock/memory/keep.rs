@@ -110,6 +110,18 @@ async fn max_hold_of_a_guard_that_is_never_dropped_ends_renewal() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn max_hold_ends_renewal_of_a_stuck_body_at_shutdown_too() {
+    let store = MemoryStore::new();
+    let (a, b) = (client(&store, "a"), client(&store, "b"));
+    let guard = a.lock("x").unwrap().max_hold(MINUTE).acquire().await.unwrap();
+    a.shutdown().await;
+    assert_eq!(guard.lost().await, LossReason::ShutDown);
+    let limit = MINUTE + TTL;
+    within(limit, "taken over", waiter(&b, "x")).await.unwrap().check().unwrap();
+    assert!(guard.check().is_err());
+}
+
+#[tokio::test(start_paused = true)]
 async fn max_hold_counts_anew_for_each_local_task() {
     let store = MemoryStore::new();
     let lock = client(&store, "a").lock("x").unwrap().max_hold(MINUTE);
