@@ -40,7 +40,8 @@ struct Seen {
     margin: Duration,
     clock: Arc<dyn Clock>,
     standing: watch::Receiver<Standing>,
-    /// How the hold ended, set when its guard goes: an orderly release is no loss, and views outlive the guard.
+    /// The first end that was seen, or that the guard set when it went: lost is final, and so is why (promise S4); an
+    /// orderly release is no loss, and views outlive the guard.
     end: OnceLock<LossReason>,
 }
 
@@ -134,7 +135,8 @@ impl Lease {
 
     /// Says whether, and why, the hold is over. Compares the clock itself: no timer, task or message is trusted.
     pub(crate) fn loss(&self) -> Option<LossReason> {
-        self.0.end.get().copied().or_else(|| self.loss_by_clock())
+        let end = &self.0.end;
+        end.get().copied().or_else(|| self.loss_by_clock().map(|reason| *end.get_or_init(|| reason)))
     }
 
     /// Fixes how the hold ended; before its release is sent, or its end would look like a loss.

@@ -45,6 +45,12 @@ impl Lookout {
         Self { store, clock, scope, patience: engine.patience, watch, heard, resume: None, failures: 0 }
     }
 
+    /// Opens a watch after a while, for whoever will not need it if its wait is short.
+    pub(super) fn later(engine: &Engine, scope: Scope, delay: Duration) -> Self {
+        let lookout = Self::new(engine, scope);
+        Self { resume: Some(lookout.heard + delay), ..lookout }
+    }
+
     /// Returns the next sighting. Dropping this future loses nothing, not even a pause.
     pub(crate) async fn next(&mut self) -> Sighting {
         loop {

@@ -18,6 +18,10 @@ use crate::{
     store::{Fault, Scope, Sighting},
 };
 
+/// A wait that ends before this opens no watch of the lock. Over HTTP/1.1 a watch takes a connection with it: the release
+/// would have to make a new one first, which takes ten times as long as the release itself.
+const SHORT_WAIT: Duration = Duration::from_millis(250);
+
 /// What reaches a driver from its process.
 pub(crate) enum Message {
     /// A local acquisition begins; the verdict goes to whoever awaits it.
@@ -168,12 +172,12 @@ impl Driver {
         }
     }
 
-    /// Keeps the lock itself in sight while its keeper waits near the head of the queue.
+    /// Keeps the lock itself in sight while its keeper waits near the head of the queue, except for a short wait.
     fn look_out(&mut self, wanted: bool) {
         if self.keeper.waiting() == 0 || self.keeper.hold().is_some() {
             self.lookout = None;
         } else if wanted && self.lookout.is_none() {
-            self.lookout = Some(Lookout::new(&self.engine, Scope::Lock(self.name.clone())));
+            self.lookout = Some(Lookout::later(&self.engine, Scope::Lock(self.name.clone()), SHORT_WAIT));
         }
     }
 

@@ -110,7 +110,10 @@ async fn polls(lock: &Lock) -> Result<()> {
         woken(polls).await;
         Ok(())
     }
-    let bare = async || Ok::<_, Error>(woken(POLLS).await);
+    let bare = async || {
+        woken(POLLS).await;
+        Ok::<_, Error>(())
+    };
     let (plain, by_run) = compare(1, bare, async || lock.run(async |_| woken(POLLS).await).await).await?;
     let (_, by_macro) = compare(1, bare, async || under_macro(POLLS).await).await?;
     report("one poll of a body by tokio", plain / f64::from(POLLS), "");

@@ -73,12 +73,11 @@ impl Server {
         };
         self.origin = self.origin.after(change);
         self.version += 1;
-        let uid = match &self.stored {
-            Some(stored) => stored.version.uid.clone(),
-            None => {
-                self.creations += 1;
-                format!("{}", self.creations).into()
-            }
+        let uid = if let Some(stored) = &self.stored {
+            stored.version.uid.clone()
+        } else {
+            self.creations += 1;
+            self.creations.to_string().into()
         };
         let snapshot = Snapshot { version: Version { uid, number: self.version }, record };
         self.stored = Some(snapshot.clone());

@@ -166,12 +166,17 @@ async fn l2_a_hand_off_is_one_write_and_one_event() -> Result<()> {
     for round in 0..40 {
         let next = if round % 2 == 0 { &b } else { &a };
         let waiter = waiting(&cluster, next, "x").await?;
+        tokio::time::sleep(millis(30)).await; // so that the holder has seen the waiter
         let (sent, began) = (tamper.calls().len(), BootClock.now());
         drop(held);
         held = soon("the hand-off", waiter).await???;
         times.push(BootClock.now().since(began));
-        assert_eq!(writes(&tamper.calls()[sent..]), [Kind::Grant]);
+        let calls = tamper.calls();
+        assert_eq!(writes(&calls[sent..]), [Kind::Grant]);
+        assert!(!calls[sent..].iter().any(|call| Kind::of(call) == Kind::Read), "a read costs more than a write");
     }
+    let of_the_name = tamper.calls().iter().filter(|call| call.path.contains("metadata.name")).count();
+    assert!(of_the_name < 10, "a short wait opens no watch, which takes a connection: {of_the_name}");
     println!("l2: hand-off in the median {:?}, from the drop of one guard to the next", median(times)?);
     held.release().await?;
     cluster.until_gone("x").await
