@@ -1,6 +1,6 @@
 //! From the command line to a running sidecar, and to its end.
 
-use std::process::ExitCode;
+use std::{io::IsTerminal, process::ExitCode};
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -36,7 +36,8 @@ pub fn main() -> ExitCode {
 
 fn start(config: &Config) -> Result<()> {
     let filter = EnvFilter::try_new(&config.log).context("--log is no filter")?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build()?;
     let ended = runtime.block_on(launch(config));
     runtime.shutdown_background();

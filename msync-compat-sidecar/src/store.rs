@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use msync::{
     LockName, MemoryStore,
     crd::install_crd,
@@ -30,10 +30,10 @@ pub async fn open(config: &Config) -> Result<Arc<dyn Store>> {
 }
 
 async fn cluster(config: &Config) -> Result<KubeStore> {
-    let client = kube::Client::try_default().await.context(
-        "there is neither a readable kubeconfig nor a service account; without a cluster, `--store memory` serves \
-         for developing clients",
-    )?;
+    // The error tells its sources itself.
+    let client = kube::Client::try_default().await.map_err(|error| {
+        anyhow!("no cluster is configured ({error}); without one, `--store memory` serves for developing clients")
+    })?;
     let namespace = config.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
     let store = KubeStore::new(client.clone(), &namespace);
     match probe(&store).await {
