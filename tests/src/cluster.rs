@@ -175,7 +175,7 @@ impl Cluster {
     /// Nothing is lost.
     pub async fn snapshot(&self, lock: &str) -> Result<Option<Snapshot>> {
         let found = self.locks.get_opt(lock).await?;
-        found.map(|found| found.snapshot().map(|(_, snapshot)| snapshot)).transpose().map_err(illegible)
+        found.map(|found| found.snapshot().map(|(_, snapshot)| snapshot)).transpose().map_err(|fault| illegible(&fault))
     }
 
     /// What is stored under a name, which exists.
@@ -358,6 +358,6 @@ pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> Result<T> {
     }
 }
 
-fn illegible(fault: msync::store::Fault) -> anyhow::Error {
+fn illegible(fault: &msync::store::Fault) -> anyhow::Error {
     anyhow::anyhow!("{fault:?}")
 }
