@@ -1,6 +1,19 @@
-//! What the examples share: where their locks live.
+//! What the examples share: where their locks live, and clients of that place.
 
 use std::str::FromStr;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use msync::{Client, MemoryStore};
+use tests::testbed::{ADMIN, Options, TestServer};
+
+/// The arguments of every example.
+#[derive(Parser, Clone, Copy, Debug)]
+pub struct Args {
+    /// Where the locks live: memory, kube (the cluster of the environment) or testbed (a real API server, started here; needs Go).
+    #[arg(long, default_value = "memory")]
+    pub store: StoreKind,
+}
 
 /// Where an example keeps its locks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,4 +37,60 @@ impl FromStr for StoreKind {
             other => Err(format!("no such store: {other} (memory, kube or testbed)")),
         }
     }
+}
+
+/// A place where locks live. Each client of it is what another pod would have.
+pub struct Place {
+    store: Store,
+    /// Ends with the place.
+    _server: Option<TestServer>,
+}
+
+enum Store {
+    Memory(MemoryStore),
+    Cluster(Box<kube::Config>),
+}
+
+// === impl Place ===
+
+impl Place {
+    /// Opens the place, and installs the resource if it is a cluster.
+    ///
+    /// # Errors
+    /// When there is no cluster, it cannot be reached, or it refuses the resource.
+    ///
+    /// # Cancel safety
+    /// A server that was being started is stopped.
+    pub async fn open(kind: StoreKind) -> Result<Self> {
+        let (store, server) = match kind {
+            StoreKind::Memory => (Store::Memory(MemoryStore::new()), None),
+            StoreKind::Kube => {
+                (cluster(kube::Config::infer().await.context("no cluster: is there a kubeconfig?")?), None)
+            }
+            StoreKind::Testbed => {
+                let server =
+                    TestServer::start(Options::default()).await?.context("the API server needs Go to be built")?;
+                (cluster(server.config(ADMIN).await?), Some(server))
+            }
+        };
+        let place = Self { store, _server: server };
+        place.client("installer")?.install_crd().await?;
+        Ok(place)
+    }
+
+    /// Makes the client of one pod.
+    ///
+    /// # Errors
+    /// When the cluster's configuration is not usable.
+    pub fn client(&self, pod: &str) -> Result<Client> {
+        let builder = Client::builder().owner(pod);
+        Ok(match &self.store {
+            Store::Memory(store) => builder.memory(store).build(),
+            Store::Cluster(config) => builder.kube(kube::Client::try_from((**config).clone())?).build(),
+        })
+    }
+}
+
+fn cluster(config: kube::Config) -> Store {
+    Store::Cluster(Box::new(config))
 }

@@ -35,7 +35,7 @@ where
             ::core::format_args!("job-{}", id),
         );
         let __msync_done = ::msync::private::run(
-                __msync_config,
+                &__msync_config,
                 __msync_name,
                 move |__msync_lease| {
                     let lease = __msync_lease;

@@ -7,7 +7,7 @@ async fn tick(self: Arc<Self>) -> Result<(), Error> {
     let __msync_config = ::msync::private::Config::new().on_follower_wait();
     let __msync_name = ::msync::private::Name::fixed("scheduler");
     let __msync_done = ::msync::private::lead(
-            __msync_config,
+            &__msync_config,
             __msync_name,
             move |__msync_lease| async move {
                 if let ::core::option::Option::Some(__msync_value) = ::core::option::Option::None::<

@@ -10,7 +10,7 @@ async fn transfer(from: Id, to: Id) -> Result<impl Iterator<Item = Entry>, Error
         my::msync::private::Name::format(::core::format_args!("account-{}", to)),
     ];
     let __msync_done = my::msync::private::run_all(
-            __msync_config,
+            &__msync_config,
             __msync_name,
             move |_| async move {
                 if let ::core::option::Option::Some(__msync_value) = ::core::option::Option::None::<

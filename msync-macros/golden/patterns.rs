@@ -20,7 +20,7 @@ where
     let __msync_config = ::msync::private::Config::new();
     let __msync_name = ::msync::private::Name::of(&KEY);
     let __msync_done = ::msync::private::run(
-            __msync_config,
+            &__msync_config,
             __msync_name,
             move |__msync_lease| async move {
                 if let ::core::option::Option::Some(__msync_value) = ::core::option::Option::None::<

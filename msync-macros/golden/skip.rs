@@ -10,7 +10,7 @@ async fn send_mails() {
         .on_lost_signal();
     let __msync_name = ::msync::private::Name::fixed("mails");
     let __msync_done = ::msync::private::run(
-            __msync_config,
+            &__msync_config,
             __msync_name,
             move |_| async move {
                 #[allow(clippy::diverging_sub_expression)]

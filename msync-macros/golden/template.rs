@@ -13,7 +13,7 @@ pub async fn settle(&self, id: u64, amount: Amount) -> Result<Receipt, Error> {
         ::core::format_args!("invoice-{:>08}-{}", id, self.shop.name),
     );
     let __msync_done = ::msync::private::run(
-            __msync_config,
+            &__msync_config,
             __msync_name,
             move |_| async move {
                 if let ::core::option::Option::Some(__msync_value) = ::core::option::Option::None::<

@@ -9,7 +9,7 @@ fn test() -> Result<(), Error> {
         let __msync_config = ::msync::private::Config::new();
         let __msync_name = ::msync::private::Name::fixed("test");
         let __msync_done = ::msync::private::run(
-                __msync_config,
+                &__msync_config,
                 __msync_name,
                 move |_| async move {
                     if let ::core::option::Option::Some(__msync_value) = ::core::option::Option::None::<

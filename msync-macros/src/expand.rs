@@ -118,7 +118,7 @@ impl Plan {
     // Input:  #[locked("invoice-{id}", ttl = "30s")]
     // Output: let __msync_config = ::msync::private::Config::new().ttl(Duration::from_millis(30000u64));
     //         let __msync_name = ::msync::private::Name::format(format_args!("invoice-{}", id));
-    //         let __msync_done = ::msync::private::run(__msync_config, __msync_name, move |__msync_lease| BODY).await;
+    //         let __msync_done = ::msync::private::run(&__msync_config, __msync_name, move |__msync_lease| BODY).await;
     //         match __msync_done {
     //             Ok(value) => value,
     //             Err(missed) => <Ret as ::msync::private::OrError>::missed(missed),
@@ -135,7 +135,7 @@ impl Plan {
         quote_spanned! {site=>
             let __msync_config = #config;
             let __msync_name = #name;
-            let __msync_done = #root::private::#run(__msync_config, __msync_name, move |#lease| #body).await;
+            let __msync_done = #root::private::#run(&__msync_config, __msync_name, move |#lease| #body).await;
             match __msync_done {
                 ::core::result::Result::Ok(__msync_value) => __msync_value,
                 ::core::result::Result::Err(__msync_missed) => #missed(__msync_missed),
@@ -280,6 +280,10 @@ impl Plan {
         });
         let mut rebound = match &pat {
             Pat::Wild(_) => quote_spanned!(site=> #(#inner)* let #outer = #outer;),
+            // An argument that is kept only for its drop: `_guard`. Rebinding it is no use of it.
+            Pat::Ident(_) if simple(&pat).is_some() && outer.to_string().starts_with('_') => {
+                quote_spanned!(site=> #(#inner)* #[allow(clippy::used_underscore_binding)] let #pat = #outer;)
+            }
             Pat::Ident(_) if simple(&pat).is_some() => quote_spanned!(site=> #(#inner)* let #pat = #outer;),
             // First into a variable, or a pattern that binds nothing would leave the argument outside.
             _ => quote_spanned!(site=> #(#inner)* let #outer = #outer; #(#inner)* let #pat = #outer;),

@@ -3,7 +3,7 @@
 //! A start that failed is not remembered: the next call tries again. Never torn down by itself: call
 //! [`Client::shutdown`](crate::Client::shutdown) on the client you gave.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use crate::{Client, Error, MemoryStore};
 
@@ -51,22 +51,25 @@ pub fn init(client: Client) {
     *DEFAULT.write().unwrap_or_else(PoisonError::into_inner) = Some(client);
 }
 
-/// Returns the default client, starting it if there is none.
-pub(crate) async fn default_client() -> Result<Client, Error> {
-    if let Some(client) = current() {
-        return Ok(client);
+/// Makes something of the default client, starting it if there is none.
+pub(crate) async fn with_default_client<T>(make: impl FnOnce(&Client) -> Result<T, Error>) -> Result<T, Error> {
+    if current().is_none() {
+        start_once().await?;
     }
-    let _one_at_a_time = STARTING.lock().await;
-    if let Some(client) = current() {
-        return Ok(client);
-    }
-    let client = start(std::env::var(STORE).ok().as_deref()).await?;
-    init(client.clone());
-    Ok(client)
+    make(current().as_ref().expect("a default client is replaced and never taken away"))
 }
 
-fn current() -> Option<Client> {
-    DEFAULT.read().unwrap_or_else(PoisonError::into_inner).clone()
+async fn start_once() -> Result<(), Error> {
+    let _one_at_a_time = STARTING.lock().await;
+    if current().is_some() {
+        return Ok(());
+    }
+    init(start(std::env::var(STORE).ok().as_deref()).await?);
+    Ok(())
+}
+
+fn current() -> RwLockReadGuard<'static, Option<Client>> {
+    DEFAULT.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn start(store: Option<&str>) -> Result<Client, Error> {

@@ -5,6 +5,7 @@
 mod gate;
 mod inbox;
 mod keeper;
+mod memory;
 
 use std::{
     collections::HashMap,
@@ -19,6 +20,7 @@ use gate::Gate;
 pub(crate) use inbox::Lookout;
 use keeper::Driver;
 pub(crate) use keeper::{Message, Turn};
+use memory::Memory;
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
     task::JoinHandle,
@@ -27,7 +29,7 @@ use tokio::{
 use crate::{
     Error, FencingToken, Lease, LockName,
     clock::{Clock, Random},
-    protocol::{Event, Keeper, Standing, Ticket, Want},
+    protocol::{Event, Standing, Ticket, Want},
     record::EngineId,
     store::{Snapshot, Store},
 };
@@ -49,6 +51,7 @@ pub(crate) struct Engine {
     tickets: AtomicU64,
     shut: AtomicBool,
     retired: Notify,
+    memory: Mutex<Memory>,
 }
 
 /// How to reach a running keeper.
@@ -81,6 +84,7 @@ impl Engine {
             tickets: AtomicU64::new(1),
             shut: AtomicBool::new(false),
             retired: Notify::new(),
+            memory: Mutex::default(),
         })
     }
 
@@ -162,7 +166,7 @@ impl Engine {
     fn make(self: &Arc<Self>, name: &LockName) -> (Handle, Option<Driver>) {
         let (messages, inbox) = mpsc::unbounded_channel();
         let (publish, standing) = watch::channel(Standing::default());
-        let driver = Driver::new(Arc::clone(self), name.clone(), Keeper::new(self.id.clone()), inbox, publish);
+        let driver = Driver::new(Arc::clone(self), name.clone(), self.keeper(name), inbox, publish);
         (Handle { messages, standing }, Some(driver))
     }
 

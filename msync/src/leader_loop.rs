@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
 use crate::private::{Config, Name, lead};
-use crate::{Client, Error, Lease, default_client::default_client};
+use crate::{Client, Error, Lease, default_client::with_default_client};
 
 /// Runs `body` every `every` while this process leads the election `name`, with the default client.
 ///
@@ -39,7 +39,8 @@ where
     F: FnMut(Lease) -> Fut,
     Fut: Future<Output = ()>,
 {
-    default_client().await?.leader_loop(name, every, body).await
+    let client = with_default_client(|client| Ok(client.clone())).await?;
+    client.leader_loop(name, every, body).await
 }
 
 impl Client {
@@ -61,7 +62,7 @@ impl Client {
         loop {
             ticks.tick().await;
             let config = Config::new().via(self).on_follower_wait();
-            match lead(config, Name::of(name), &mut body).await {
+            match lead(&config, Name::of(name), &mut body).await {
                 Ok(()) => {}
                 Err(missed) => match missed.into_error() {
                     error @ (Error::ShutDown | Error::InvalidName { .. }) => return Err(error),

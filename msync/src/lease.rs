@@ -40,7 +40,8 @@ struct Seen {
     margin: Duration,
     clock: Arc<dyn Clock>,
     standing: watch::Receiver<Standing>,
-    /// How the hold ended, set when its guard goes: an orderly release is no loss, and views outlive the guard.
+    /// The first end that was seen, or that the guard set when it went: lost is final, and so is why (promise S4); an
+    /// orderly release is no loss, and views outlive the guard.
     end: OnceLock<LossReason>,
 }
 
@@ -127,9 +128,15 @@ impl Lease {
         }
     }
 
+    /// Returns where the keeper stands, to wait for a change.
+    pub(crate) fn standing(&self) -> watch::Receiver<Standing> {
+        self.0.standing.clone()
+    }
+
     /// Says whether, and why, the hold is over. Compares the clock itself: no timer, task or message is trusted.
     pub(crate) fn loss(&self) -> Option<LossReason> {
-        self.0.end.get().copied().or_else(|| self.loss_by_clock())
+        let end = &self.0.end;
+        end.get().copied().or_else(|| self.loss_by_clock().map(|reason| *end.get_or_init(|| reason)))
     }
 
     /// Fixes how the hold ended; before its release is sent, or its end would look like a loss.
@@ -196,7 +203,7 @@ impl LeaseSet {
         self.0.iter().try_for_each(|lease| lease.ensure(duration))
     }
 
-    /// Completes when the first is lost, or all are released.
+    /// Completes when the first is lost or released.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.

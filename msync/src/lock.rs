@@ -1,5 +1,7 @@
 //! Locks: named, acquired for a guard or for the length of a body.
 
+mod polling;
+
 use std::{slice::from_ref, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;

@@ -24,47 +24,47 @@ use crate::{Error, Lease, LeaseSet};
 use target::Target;
 
 /// Runs a body under one lock.
-pub async fn run<F, Fut>(config: Config, name: Name, body: F) -> Result<Fut::Output, Missed>
+pub async fn run<F, Fut>(config: &Config, name: Name, body: F) -> Result<Fut::Output, Missed>
 where
     F: FnOnce(Lease) -> Fut,
     Fut: Future,
 {
-    let lock = config.client().await?.lock(name)?;
-    hold(&config, lock, body).await
+    let lock = config.with_client(|client| client.lock(name)).await?;
+    hold(config, lock, body).await
 }
 
 /// Runs a body under several locks: all or nothing, in the order of their names.
-pub async fn run_all<const N: usize, F, Fut>(config: Config, names: [Name; N], body: F) -> Result<Fut::Output, Missed>
+pub async fn run_all<const N: usize, F, Fut>(config: &Config, names: [Name; N], body: F) -> Result<Fut::Output, Missed>
 where
     F: FnOnce(LeaseSet) -> Fut,
     Fut: Future,
 {
-    let locks = config.client().await?.lock_all(names)?;
-    hold(&config, locks, body).await
+    let locks = config.with_client(|client| client.lock_all(names)).await?;
+    hold(config, locks, body).await
 }
 
 /// Runs a body under the running term of an election, if this process leads it.
-pub async fn lead<F, Fut>(config: Config, name: Name, body: F) -> Result<Fut::Output, Missed>
+pub async fn lead<F, Fut>(config: &Config, name: Name, body: F) -> Result<Fut::Output, Missed>
 where
     F: FnOnce(Lease) -> Fut,
     Fut: Future,
 {
-    let client = config.client().await?;
+    let client = config.with_client(|client| Ok(client.clone())).await?;
     let Some(lease) = campaign::lease(&client, name.as_ref(), config.follower_waits()).await? else {
         return Err(Error::Busy { name: name.into_string() }.into());
     };
     Ok(held(from_ref(&lease), config.on_lost(), || body(lease.clone())).await.finish()?)
 }
 
-async fn hold<T, F, Fut>(config: &Config, target: T, body: F) -> Result<Fut::Output, Missed>
+async fn hold<T, F, Fut>(config: &Config, mut target: T, body: F) -> Result<Fut::Output, Missed>
 where
     T: Target,
     F: FnOnce(T::Lease) -> Fut,
     Fut: Future,
 {
-    let guard = target.configured(config)?.acquired(config.patience()).await?;
-    let lease = T::lease(&guard);
-    let ended = held(T::leases(&lease), config.on_lost(), || body(lease.clone())).await;
+    target.configure(config)?;
+    let guard = target.acquire_within(config.patience()).await?;
+    let ended = held(&T::leases(&guard), config.on_lost(), || body(T::lease(&guard))).await;
     match T::release(guard).await {
         // What is lost needs no release, and the caller is told of the loss.
         Ok(()) | Err(Error::Lost { .. }) => {}

@@ -98,6 +98,11 @@ impl Keeper {
         }
     }
 
+    /// Makes a keeper that knows since when the lock looks as it does, from a keeper before it.
+    pub fn resuming(engine: EngineId, view: View) -> Self {
+        Self { view: view.recalled(), ..Self::new(engine) }
+    }
+
     /// Takes an event and says what to do next.
     pub fn step(&mut self, event: Event, now: Now, random: &mut dyn FnMut() -> u64) -> Action {
         let mut cx = Context { now, random, notices: Vec::new() };
@@ -154,6 +159,7 @@ impl Keeper {
             Event::Want(want) => self.want(want, cx),
             Event::Cancel(ticket) => self.cancel(ticket, cx),
             Event::Release(ticket, successor) => self.release(ticket, successor, cx),
+            Event::Prolong(ticket) if self.is_user(ticket) => self.hold.iter_mut().for_each(|hold| hold.prolong(now)),
             Event::Reply(outcome) => self.reply(outcome, cx),
             Event::Seen(snapshot) => {
                 let believed = self.view.believe(&snapshot, now);
@@ -170,7 +176,7 @@ impl Keeper {
             Event::Unlisted if self.view.record().is_some_and(|record| record.engine == self.engine) => {
                 self.view.doubt(State::Unknown);
             }
-            Event::Unlisted | Event::Tick => {}
+            Event::Prolong(_) | Event::Unlisted | Event::Tick => {}
             Event::ShutDown => self.shut_down(cx),
         }
     }
@@ -181,7 +187,7 @@ impl Keeper {
             return;
         }
         let taken = self.hold.as_ref().is_some_and(|hold| !hold.is_free_for_local(cx.now.local));
-        if want.patience == Patience::Try && (taken || !self.tickets.is_empty()) {
+        if want.patience != Patience::Wait && (taken || !self.tickets.is_empty()) {
             cx.notices.push(Notice::Busy(want.ticket));
             return;
         }

@@ -82,7 +82,10 @@ impl Driver {
         loop {
             let Some(event) = self.next_event().await else { return };
             self.step(event);
-            self.retired = self.keeper.is_idle() && self.engine.retire(&self.name, &self.messages);
+            if self.keeper.is_idle() {
+                self.engine.remember(&self.name, self.keeper.view());
+                self.retired = self.engine.retire(&self.name, &self.messages);
+            }
             if self.retired {
                 return;
             }
@@ -220,7 +223,10 @@ impl Driver {
                 return None;
             }
             Notice::Acquired(ticket, token) => (ticket, Ok(token)),
-            Notice::Busy(ticket) => (ticket, Err(Error::Busy { name: self.name.to_string() })),
+            Notice::Busy(ticket) => {
+                self.engine.remember(&self.name, self.keeper.view());
+                (ticket, Err(Error::Busy { name: self.name.to_string() }))
+            }
             Notice::Failed(ticket) => (ticket, Err(self.error("could not acquire"))),
             Notice::ShutDown(ticket) => (ticket, Err(Error::ShutDown)),
         };
@@ -304,6 +310,31 @@ impl Turn {
     /// Returns the view of the hold.
     pub(crate) fn lease(&self) -> &Lease {
         &self.lease
+    }
+
+    /// Renews at the most twice until so much remains; a renewal that was on its way before may bring less.
+    pub(crate) fn renewed(&self, wanted: Duration) -> impl Future<Output = Result<(), Error>> + Send + 'static {
+        let (ticket, lease, messages) = (self.ticket, self.lease.clone(), self.messages.clone());
+        async move {
+            let renewal = async {
+                for _ in 0..2 {
+                    let seen = *lease.standing().borrow();
+                    if lease.remaining() >= wanted {
+                        break;
+                    }
+                    let _ = messages.send(Message::Event(Event::Prolong(ticket)));
+                    let prolonged = lease.standing().wait_for(|now| now.until > seen.until).await.is_ok();
+                    if !prolonged {
+                        std::future::pending::<()>().await; // the end is told by `lost`
+                    }
+                }
+            };
+            tokio::select! {
+                biased;
+                reason = lease.lost() => Err(lease.lost_error(reason)),
+                () = renewal => lease.ensure(wanted),
+            }
+        }
     }
 
     /// Names who is to have the lock next, if it waits.

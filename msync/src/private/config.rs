@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::default_client::default_client;
+use crate::default_client::with_default_client;
 use crate::held::OnLost;
 use crate::{Client, Error, Timing};
 
@@ -45,12 +45,14 @@ pub trait AsClient {
 impl Config {
     /// Makes the options of a function that has none.
     #[must_use]
+    #[inline]
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Names the client.
     #[must_use]
+    #[inline]
     pub fn via<C: AsClient + ?Sized>(mut self, client: &C) -> Self {
         self.client = Some(client.as_client().clone());
         self
@@ -58,6 +60,7 @@ impl Config {
 
     /// Sets the ttl.
     #[must_use]
+    #[inline]
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
         self
@@ -65,6 +68,7 @@ impl Config {
 
     /// Sets how long the lock stays held at least.
     #[must_use]
+    #[inline]
     pub fn at_least(mut self, least: Duration) -> Self {
         self.at_least = Some(least);
         self
@@ -72,6 +76,7 @@ impl Config {
 
     /// Sets how long the lock is held at most.
     #[must_use]
+    #[inline]
     pub fn max_hold(mut self, most: Duration) -> Self {
         self.max_hold = Some(most);
         self
@@ -79,6 +84,7 @@ impl Config {
 
     /// Waits no longer than this.
     #[must_use]
+    #[inline]
     pub fn wait(mut self, longest: Duration) -> Self {
         self.patience = Patience::Within(longest);
         self
@@ -86,6 +92,7 @@ impl Config {
 
     /// Does not wait.
     #[must_use]
+    #[inline]
     pub fn try_once(mut self) -> Self {
         self.patience = Patience::TryOnce;
         self
@@ -93,6 +100,7 @@ impl Config {
 
     /// Leaves the body running when the lock is lost.
     #[must_use]
+    #[inline]
     pub fn on_lost_signal(mut self) -> Self {
         self.on_lost = OnLost::Signal;
         self
@@ -100,6 +108,7 @@ impl Config {
 
     /// Ends the process when the lock is lost.
     #[must_use]
+    #[inline]
     pub fn on_lost_abort(mut self) -> Self {
         self.on_lost = OnLost::Abort;
         self
@@ -107,16 +116,22 @@ impl Config {
 
     /// Waits until this process leads.
     #[must_use]
+    #[inline]
     pub fn on_follower_wait(mut self) -> Self {
         self.follower_waits = true;
         self
     }
 
-    pub(super) async fn client(&self) -> Result<Client, Error> {
+    pub(super) async fn with_client<T>(&self, make: impl FnOnce(&Client) -> Result<T, Error>) -> Result<T, Error> {
         match &self.client {
-            Some(client) => Ok(client.clone()),
-            None => default_client().await,
+            Some(client) => make(client),
+            None => with_default_client(make).await,
         }
+    }
+
+    /// Says whether anything differs from the lock's own options.
+    pub(super) fn sets_options(&self) -> bool {
+        self.ttl.or(self.at_least).or(self.max_hold).is_some()
     }
 
     pub(super) fn timing(&self) -> Result<Option<Timing>, Error> {

@@ -1,5 +1,6 @@
 //! What a macro can hold: one lock, or a set of them. Only the differences between the two are here.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::slice::from_ref;
 
@@ -9,12 +10,12 @@ use crate::{Error, Lease, LeaseSet, Lock, LockGuard, LockSet, LockSetGuard, Timi
 /// A lock or a set of locks.
 pub(super) trait Target: Sized {
     type Guard;
-    type Lease: Clone;
+    type Lease;
 
-    fn configured(self, config: &Config) -> Result<Self, Error>;
-    fn acquired(self, patience: Patience) -> impl Future<Output = Result<Self::Guard, Error>> + Send;
+    fn configure(&mut self, config: &Config) -> Result<(), Error>;
+    fn acquire_within(&self, patience: Patience) -> impl Future<Output = Result<Self::Guard, Error>> + Send;
     fn lease(guard: &Self::Guard) -> Self::Lease;
-    fn leases(lease: &Self::Lease) -> &[Lease];
+    fn leases(guard: &Self::Guard) -> Cow<'_, [Lease]>;
     fn release(guard: Self::Guard) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
@@ -22,12 +23,14 @@ impl Target for Lock {
     type Guard = LockGuard;
     type Lease = Lease;
 
-    fn configured(self, config: &Config) -> Result<Self, Error> {
-        let timing = config.timing()?;
-        Ok(configured(self, config, timing))
+    fn configure(&mut self, config: &Config) -> Result<(), Error> {
+        if config.sets_options() {
+            *self = configured(self.clone(), config, config.timing()?);
+        }
+        Ok(())
     }
 
-    async fn acquired(self, patience: Patience) -> Result<LockGuard, Error> {
+    async fn acquire_within(&self, patience: Patience) -> Result<LockGuard, Error> {
         match patience {
             Patience::Forever => self.acquire().await,
             Patience::Within(longest) => self.acquire_timeout(longest).await,
@@ -39,8 +42,8 @@ impl Target for Lock {
         guard.lease().clone()
     }
 
-    fn leases(lease: &Lease) -> &[Lease] {
-        from_ref(lease)
+    fn leases(guard: &LockGuard) -> Cow<'_, [Lease]> {
+        from_ref(guard.lease()).into()
     }
 
     async fn release(guard: LockGuard) -> Result<(), Error> {
@@ -52,16 +55,19 @@ impl Target for LockSet {
     type Guard = LockSetGuard;
     type Lease = LeaseSet;
 
-    fn configured(self, config: &Config) -> Result<Self, Error> {
-        let timing = config.timing()?;
-        Ok(self.map(|lock| configured(lock, config, timing)))
+    fn configure(&mut self, config: &Config) -> Result<(), Error> {
+        if config.sets_options() {
+            let timing = config.timing()?;
+            *self = self.clone().map(|lock| configured(lock, config, timing));
+        }
+        Ok(())
     }
 
-    async fn acquired(self, patience: Patience) -> Result<LockSetGuard, Error> {
+    async fn acquire_within(&self, patience: Patience) -> Result<LockSetGuard, Error> {
         match patience {
             Patience::Forever => self.acquire().await,
             Patience::Within(longest) => self.acquire_timeout(longest).await,
-            Patience::TryOnce => self.try_acquire().await?.ok_or_else(|| Error::Busy { name: names(&self) }),
+            Patience::TryOnce => self.try_acquire().await?.ok_or_else(|| Error::Busy { name: names(self) }),
         }
     }
 
@@ -69,8 +75,8 @@ impl Target for LockSet {
         guard.lease()
     }
 
-    fn leases(lease: &LeaseSet) -> &[Lease] {
-        lease.leases()
+    fn leases(guard: &LockSetGuard) -> Cow<'_, [Lease]> {
+        guard.lease().leases().to_vec().into()
     }
 
     async fn release(guard: LockSetGuard) -> Result<(), Error> {

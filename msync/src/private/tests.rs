@@ -80,7 +80,7 @@ async fn the_body_and_its_arguments_are_dropped_before_the_release() {
         let _local = local;
         tokio::task::yield_now().await;
     };
-    run(bed.config(), NAME, body).await.unwrap();
+    run(&bed.config(), NAME, body).await.unwrap();
     assert_eq!(*seen.lock().unwrap(), [true, true]);
     assert!(bed.is_free().await);
 }
@@ -93,7 +93,7 @@ async fn a_loss_drops_the_body_at_its_await() {
         delete(&store);
         pending::<()>().await;
     };
-    let missed = run(bed.config(), NAME, body).await.unwrap_err();
+    let missed = run(&bed.config(), NAME, body).await.unwrap_err();
     assert!(missed.into_error().is_lost());
 }
 
@@ -106,7 +106,7 @@ async fn after_a_pause_not_one_more_step_runs() {
         tokio::task::yield_now().await;
         unreachable!("the lock is lost");
     };
-    let missed = run(Config::new().via(&client), NAME, body).await.unwrap_err();
+    let missed = run(&Config::new().via(&client), NAME, body).await.unwrap_err();
     assert!(missed.into_error().is_lost());
 }
 
@@ -120,14 +120,14 @@ async fn signal_leaves_the_body_running_and_marks_the_lease() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         lease.check().is_err()
     };
-    assert!(run(bed.config().on_lost_signal(), NAME, body).await.unwrap());
+    assert!(run(&bed.config().on_lost_signal(), NAME, body).await.unwrap());
 }
 
 #[tokio::test(start_paused = true)]
 async fn max_hold_ends_a_stuck_body() {
     let bed = Bed::new();
     let config = bed.config().max_hold(Duration::from_secs(5));
-    let missed = run(config, NAME, |_| pending::<()>()).await.unwrap_err();
+    let missed = run(&config, NAME, |_| pending::<()>()).await.unwrap_err();
     assert!(missed.into_error().is_lost());
     assert!(bed.is_free().await);
 }
@@ -137,7 +137,8 @@ async fn dropping_the_call_drops_the_body_and_frees_the_lock() {
     let bed = Bed::new();
     let seen = Arc::default();
     let witness = Witness(bed.store.clone(), Arc::clone(&seen));
-    let call = run(bed.config(), NAME, move |_| async move {
+    let config = bed.config();
+    let call = run(&config, NAME, move |_| async move {
         let _witness = witness;
         pending::<()>().await;
     });
@@ -151,9 +152,9 @@ async fn a_busy_lock_is_busy_or_times_out_and_never_runs_the_body() {
     let bed = Bed::new();
     let guard = bed.client.lock("job").unwrap().acquire().await.unwrap();
     let ran = |_| async { unreachable!("the lock is busy") };
-    let once = run(bed.config().try_once(), NAME, ran).await.unwrap_err().into_error();
+    let once = run(&bed.config().try_once(), NAME, ran).await.unwrap_err().into_error();
     assert!(matches!(once, Error::Busy { .. }));
-    let waited = run(bed.config().wait(Duration::from_secs(3)), NAME, ran).await.unwrap_err().into_error();
+    let waited = run(&bed.config().wait(Duration::from_secs(3)), NAME, ran).await.unwrap_err().into_error();
     assert!(matches!(waited, Error::Timeout { .. }));
     drop(guard);
 }
@@ -162,7 +163,7 @@ async fn a_busy_lock_is_busy_or_times_out_and_never_runs_the_body() {
 async fn a_list_is_held_as_a_whole() {
     let bed = Bed::new();
     let names = [Name::fixed("job"), Name::fixed("a"), Name::fixed("job")];
-    let held = run_all(bed.config(), names, |leases: crate::LeaseSet| async move { leases.check().is_ok() }).await;
+    let held = run_all(&bed.config(), names, |leases: crate::LeaseSet| async move { leases.check().is_ok() }).await;
     assert!(held.unwrap());
     assert!(bed.is_free().await);
 }
@@ -170,7 +171,7 @@ async fn a_list_is_held_as_a_whole() {
 #[tokio::test(start_paused = true)]
 async fn a_ttl_that_is_too_short_at_run_time_is_an_error() {
     let bed = Bed::new();
-    let missed = run(bed.config().ttl(Duration::from_millis(5)), NAME, |_| async {}).await.unwrap_err();
+    let missed = run(&bed.config().ttl(Duration::from_millis(5)), NAME, |_| async {}).await.unwrap_err();
     assert!(matches!(missed.into_error(), Error::InvalidTiming { .. }));
 }
 
@@ -178,17 +179,18 @@ async fn a_ttl_that_is_too_short_at_run_time_is_an_error() {
 async fn a_follower_is_busy_and_a_leader_runs_again_after_a_loss() {
     let bed = Bed::new();
     let other = Client::builder().memory(&bed.store).clock(TokioClock::default()).build();
-    lead(bed.config(), NAME, |_| async {}).await.unwrap();
-    let missed = lead(Config::new().via(&other), NAME, |_| async {}).await.unwrap_err();
+    lead(&bed.config(), NAME, |_| async {}).await.unwrap();
+    let missed = lead(&Config::new().via(&other), NAME, |_| async {}).await.unwrap_err();
     assert!(missed.into_error().is_busy());
     other.shutdown().await;
     let store = bed.store.clone();
-    let lost = lead(bed.config(), NAME, |_| async move {
+    let config = bed.config();
+    let lost = lead(&config, NAME, |_| async move {
         delete(&store);
         pending::<()>().await;
     });
     assert!(lost.await.unwrap_err().into_error().is_lost());
-    lead(bed.config().on_follower_wait(), NAME, |_| async {}).await.unwrap();
+    lead(&bed.config().on_follower_wait(), NAME, |_| async {}).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -217,7 +219,7 @@ async fn the_leaders_loop_runs_over_losses_until_shutdown() {
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_outlives_the_body_keeps_nothing() {
     let bed = Bed::new();
-    let lease = run(bed.config(), NAME, |lease: crate::Lease| async move { lease }).await.unwrap();
+    let lease = run(&bed.config(), NAME, |lease: crate::Lease| async move { lease }).await.unwrap();
     assert!(bed.is_free().await);
     assert!(lease.check().unwrap_err().is_lost());
     assert!(lease.ensure(Duration::ZERO).unwrap_err().is_lost());
@@ -231,9 +233,10 @@ fn a_client_outlives_the_runtime_it_began_on() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let config = Config::new().via(&client);
         runtime.block_on(async {
-            tokio::spawn(run(config.clone(), Name::fixed("left-behind"), |_| pending::<()>()));
-            run(config, NAME, |_| async {}).await.unwrap();
-            lead(Config::new().via(&client), Name::fixed("led"), |_| async {}).await.unwrap();
+            let left = config.clone();
+            tokio::spawn(async move { run(&left, Name::fixed("left-behind"), |_| pending::<()>()).await });
+            run(&config, NAME, |_| async {}).await.unwrap();
+            lead(&Config::new().via(&client), Name::fixed("led"), |_| async {}).await.unwrap();
         });
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -254,7 +257,7 @@ fn abort_ends_the_process_even_when_the_body_blocks_its_thread() {
                     std::thread::park();
                 }
             };
-            let _: Result<(), _> = run(bed.config().on_lost_abort(), NAME, body).await;
+            let _: Result<(), _> = run(&bed.config().on_lost_abort(), NAME, body).await;
         });
     }
     let name = "private::tests::abort_ends_the_process_even_when_the_body_blocks_its_thread";

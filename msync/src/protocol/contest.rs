@@ -1,5 +1,7 @@
 //! A contest: one term of this engine that strives for the lock (design 4.3).
 
+mod poll;
+
 use std::{ops::Range, time::Duration};
 
 use super::{Attempt, Attempts, Call, Context, Hold, Keeper, Notice, Patience, State, Ticket, View, Want, fresh};
@@ -95,6 +97,7 @@ impl Contest {
         let Some(record) = view.record().filter(|record| !record.is_free()) else { return false };
         match self.want.patience {
             Patience::Try => true,
+            Patience::Poll { .. } => false,
             Patience::Wait => record.rank_of(self.claim.term).is_some_and(|rank| rank <= 1),
         }
     }
@@ -137,6 +140,9 @@ impl Contest {
     }
 
     fn next(&mut self, view: &View, ticket: Ticket, cx: &mut Context<'_>) -> Move {
+        if let Patience::Poll { create_only } = self.want.patience {
+            return self.poll(create_only, view, ticket, cx);
+        }
         let waits = self.want.patience == Patience::Wait;
         match view.state() {
             State::Unknown if self.fresh && self.want.retained => self.claim_free(None, cx),
@@ -162,7 +168,7 @@ impl Contest {
         }
         match self.want.patience {
             Patience::Try => self.observe(record, view, ticket, cx),
-            Patience::Wait => self.queue(record, rank, view, cx),
+            Patience::Wait | Patience::Poll { .. } => self.queue(record, rank, view, cx),
         }
     }
 
@@ -211,7 +217,7 @@ impl Contest {
 
     /// Returns when this contest acts next, if nothing happens before.
     pub(super) fn due(&self, view: &View) -> Moment {
-        let Some(record) = view.record() else { return Moment::default() };
+        let Some(record) = view.record().filter(|_| !self.polls()) else { return Moment::default() };
         let ours = record.is_free() || record.term == self.claim.term;
         let rank = record.rank_of(self.claim.term);
         let may_join = rank.is_none() && self.want.patience == Patience::Wait;
@@ -294,7 +300,7 @@ impl Keeper {
         let Some(front) = self.tickets.front() else { return Move::Wait };
         let contest = self.contest.get_or_insert_with(|| Contest::new(&self.engine, front, cx));
         contest.want.patience = front.patience;
-        if front.patience == Patience::Try && self.failures > 0 && out_of_time(contest, cx) {
+        if front.patience != Patience::Wait && self.failures > 0 && out_of_time(contest, cx) {
             return Move::GiveUp(Notice::Failed(front.ticket));
         }
         if self.unsettled && contest.is_doubtful(&self.view) {

@@ -20,6 +20,11 @@ pub enum Patience {
     Wait,
     /// Only as long as it takes to find out whether the lock is free: at most one ttl, for a record that looks dead.
     Try,
+    /// Not at all: a look, and at the most one write that takes the lock if it is free or dead by then (sidecar).
+    Poll {
+        /// Only an object that is absent is taken.
+        create_only: bool,
+    },
 }
 
 /// What a local acquisition wants.
@@ -52,6 +57,8 @@ pub enum Event {
     Cancel(Ticket),
     /// A user is done: its body and arguments have been dropped. It may wish for a successor, by owner.
     Release(Ticket, Option<String>),
+    /// A user wants its hold renewed at once.
+    Prolong(Ticket),
     /// The call that [`Action::call`] asked for has ended.
     Reply(Outcome),
     /// A watch saw the record.
@@ -126,6 +133,8 @@ pub struct Standing {
     pub ended: Option<LossReason>,
     /// `until` is the end of `max_hold`, not of the lease.
     pub max_hold_ends: bool,
+    /// The newest believed version of the record.
+    pub version: u64,
 }
 
 // === impl Standing ===

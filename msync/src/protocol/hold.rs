@@ -72,6 +72,8 @@ pub struct Hold {
     pub left_behind: bool,
     /// The version that the tokens of this term are made of; `None` when its numbers are used up.
     base: Option<u64>,
+    /// The newest believed version of the record.
+    version: u64,
     sequence: u16,
     since: Moment,
     handovers: u32,
@@ -95,6 +97,7 @@ impl Hold {
             successor: None,
             left_behind: false,
             base: Some(version),
+            version,
             sequence: 0,
             since: now,
             handovers: 0,
@@ -131,9 +134,15 @@ impl Hold {
         self.attempts.insert(beat, attempt);
     }
 
+    /// Lets the next renewal be sent at once.
+    pub fn prolong(&mut self, now: Moment) {
+        self.next_renewal = self.next_renewal.min(now);
+    }
+
     /// Takes a believed record of this term: confirms the attempt whose beat it shows. The next renewal is sent a
     /// random bit `early`, so that the renewals of many locks spread over time.
     pub fn confirm(&mut self, snapshot: &Snapshot, early: Duration, now: Moment) {
+        self.version = snapshot.version.number;
         if let Some(attempt) = self.attempts.get(&snapshot.record.beat).copied() {
             self.attempts.retain(|_, other| other.sent > attempt.sent);
             self.left_behind |= attempt.last;
@@ -186,6 +195,7 @@ impl Hold {
             until: self.deadline.min(end),
             ended: self.ended,
             max_hold_ends: end < self.deadline,
+            version: self.version,
         }
     }
 }

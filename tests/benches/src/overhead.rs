@@ -17,6 +17,7 @@ use msync::{
     clock::{BootClock, Clock},
     locked,
 };
+use tokio::task::JoinSet;
 
 /// How often the sides take turns.
 const ROUNDS: usize = 4000;
@@ -62,6 +63,10 @@ async fn under_named_guard(client: &Client, x: u64) -> Result<u64, Error> {
     Ok(done)
 }
 
+async fn by_owned_client(client: Client) -> Result<u64, Error> {
+    under_guard(&client, 1).await
+}
+
 /// A lock that is created and deleted by each call.
 async fn acquisition(client: &Client) -> Result<()> {
     let (plain, added) = compare(10, async || under_guard(client, 1).await, async || under_macro(1).await).await?;
@@ -76,7 +81,10 @@ async fn acquisition(client: &Client) -> Result<()> {
 /// A lock that its process keeps, because other tasks wait for it: the store is not asked, so what is added shows best.
 async fn contended(client: &Client) -> Result<()> {
     const TASKS: u32 = 64;
-    let by_hand = async || together(TASKS, || under_guard(client, 1)).await;
+    let by_hand = async || {
+        let client = client.clone();
+        together(TASKS, move || by_owned_client(client.clone())).await
+    };
     let by_macro = async || together(TASKS, || under_macro(1)).await;
     let (plain, added) = compare(1, by_hand, by_macro).await?;
     let each = f64::from(TASKS);
@@ -110,7 +118,10 @@ async fn polls(lock: &Lock) -> Result<()> {
         woken(polls).await;
         Ok(())
     }
-    let bare = async || Ok::<_, Error>(woken(POLLS).await);
+    let bare = async || {
+        woken(POLLS).await;
+        Ok::<_, Error>(())
+    };
     let (plain, by_run) = compare(1, bare, async || lock.run(async |_| woken(POLLS).await).await).await?;
     let (_, by_macro) = compare(1, bare, async || under_macro(POLLS).await).await?;
     report("one poll of a body by tokio", plain / f64::from(POLLS), "");
@@ -142,18 +153,15 @@ async fn time<T, E: Into<anyhow::Error>>(calls: u32, call: &mut impl AsyncFnMut(
     Ok(nanos(start.elapsed()) / f64::from(calls))
 }
 
-async fn together<Fut: Future<Output = Result<u64, Error>>>(tasks: u32, call: impl Fn() -> Fut) -> Result<(), Error> {
-    let mut running: Vec<_> = (0..tasks).map(|_| Some(Box::pin(call()))).collect();
-    poll_fn(|cx| {
-        for slot in &mut running {
-            if let Some(Poll::Ready(ended)) = slot.as_mut().map(|call| call.as_mut().poll(cx)) {
-                ended?;
-                *slot = None;
-            }
-        }
-        if running.iter().all(Option::is_none) { Poll::Ready(Ok(())) } else { Poll::Pending }
-    })
-    .await
+async fn together<Fut>(tasks: u32, call: impl Fn() -> Fut) -> Result<()>
+where
+    Fut: Future<Output = Result<u64, Error>> + Send + 'static,
+{
+    let mut running: JoinSet<_> = (0..tasks).map(|_| call()).collect();
+    while let Some(ended) = running.join_next().await {
+        ended??;
+    }
+    Ok(())
 }
 
 async fn woken(mut times: u32) {

@@ -1,5 +1,7 @@
 //! The server: one record that [`Change::apply`] changes, and a counter of versions that survives deletion.
 
+use std::sync::Arc;
+
 use msync::{
     protocol::{Call, Outcome},
     record::{Change, Pair, Refused},
@@ -73,13 +75,13 @@ impl Server {
         };
         self.origin = self.origin.after(change);
         self.version += 1;
-        let uid = match &self.stored {
-            Some(stored) => stored.version.uid.clone(),
-            None => {
+        let uid = self.stored.as_ref().map_or_else(
+            || {
                 self.creations += 1;
-                format!("{}", self.creations).into()
-            }
-        };
+                self.creations.to_string().into()
+            },
+            |stored| Arc::clone(&stored.version.uid),
+        );
         let snapshot = Snapshot { version: Version { uid, number: self.version }, record };
         self.stored = Some(snapshot.clone());
         Outcome::Applied(snapshot)

@@ -1,9 +1,9 @@
 //! The judge: knows true time, and holds every step of every process against the promises.
 
 use msync::{
-    FencingToken,
+    FencingToken, LossReason,
     clock::Moment,
-    protocol::{Call, Keeper, Ticket},
+    protocol::{Call, Hold, Keeper, Ticket},
     record::{Change, EngineId, Record},
 };
 
@@ -86,7 +86,7 @@ impl Oracle {
             let until = other.clock.true_time(other.standing.until);
             self.broken(at, format!("S2: p{who} has it while p{} believes until {} us", other.index, until / 1000));
         }
-        // Whoever keeps it may have it again: its next task, or the next life of an adopting pod.
+        // Whoever keeps it may have it again.
         if let Some((_, until)) = self.kept.take().filter(|(keeper, until)| *keeper != who && *until > at) {
             self.broken(at, format!("S8: p{who} has it although it was to be kept until {} us", until / 1000));
         }
@@ -109,6 +109,9 @@ impl Oracle {
         match call {
             Call::Apply(Change::Renew { .. }) if !is_wanted(keeper, now) => {
                 self.broken(at, format!("S6: p{} renews for nobody", process.index));
+            }
+            Call::Apply(Change::Renew { .. }) if keeper.hold().is_some_and(is_lost) => {
+                self.broken(at, format!("S4: p{} renews what it has lost", process.index));
             }
             Call::Apply(Change::Grant { term, .. } | Change::Free { term, .. })
                 if held.is_some_and(|hold| hold.term == *term) =>
@@ -200,6 +203,10 @@ impl Oracle {
 fn is_wanted(keeper: &Keeper, now: Moment) -> bool {
     let held = keeper.hold().is_some_and(|hold| hold.user.is_some() || hold.keep_until > now);
     held || keeper.waiting() > 0
+}
+
+fn is_lost(hold: &Hold) -> bool {
+    hold.ended.is_some_and(|reason| reason != LossReason::ShutDown)
 }
 
 /// Says whether a task is in the phase of waiting.

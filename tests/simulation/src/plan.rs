@@ -76,6 +76,10 @@ impl Plan {
     /// Draws a plan. One in eight has no faults at all: there, orderly behaviour can be asked for.
     pub(crate) fn draw(rng: &mut Rng) -> Self {
         let mut plan = Self::orderly(rng);
+        if plan.adopt {
+            // The next life of an adopting pod claims at once, also what the last one left to its ttl.
+            plan.at_least = 0;
+        }
         if !rng.chance(125) {
             plan.disturb(rng);
         }

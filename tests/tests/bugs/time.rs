@@ -50,7 +50,7 @@ async fn bug_32_after_a_pause_not_one_line_of_the_body_runs() {
     let mut lines = 0;
     let ended = lock.run(async |_| {
         lines += 1;
-        pass(Duration::from_secs(1)).await;
+        pass(Duration::from_millis(1300)).await;
         lines += 1;
         clock.suspend(Duration::from_secs(3600));
         tokio::task::yield_now().await;

@@ -21,6 +21,7 @@ fn an_acquisition_that_begins_during_a_pause_is_woken() {
     bench.reply(Outcome::Busy(Some(ms(1_274))));
     bench.want(want(2));
     assert_eq!(bench.call, None);
+    assert!(bench.last.wake.is_some());
     bench.pass(2_000);
     assert!(bench.has(2));
 }

@@ -244,3 +244,20 @@ async fn bug_15_the_deadline_counts_from_the_send_not_from_the_answer() {
     guard.lost().await;
     assert!(sent.elapsed() <= Duration::from_millis(13_502), "{:?}", sent.elapsed());
 }
+
+/// So for renewals: one is confirmed two seconds after it was sent, and is the last that is.
+#[tokio::test(start_paused = true)]
+async fn bug_15_a_slow_renewal_that_succeeds_counts_from_its_send() {
+    let faulty = Faulty::new(MemoryStore::new());
+    faulty.watches(Sight::Blind);
+    let a = client_of(faulty.clone(), "a");
+    let guard = a.lock("x").unwrap().acquire().await.unwrap();
+    faulty.every(Fate::AnswerLate(Duration::from_secs(2)));
+    until("a renewal is sent", || faulty.count(Kind::Renew) == 1).await;
+    let sent = tokio::time::Instant::now();
+    faulty.every(Fate::Hang);
+    pass(Duration::from_millis(2_010)).await;
+    assert!(guard.remaining() > Duration::from_secs(11), "confirmed: {:?}", guard.remaining());
+    guard.lost().await;
+    assert!(sent.elapsed() <= Duration::from_millis(13_502), "{:?}", sent.elapsed());
+}

@@ -76,13 +76,13 @@ fn apply(mutant: &Mutant, scratch: &Path) -> io::Result<()> {
 
 /// Copies what the simulation needs; files that are the same keep their date, so that little is built anew.
 fn copy(root: &Path, scratch: &Path) -> io::Result<()> {
-    for part in ["msync", "tests/simulation", ".cargo"] {
+    for part in ["msync", "msync-macros", "tests/simulation", ".cargo"] {
         copy_tree(&root.join(part), &scratch.join(part))?;
     }
     refresh(&fs::read(root.join("Cargo.lock"))?, &scratch.join("Cargo.lock"))?;
     let manifest = fs::read_to_string(root.join("Cargo.toml"))?;
     let shortened = |line: &str| match line.split_once('=') {
-        Some(("members ", _)) => r#"members = ["msync", "tests/simulation"]"#.to_owned(),
+        Some(("members ", _)) => r#"members = ["msync", "msync-macros", "tests/simulation"]"#.to_owned(),
         Some(("default-members ", _)) => String::new(),
         _ => line.to_owned(),
     };

@@ -1,0 +1,110 @@
+//! `#[leader_only]` on the memory store, in paused time.
+
+use std::{
+    future::pending,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use msync::{Client, Error, FencingToken, LossReason, MemoryStore, Outcome, leader_only};
+use tokio::time::{sleep, timeout};
+
+use crate::memory::{SECOND, name, pair};
+
+#[leader_only("job", via = client)]
+async fn skip(client: &Client, runs: &AtomicU32) {
+    runs.fetch_add(1, Ordering::Relaxed);
+}
+
+#[leader_only("job", via = client)]
+async fn outcome(client: &Client) -> Result<Outcome<u8>, Error> {
+    Ok(Outcome::Ran(1))
+}
+
+#[leader_only("job", via = client, on_follower = error)]
+async fn error(client: &Client) -> Result<(), Error> {
+    Ok(())
+}
+
+#[leader_only("job", via = client, on_follower = wait, guard = term)]
+async fn wait(client: &Client) -> Result<FencingToken, Error> {
+    term.check()?;
+    Ok(term.token())
+}
+
+#[leader_only("job", via = client, on_follower = error)]
+async fn lose(client: &Client, store: &MemoryStore) -> Result<(), Error> {
+    store.remove(&name("job"));
+    pending().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn followers_skip_err_or_wait_and_the_leader_runs() {
+    let (_store, a, b) = pair();
+    let runs = AtomicU32::new(0);
+    skip(&a, &runs).await;
+    skip(&b, &runs).await;
+    assert_eq!(runs.load(Ordering::Relaxed), 1);
+    assert_eq!((outcome(&a).await.unwrap(), outcome(&b).await.unwrap()), (Outcome::Ran(1), Outcome::Skipped));
+    error(&a).await.unwrap();
+    assert!(matches!(error(&b).await, Err(Error::Busy { .. })));
+    assert!(timeout(100 * SECOND, wait(&b)).await.is_err());
+    let first = wait(&a).await.unwrap();
+    let waiting = tokio::spawn(async move { wait(&b).await });
+    sleep(SECOND).await;
+    a.shutdown().await;
+    let second = timeout(5 * SECOND, waiting).await.expect("handed over").unwrap().unwrap();
+    assert!(second > first);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_loses_is_cancelled_and_runs_again_when_it_regains() {
+    let (store, a, _) = pair();
+    let first = wait(&a).await.unwrap();
+    let lost = timeout(SECOND, lose(&a, &store)).await.expect("told at once");
+    assert!(matches!(lost, Err(Error::Lost { reason: LossReason::Deleted, .. })));
+    assert!(timeout(100 * SECOND, wait(&a)).await.expect("regained").unwrap() > first);
+}
+
+#[tokio::test(start_paused = true)]
+async fn signal_lets_the_body_of_a_lost_leader_end() {
+    #[leader_only("job", via = client, on_follower = error, on_lost = signal, guard = term)]
+    async fn work(client: &Client, store: &MemoryStore) -> Result<LossReason, Error> {
+        store.remove(&name("job"));
+        let reason = term.lost().await;
+        sleep(SECOND).await;
+        Ok(reason)
+    }
+    let (store, a, _) = pair();
+    assert_eq!(work(&a, &store).await.unwrap(), LossReason::Deleted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_of_the_leader_run_side_by_side_under_one_term() {
+    #[leader_only("job", via = client, on_follower = wait, guard = term)]
+    async fn outer(client: &Client) -> Result<(FencingToken, FencingToken), Error> {
+        Ok((term.token(), wait(client).await?))
+    }
+    let (_store, a, _) = pair();
+    let (outer_token, inner_token) = outer(&a).await.unwrap();
+    assert_eq!(outer_token, inner_token);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_leaders_loop_goes_on_in_the_next_process() {
+    let (_store, a, b) = pair();
+    let (runs_a, runs_b) = (AtomicU32::new(0), AtomicU32::new(0));
+    let count = async |client: &Client, runs: &AtomicU32| {
+        client
+            .leader_loop("job", 10 * SECOND, async |_| runs.store(runs.load(Ordering::Relaxed) + 1, Ordering::Relaxed))
+            .await
+    };
+    let ended = tokio::join!(count(&a, &runs_a), count(&b, &runs_b), async {
+        sleep(55 * SECOND).await;
+        a.shutdown().await;
+        sleep(55 * SECOND).await;
+        b.shutdown().await;
+    });
+    assert!(matches!((ended.0, ended.1), (Err(Error::ShutDown), Err(Error::ShutDown))));
+    let runs = (runs_a.into_inner(), runs_b.into_inner());
+    assert!((5..=7).contains(&runs.0) && (5..=7).contains(&runs.1), "{runs:?}");
+}
