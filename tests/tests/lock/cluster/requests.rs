@@ -91,6 +91,7 @@ async fn waiting_costs_no_requests() -> Result<()> {
         waiters.push(waiting(&cluster, &client, "x").await?);
         clients.push(client);
     }
+    tokio::time::sleep(super::millis(1000)).await; // so that the first two watch the lock, after a short wait
     let before = cluster.server().lock_requests().await?;
     tokio::time::sleep(super::millis(3000)).await;
     let idle = cluster.server().lock_requests().await?.since(&before);
