@@ -232,6 +232,26 @@ fn head_is_get_without_a_body() {
 }
 
 #[test]
+fn a_refused_head_request_gets_no_body_either() {
+    let served = served();
+    for (request, status) in [
+        ("HEAD /locks/%zz HTTP/1.1\r\n\r\n", 400),
+        ("\r\nHEAD /locks/a HTTP/1.1\r\nHost: evil.example\r\n\r\n", 421),
+        ("HEAD /locks/a HTTP/1.1\nHost: localhost\n\n", 400),
+        ("HEAD /locks/a HTTP/1.1\r\nContent-Length: 70000\r\n\r\n", 413),
+    ] {
+        let mut stream = connect(served.address);
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{request:?}: {head}");
+        assert_eq!(body, "", "{request:?}");
+    }
+    served.serves_a_good_request();
+}
+
+#[test]
 fn absolute_targets_are_served_when_they_name_loopback() {
     let served = served();
     let ask = |target: &str| {

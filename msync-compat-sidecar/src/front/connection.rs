@@ -42,7 +42,7 @@ impl From<io::Error> for End {
 
 /// Serves a connection to its end.
 pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
-    let mut connection = Connection { stream, bytes: Vec::new(), shared };
+    let mut connection = Connection { stream, bytes: Vec::new(), head_only: false, shared };
     let end = loop {
         match connection.exchange().await {
             Ok(false) => {}
@@ -60,6 +60,8 @@ struct Connection {
     stream: TcpStream,
     /// Read, but not yet part of an answered request.
     bytes: Vec<u8>,
+    /// What has arrived begins as a HEAD request: its refusal has no body either.
+    head_only: bool,
     shared: Arc<Shared>,
 }
 
@@ -80,6 +82,7 @@ impl Connection {
         let deadline = Instant::now() + self.shared.limits.head_time;
         let mut seen = 0;
         let end = loop {
+            self.head_only = self.bytes.starts_with(b"HEAD ");
             match head::scan(&self.bytes, seen) {
                 Scan::Complete(end) if end <= self.shared.limits.head => break end,
                 Scan::Partial if self.bytes.len() <= self.shared.limits.head => {}
@@ -189,7 +192,7 @@ impl Connection {
 
     async fn refuse(&mut self, refusal: Refusal) -> io::Result<()> {
         tracing::debug!(status = refusal.status, refusal.message, "refused a request");
-        self.send(&refusal.into(), Manner { close: true, head_only: false }).await
+        self.send(&refusal.into(), Manner { close: true, head_only: self.head_only }).await
     }
 
     async fn send(&mut self, answer: &Answer, manner: Manner) -> io::Result<()> {
