@@ -16,7 +16,7 @@ use std::{
 use table::{MUTANTS, Mutant};
 
 /// Whole engines are simulated for this part of the acquisitions: they take so much longer.
-const WHOLE_PART: u64 = 10;
+const WHOLE_PART: u64 = 20;
 /// A simulation that takes longer than this hangs: the mutant made a loop.
 const LONGEST: &str = "300";
 
