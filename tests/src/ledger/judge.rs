@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use msync::clock::Moment;
-
 use super::Hold;
 
 /// What was promised and did not hold.
@@ -40,29 +38,24 @@ impl fmt::Display for Hold {
     }
 }
 
-/// Goes through the holds in the order of their tokens, and lets each begin and end as early as it can: a lock is free
-/// again once every earlier hold was wanted and its belief is over. Each hold must find it so by the time it is held.
+/// Goes through the holds in the order of their tokens, and lets each begin and end as early as it can: the lock is free
+/// again once the beliefs of all earlier holds are over. Each hold must find it so by the time it is held.
 pub(super) fn judge(holds: &[Hold]) -> Vec<Violation> {
     let mut violations = Vec::new();
-    // Who keeps the lock the longest of all so far.
+    // Who believes the longest of all so far: not always the one before, which may have been lost before it was believed.
     let mut longest: Option<&Hold> = None;
     for (index, hold) in holds.iter().enumerate() {
         let before = index.checked_sub(1).map(|before| &holds[before]);
         if let Some(same) = before.filter(|before| before.token == hold.token) {
             violations.push(Violation::Reuse(same.clone(), hold.clone()));
-        } else if let Some(earlier) = longest.filter(|earlier| free_after(earlier) > hold.held) {
+        } else if let Some(earlier) = longest.filter(|earlier| earlier.until > hold.held) {
             violations.push(out_of_turn(earlier, hold));
         }
-        if longest.is_none_or(|longest| free_after(longest) <= free_after(hold)) {
+        if longest.is_none_or(|longest| longest.until <= hold.until) {
             longest = Some(hold);
         }
     }
     violations
-}
-
-/// The earliest moment at which this acquisition can have begun and ended.
-fn free_after(hold: &Hold) -> Moment {
-    hold.wanted.max(hold.until)
 }
 
 /// The lock was not free in time for `later`, the one with the greater token.

@@ -166,78 +166,93 @@ impl SequentialSpec for Sequential {
     }
 }
 
-/// The same holds as stateright sees them: what begins and ends, in the order of time.
-fn linearizable(events: &[usize], tokens: &[u64]) -> bool {
-    let mut tester = LinearizabilityTester::new(Sequential::default());
-    let mut seen = vec![0; tokens.len()];
-    for &hold in events {
-        let (acquires, leaves, token) = (2 * hold, 2 * hold + 1, tokens[hold]);
-        let told = match seen[hold] {
-            0 => tester.on_invoke(acquires, Op::Acquire),
-            1 => tester.on_return(acquires, Some(token)),
-            // From now on, at some time or never: a thread of its own that does not return.
-            _ => tester.on_invoke(leaves, Op::Leave(token)),
-        };
-        told.unwrap();
-        seen[hold] += 1;
-    }
-    tester.is_consistent()
+/// Some acquisitions whose events happen in this order: wanted, held, and the end of the belief.
+#[derive(Clone, Debug)]
+struct Story {
+    events: Vec<usize>,
+    tokens: Vec<u64>,
+    /// Lost before it was believed: the second event tells so, and the third nothing.
+    stale: Vec<bool>,
 }
 
-/// The same holds as contenders write them: the n-th event happens at the time n.
-fn written(events: &[usize], tokens: &[u64]) -> Vec<String> {
-    let mut files = vec![String::new(); tokens.len()];
-    for (at, &hold) in events.iter().enumerate() {
-        let token = tokens[hold];
-        let line = match files[hold].lines().count() {
-            0 => "wants".to_owned(),
-            1 => format!("holds {token} 1000"),
-            _ => format!("releases {token}"),
-        };
-        writeln!(files[hold], "{at} {line}").unwrap();
+// === impl Story ===
+
+impl Story {
+    /// As stateright sees it: what begins and ends, in the order of time.
+    fn is_linearizable(&self) -> bool {
+        let mut tester = LinearizabilityTester::new(Sequential::default());
+        let mut seen = vec![0; self.tokens.len()];
+        for &hold in &self.events {
+            let (acquires, leaves, token) = (2 * hold, 2 * hold + 1, self.tokens[hold]);
+            // From then on, at some time or never: a thread of its own that does not return.
+            if seen[hold] == if self.stale[hold] { 0 } else { 2 } {
+                tester.on_invoke(leaves, Op::Leave(token)).unwrap();
+            }
+            match seen[hold] {
+                0 => drop(tester.on_invoke(acquires, Op::Acquire).unwrap()),
+                1 => drop(tester.on_return(acquires, Some(token)).unwrap()),
+                _ => {}
+            }
+            seen[hold] += 1;
+        }
+        tester.is_consistent()
     }
-    files
+
+    /// As contenders write it: the n-th event happens at the time n.
+    fn written(&self) -> Vec<String> {
+        let mut files = vec![String::new(); self.tokens.len()];
+        for (at, &hold) in self.events.iter().enumerate() {
+            let token = self.tokens[hold];
+            let line = match (files[hold].lines().count(), self.stale[hold]) {
+                (0, _) => "wants".to_owned(),
+                (1, false) => format!("holds {token} 1000"),
+                (1, true) => format!("lost {token} Deadline"),
+                (_, false) => format!("releases {token}"),
+                (_, true) => continue,
+            };
+            writeln!(files[hold], "{at} {line}").unwrap();
+        }
+        files
+    }
 }
 
 /// Up to four holds; nearly in sequence, so that about half of the histories are linearizable.
-fn histories() -> impl Strategy<Value = (Vec<usize>, Vec<u64>)> {
-    let swaps = |events: usize| prop::collection::vec(0..events - 1, 0..8);
-    (1..=4_usize).prop_flat_map(move |holds| (Just(holds), swaps(3 * holds), any::<u8>())).prop_map(
-        |(holds, swaps, odd)| {
-            let mut events: Vec<_> = (0..holds).flat_map(|hold| [hold; 3]).collect();
-            for swap in swaps {
-                events.swap(swap, swap + 1);
-            }
-            let mut tokens: Vec<_> = (1..=holds as u64).collect();
-            match odd % 8 {
-                0 => tokens.reverse(),
-                1 => tokens[0] = holds as u64, // the same twice, unless there is only one
-                _ => {}
-            }
-            (events, tokens)
-        },
-    )
+fn stories() -> impl Strategy<Value = Story> {
+    let parts = |holds: usize| {
+        let swaps = prop::collection::vec(0..3 * holds - 1, 0..8);
+        (Just(holds), swaps, any::<u8>(), prop::collection::vec(prop::bool::weighted(0.3), holds))
+    };
+    (1..=4_usize).prop_flat_map(parts).prop_map(|(holds, swaps, odd, stale)| {
+        let mut events: Vec<_> = (0..holds).flat_map(|hold| [hold; 3]).collect();
+        for swap in swaps {
+            events.swap(swap, swap + 1);
+        }
+        let mut tokens: Vec<_> = (1..=holds as u64).collect();
+        match odd % 8 {
+            0 => tokens.reverse(),
+            1 => tokens[0] = holds as u64, // the same twice, unless there is only one
+            _ => {}
+        }
+        Story { events, tokens, stale }
+    })
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(3000))]
 
     #[test]
-    fn the_verdict_is_that_of_a_search_through_all_orders((events, tokens) in histories()) {
-        let files = written(&events, &tokens);
+    fn the_verdict_is_that_of_a_search_through_all_orders(story in stories()) {
+        let files = story.written();
         let named: Vec<_> = files.iter().enumerate().map(|(hold, text)| (hold.to_string(), text.as_str())).collect();
         let ledger = Ledger::of(named.iter().map(|(name, text)| (name.as_str(), *text))).unwrap();
-        prop_assert_eq!(ledger.violations().is_empty(), linearizable(&events, &tokens), "{:?}", files);
+        prop_assert_eq!(ledger.violations().is_empty(), story.is_linearizable(), "{:?}", files);
     }
 }
 
 #[test]
 fn the_searched_histories_are_of_both_kinds() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let verdicts = (0..500).map(|_| {
-        let (events, tokens) = histories().new_tree(&mut runner).unwrap().current();
-        linearizable(&events, &tokens)
-    });
+    let verdicts = (0..500).map(|_| stories().new_tree(&mut runner).unwrap().current().is_linearizable());
     let linear = verdicts.filter(|linear| *linear).count();
     assert!((100..=400).contains(&linear), "{linear} of 500 are linearizable");
 }
