@@ -2,18 +2,20 @@
 //!
 //! The hold is looked at before every poll of the body, so after a pause of the process not one more step of it runs. The
 //! body, and everything it owns, is dropped before this returns; whoever releases does so afterwards, after a panic too.
+//! As little as possible is generic: it is compiled again for each annotated function.
 
-use std::any::Any;
-use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::pin::pin;
-use std::task::Poll;
+use std::{
+    any::Any,
+    future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    pin::pin,
+    task::{Context, Poll, ready},
+};
 
-use futures::FutureExt;
+use futures::{FutureExt, future::BoxFuture};
 use tokio::task::AbortHandle;
 
-use crate::lease::first_loss;
-use crate::{Error, Lease, scope};
+use crate::{Error, Lease, LossReason, lease::first_loss, scope::Marks};
 
 /// What happens to a body when its lock is lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,94 +29,115 @@ pub(crate) enum OnLost {
     Abort,
 }
 
-/// How a body ended.
-pub(crate) enum Ended<T> {
-    Ran(T),
+/// Why a body did not end by itself.
+pub(crate) enum Stopped {
     Lost(Error),
     Panicked(Box<dyn Any + Send>),
 }
 
-// Ends the watch for a loss together with the body.
-struct Watching(Option<AbortHandle>);
+/// Watches the holds of one body.
+struct Sentry<'a> {
+    leases: &'a [Lease],
+    on_lost: OnLost,
+    /// Wakes a body that waits: most do not, so this is made late.
+    lost: Option<BoxFuture<'static, LossReason>>,
+    aborting: Option<AbortHandle>,
+}
 
-// === impl Ended ===
+/// Makes the body and polls it until it ends or its hold does.
+pub(crate) async fn held<F, Fut>(leases: &[Lease], on_lost: OnLost, body: F) -> Result<Fut::Output, Stopped>
+where
+    F: FnOnce() -> Fut,
+    Fut: Future,
+{
+    let mut sentry = Sentry::new(leases, on_lost);
+    let mut body = pin!(body());
+    poll_fn(|cx| {
+        let mut value = Poll::Pending;
+        ready!(sentry.poll(cx, &mut |cx| {
+            value = body.as_mut().poll(cx);
+            value.is_ready()
+        }))?;
+        value.map(Ok)
+    })
+    .await
+}
 
-impl<T> Ended<T> {
-    /// Returns what the body returned, the loss, or goes on with its panic.
-    pub(crate) fn finish(self) -> Result<T, Error> {
+// === impl Stopped ===
+
+impl Stopped {
+    /// Returns the loss, or goes on with the panic.
+    pub(crate) fn into_error(self) -> Error {
         match self {
-            Self::Ran(value) => Ok(value),
-            Self::Lost(error) => Err(error),
+            Self::Lost(error) => error,
             Self::Panicked(panic) => resume_unwind(panic),
         }
     }
 }
 
-// === impl Watching ===
+// === impl Sentry ===
 
-impl Drop for Watching {
+impl<'a> Sentry<'a> {
+    fn new(leases: &'a [Lease], on_lost: OnLost) -> Self {
+        let aborting = (on_lost == OnLost::Abort).then(|| abort_when_lost(leases));
+        Self { leases, on_lost, lost: None, aborting }
+    }
+
+    /// Polls the body unless the hold is lost. `step` says whether the body has ended.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        step: &mut dyn FnMut(&mut Context<'_>) -> bool,
+    ) -> Poll<Result<(), Stopped>> {
+        self.check()?;
+        let stepped = catch_unwind(AssertUnwindSafe(|| {
+            let _marks = Marks::set(self.leases);
+            step(cx)
+        }));
+        if stepped.map_err(Stopped::Panicked)? {
+            return Poll::Ready(Ok(()));
+        }
+        if self.on_lost != OnLost::Signal && self.poll_lost(cx).is_ready() {
+            self.check()?;
+        }
+        Poll::Pending
+    }
+
+    fn poll_lost(&mut self, cx: &mut Context<'_>) -> Poll<LossReason> {
+        self.lost.get_or_insert_with(|| first_loss(self.leases).boxed()).as_mut().poll(cx)
+    }
+
+    fn check(&self) -> Result<(), Stopped> {
+        let lost = || self.leases.iter().try_for_each(Lease::check);
+        match self.on_lost {
+            OnLost::Signal => Ok(()),
+            OnLost::Cancel => lost().map_err(Stopped::Lost),
+            OnLost::Abort => lost().map_err(|error| abort(&error)),
+        }
+    }
+}
+
+impl Drop for Sentry<'_> {
     fn drop(&mut self) {
-        if let Some(task) = &self.0 {
+        if let Some(task) = &self.aborting {
             task.abort();
         }
     }
 }
 
-/// Makes the body and polls it until it ends or its hold does.
-pub(crate) async fn held<F, Fut>(leases: &[Lease], on_lost: OnLost, body: F) -> Ended<Fut::Output>
-where
-    F: FnOnce() -> Fut,
-    Fut: Future,
-{
-    let _watching = watch_to_abort(leases, on_lost);
-    let mut body = pin!(scope::inside(leases, body()));
-    // Only a body that waits needs to be woken by the loss: most do not, and making this costs as much as a small body.
-    let mut lost = pin!(None);
-    poll_fn(|cx| {
-        if let Some(error) = lost_now(leases, on_lost) {
-            return Poll::Ready(Ended::Lost(error));
-        }
-        match catch_unwind(AssertUnwindSafe(|| body.as_mut().poll(cx))) {
-            Ok(Poll::Ready(value)) => return Poll::Ready(Ended::Ran(value)),
-            Err(panic) => return Poll::Ready(Ended::Panicked(panic)),
-            Ok(Poll::Pending) => {}
-        }
-        if lost.is_none() {
-            lost.set(Some(first_loss(leases).fuse()));
-        }
-        if lost.as_mut().as_pin_mut().is_some_and(|lost| lost.poll(cx).is_ready())
-            && let Some(error) = lost_now(leases, on_lost)
-        {
-            return Poll::Ready(Ended::Lost(error));
-        }
-        Poll::Pending
-    })
-    .await
-}
-
-fn lost_now(leases: &[Lease], on_lost: OnLost) -> Option<Error> {
-    let loss = || leases.iter().try_for_each(Lease::check).err();
-    match on_lost {
-        OnLost::Signal => None,
-        OnLost::Cancel => loss(),
-        OnLost::Abort => loss().map(|error| abort(&error)),
-    }
-}
-
 // A body that does not yield is not polled, so the end of the process needs a task of its own.
-fn watch_to_abort(leases: &[Lease], on_lost: OnLost) -> Watching {
-    if on_lost != OnLost::Abort {
-        return Watching(None);
-    }
+fn abort_when_lost(leases: &[Lease]) -> AbortHandle {
     let (leases, lost) = (leases.to_vec(), first_loss(leases));
     let task = tokio::spawn(async move {
         lost.await;
-        lost_now(&leases, OnLost::Abort);
+        if let Err(error) = leases.iter().try_for_each(Lease::check) {
+            abort(&error);
+        }
     });
-    Watching(Some(task.abort_handle()))
+    task.abort_handle()
 }
 
-fn abort(error: &Error) -> Error {
+fn abort(error: &Error) -> Stopped {
     tracing::error!(%error, "on_lost = abort: the process ends");
     eprintln!("msync: {error}; on_lost = abort: the process ends");
     std::process::abort()

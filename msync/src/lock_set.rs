@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     Error, FencingToken, LeaseSet, Lock, LockGuard,
-    held::{OnLost, held},
+    held::{OnLost, Stopped, held},
 };
 
 /// Several locks that are acquired together, in the order of their names, so that two sets cannot deadlock.
@@ -151,7 +151,7 @@ impl LockSetGuard {
 
     /// Runs a body for as long as all are held.
     pub(crate) async fn protect<F: Future>(&self, body: F) -> Result<F::Output, Error> {
-        held(self.lease().leases(), OnLost::Cancel, || body).await.finish()
+        held(self.lease().leases(), OnLost::Cancel, || body).await.map_err(Stopped::into_error)
     }
 
     /// Returns a view of the holds, for a body that runs under them.

@@ -46,7 +46,6 @@ impl Name {
 
     /// Makes a name of a template.
     #[must_use]
-    #[inline]
     pub fn format(template: fmt::Arguments<'_>) -> Self {
         Self(Cow::Owned(escape(fmt::format(template))))
     }
@@ -58,7 +57,6 @@ impl Name {
 
     /// Returns the name as text.
     #[must_use]
-    #[inline]
     pub fn into_string(self) -> String {
         self.0.into_owned()
     }
