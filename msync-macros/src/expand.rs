@@ -280,6 +280,10 @@ impl Plan {
         });
         let mut rebound = match &pat {
             Pat::Wild(_) => quote_spanned!(site=> #(#inner)* let #outer = #outer;),
+            // An argument that is kept only for its drop: `_guard`. Rebinding it is no use of it.
+            Pat::Ident(_) if simple(&pat).is_some() && outer.to_string().starts_with('_') => {
+                quote_spanned!(site=> #(#inner)* #[allow(clippy::used_underscore_binding)] let #pat = #outer;)
+            }
             Pat::Ident(_) if simple(&pat).is_some() => quote_spanned!(site=> #(#inner)* let #pat = #outer;),
             // First into a variable, or a pattern that binds nothing would leave the argument outside.
             _ => quote_spanned!(site=> #(#inner)* let #outer = #outer; #(#inner)* let #pat = #outer;),

@@ -78,7 +78,7 @@ impl Election {
     /// ```
     pub async fn campaign(&self) -> Result<Leadership, Error> {
         let turn = lock::acquire(&self.engine, &self.name, &self.options, Patience::Wait).await?;
-        Ok(Leadership { guard: LockGuard::from_turn(turn) })
+        Ok(Leadership { guard: LockGuard::new(turn) })
     }
 
     /// Watches who leads: first the present state, then every change. `None` while nobody does, as far as can be seen: a
@@ -213,7 +213,8 @@ enum Told {
     Leader(Option<Leader>),
 }
 
-/// A record with a holder, and since when it has shown the same pair.
+/// A record with a holder, and until when the pair that it shows is a sign of life. Kept beyond that, so that the same
+/// pair seen again, beside a new waiter or in a list, brings nobody back to life.
 struct Sight {
     pair: Pair,
     until: Moment,
@@ -225,14 +226,16 @@ struct Sight {
 impl Observer {
     async fn next(&mut self) -> Option<Leader> {
         loop {
-            let expiry = self.sight.as_ref().map_or(Moment::from_nanos(u64::MAX), |sight| sight.until);
-            let expired = self.clock.sleep_until(expiry);
+            let now = self.clock.now();
+            let expiry = self.sight.as_ref().map(|sight| sight.until).filter(|until| *until > now);
+            let expired = self.clock.sleep_until(expiry.unwrap_or(Moment::from_nanos(u64::MAX)));
             tokio::select! {
                 biased;
                 sighting = self.lookout.next() => self.take(sighting),
-                () = expired => self.sight = None,
+                () = expired => {}
             }
-            let leader = self.sight.as_ref().map(|sight| sight.leader.clone());
+            let now = self.clock.now();
+            let leader = self.sight.as_ref().filter(|sight| now < sight.until).map(|sight| sight.leader.clone());
             let news = Told::Leader(leader.clone());
             if self.told != news {
                 self.told = news;

@@ -5,6 +5,7 @@
 mod gate;
 mod inbox;
 mod keeper;
+mod memory;
 
 use std::{
     collections::HashMap,
@@ -19,6 +20,7 @@ use gate::Gate;
 pub(crate) use inbox::Lookout;
 use keeper::Driver;
 pub(crate) use keeper::{Message, Turn};
+use memory::Memory;
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
     task::JoinHandle,
@@ -27,7 +29,7 @@ use tokio::{
 use crate::{
     Error, FencingToken, Lease, LockName,
     clock::{Clock, Random},
-    protocol::{Event, Keeper, Standing, Ticket, Want},
+    protocol::{Event, Standing, Ticket, Want},
     record::EngineId,
     store::{Snapshot, Store},
 };
@@ -49,6 +51,7 @@ pub(crate) struct Engine {
     tickets: AtomicU64,
     shut: AtomicBool,
     retired: Notify,
+    memory: Mutex<Memory>,
 }
 
 /// How to reach a running keeper.
@@ -81,6 +84,7 @@ impl Engine {
             tickets: AtomicU64::new(1),
             shut: AtomicBool::new(false),
             retired: Notify::new(),
+            memory: Mutex::default(),
         })
     }
 
@@ -90,28 +94,23 @@ impl Engine {
         name: &LockName,
         want: impl FnOnce(Ticket) -> Want,
     ) -> Result<Turn, Error> {
-        if self.shut.load(Ordering::Acquire) {
-            return Err(Error::ShutDown);
-        }
         self.open_inbox();
         let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
         let (verdict, turn) = oneshot::channel();
-        let handle = self.send(name, Message::Want(want(ticket), verdict));
+        let want = want(ticket);
+        let margin = want.timing.safety_margin();
+        let handle = self.send(name, Message::Want(want, verdict)).ok_or(Error::ShutDown)?;
         let mut waiting = Waiting { ticket, messages: Some(handle.messages.clone()) };
-        let token: FencingToken = turn.await.map_err(|_| Error::ShutDown)??;
+        let token: FencingToken = turn.await.map_err(|_| deserted(name))??;
         waiting.messages = None;
-        let lease = Lease::new(self, name.clone(), token, ticket, handle.standing);
+        let lease = Lease::new(self, name.clone(), token, ticket, margin, handle.standing);
         Ok(Turn::new(ticket, lease, handle.messages))
     }
 
     /// Ends everything: waiting acquisitions fail, guards see the end, what is held is released once its guard is gone.
     /// Returns when nothing is left, or after `most`.
     pub(crate) async fn shut_down(&self, most: Duration) {
-        self.shut.store(true, Ordering::Release);
-        self.keepers().retain(|_, handle| !handle.messages.is_closed());
-        for handle in self.keepers().values() {
-            let _ = handle.messages.send(Message::Event(Event::ShutDown));
-        }
+        self.tell_all_to_end();
         let all_retired = async {
             loop {
                 let retired = self.retired.notified();
@@ -128,25 +127,47 @@ impl Engine {
         }
     }
 
-    /// Sends a message to a lock's keeper, which is started if there is none, or none whose runtime still runs: tests have
-    /// a runtime each, and may share a client.
-    fn send(self: &Arc<Self>, name: &LockName, message: Message) -> Handle {
-        let mut keepers = self.keepers();
-        if keepers.get(name).is_some_and(|handle| handle.messages.is_closed()) {
-            keepers.remove(name);
+    /// Marks the end under the mutex that starts keepers: none is started after it, none is forgotten by it.
+    fn tell_all_to_end(&self) {
+        let keepers = self.keepers();
+        self.shut.store(true, Ordering::Release);
+        for handle in keepers.values() {
+            let _ = handle.messages.send(Message::Event(Event::ShutDown));
         }
-        let handle = keepers.entry(name.clone()).or_insert_with(|| self.start(name));
-        // The keeper leaves the map before it closes its channel, under the same mutex: this cannot fail.
-        let _ = handle.messages.send(message);
-        handle.clone()
     }
 
-    fn start(self: &Arc<Self>, name: &LockName) -> Handle {
+    /// Sends a message to a lock's keeper, which is started if there is none; `None` after the end.
+    fn send(self: &Arc<Self>, name: &LockName, message: Message) -> Option<Handle> {
+        let (handle, new) = self.find(name, message)?;
+        // Not under the mutex: a runtime that has ended drops the driver at once, which takes itself off the map.
+        if let Some(driver) = new {
+            tokio::spawn(driver.run());
+        }
+        Some(handle)
+    }
+
+    /// Finds a lock's keeper, or makes one that is still to be started, and leaves a message with it.
+    fn find(self: &Arc<Self>, name: &LockName, message: Message) -> Option<(Handle, Option<Driver>)> {
+        let mut keepers = self.keepers();
+        let running = keepers.get(name).filter(|handle| !handle.messages.is_closed()).cloned();
+        let (handle, new) = match running {
+            Some(handle) => (handle, None),
+            None if self.shut.load(Ordering::Acquire) => return None,
+            None => self.make(name),
+        };
+        // A keeper that retires leaves the map before it closes its channel, under the same mutex: this cannot fail.
+        let _ = handle.messages.send(message);
+        if new.is_some() {
+            keepers.insert(name.clone(), handle.clone());
+        }
+        Some((handle, new))
+    }
+
+    fn make(self: &Arc<Self>, name: &LockName) -> (Handle, Option<Driver>) {
         let (messages, inbox) = mpsc::unbounded_channel();
         let (publish, standing) = watch::channel(Standing::default());
-        let driver = Driver::new(Arc::clone(self), name.clone(), Keeper::new(self.id.clone()), inbox, publish);
-        tokio::spawn(driver.run());
-        Handle { messages, standing }
+        let driver = Driver::new(Arc::clone(self), name.clone(), self.keeper(name), inbox, publish);
+        (Handle { messages, standing }, Some(driver))
     }
 
     /// Takes a keeper off the map, unless somebody has just written to it.
@@ -160,8 +181,18 @@ impl Engine {
         retires
     }
 
+    /// Takes a keeper off the map whose task was dropped: what it held is a stray to the next one.
+    fn forget(&self, name: &LockName) {
+        let mut keepers = self.keepers();
+        if keepers.get(name).is_some_and(|handle| handle.messages.is_closed()) {
+            keepers.remove(name);
+            self.retired.notify_waiters();
+        }
+    }
+
     /// Tells a keeper what the inbox saw. A lock that nobody here knows, held by this very engine, is a stray (a write
-    /// that was given up and landed late): a new keeper gives it back.
+    /// that was given up and landed late): a new keeper gives it back. After the end there are no strays: what is left of
+    /// this engine is what `at_least` keeps.
     fn deliver(self: &Arc<Self>, name: &LockName, snapshot: Snapshot) {
         let known = self.keepers().contains_key(name);
         if known || snapshot.record.engine == self.id {
@@ -204,6 +235,11 @@ impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Engine").field("id", &self.id).field("store", &self.store).finish_non_exhaustive()
     }
+}
+
+/// The keeper's task was dropped with the runtime that it ran on.
+fn deserted(name: &LockName) -> Error {
+    Error::store(format!("could not acquire lock {name}"), "the runtime that kept it has ended")
 }
 
 /// An acquisition that is awaited; given up when dropped.

@@ -15,7 +15,7 @@ use std::{
 use futures::{FutureExt, future::BoxFuture};
 use tokio::task::AbortHandle;
 
-use crate::{Error, Lease, LossReason, lease::first_loss, scope::Marks};
+use crate::{Error, Lease, LossReason, clock::Moment, lease::first_loss, scope::Marks};
 
 /// What happens to a body when its lock is lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,6 +42,8 @@ struct Sentry<'a> {
     /// Wakes a body that waits: most do not, so this is made late.
     lost: Option<BoxFuture<'static, LossReason>>,
     aborting: Option<AbortHandle>,
+    /// The lost hold, and when that was noticed, by its clock: before the body was dropped.
+    noticed: Option<(&'a Lease, Moment)>,
 }
 
 /// Makes the body and polls it until it ends or its hold does.
@@ -51,16 +53,20 @@ where
     Fut: Future,
 {
     let mut sentry = Sentry::new(leases, on_lost);
-    let mut body = pin!(body());
-    poll_fn(|cx| {
-        let mut value = Poll::Pending;
-        ready!(sentry.poll(cx, &mut |cx| {
-            value = body.as_mut().poll(cx);
-            value.is_ready()
-        }))?;
-        value.map(Ok)
-    })
-    .await
+    let ended = {
+        let mut body = pin!(body());
+        poll_fn(|cx| {
+            let mut value = Poll::Pending;
+            ready!(sentry.poll(cx, &mut |cx| {
+                value = body.as_mut().poll(cx);
+                value.is_ready()
+            }))?;
+            value.map(Ok)
+        })
+        .await
+    };
+    sentry.report_drop();
+    ended
 }
 
 // === impl Stopped ===
@@ -80,7 +86,7 @@ impl Stopped {
 impl<'a> Sentry<'a> {
     fn new(leases: &'a [Lease], on_lost: OnLost) -> Self {
         let aborting = (on_lost == OnLost::Abort).then(|| abort_when_lost(leases));
-        Self { leases, on_lost, lost: None, aborting }
+        Self { leases, on_lost, lost: None, aborting, noticed: None }
     }
 
     /// Polls the body unless the hold is lost. `step` says whether the body has ended.
@@ -89,13 +95,15 @@ impl<'a> Sentry<'a> {
         cx: &mut Context<'_>,
         step: &mut dyn FnMut(&mut Context<'_>) -> bool,
     ) -> Poll<Result<(), Stopped>> {
+        // The clock first: after a suspend no timer has fired yet.
         self.check()?;
         let stepped = catch_unwind(AssertUnwindSafe(|| {
             let _marks = Marks::set(self.leases);
             step(cx)
         }));
         if stepped.map_err(Stopped::Panicked)? {
-            return Poll::Ready(Ok(()));
+            // A body that ends after its deadline has lost as well: it ran over.
+            return Poll::Ready(self.check());
         }
         if self.on_lost != OnLost::Signal && self.poll_lost(cx).is_ready() {
             self.check()?;
@@ -107,12 +115,23 @@ impl<'a> Sentry<'a> {
         self.lost.get_or_insert_with(|| first_loss(self.leases).boxed()).as_mut().poll(cx)
     }
 
-    fn check(&self) -> Result<(), Stopped> {
-        let lost = || self.leases.iter().try_for_each(Lease::check);
-        match self.on_lost {
-            OnLost::Signal => Ok(()),
-            OnLost::Cancel => lost().map_err(Stopped::Lost),
-            OnLost::Abort => lost().map_err(|error| abort(&error)),
+    fn check(&mut self) -> Result<(), Stopped> {
+        if self.on_lost == OnLost::Signal {
+            return Ok(());
+        }
+        for lease in self.leases {
+            if let Err(error) = lease.check() {
+                self.noticed = Some((lease, lease.now()));
+                return Err(if self.on_lost == OnLost::Abort { abort(&error) } else { Stopped::Lost(error) });
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells how long the drop of a lost body took.
+    fn report_drop(&self) {
+        if let Some((lease, at)) = self.noticed {
+            lease.report_drop(lease.now().since(at));
         }
     }
 }

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::{
     Error, FencingToken, LockName, LossReason,
-    clock::Clock,
+    clock::{Clock, Moment},
     engine::Engine,
     protocol::{Standing, Ticket},
     record::EngineId,
@@ -36,10 +36,13 @@ struct Seen {
     name: LockName,
     token: FencingToken,
     ticket: Ticket,
+    /// What the end of a lost body may take.
+    margin: Duration,
     clock: Arc<dyn Clock>,
     standing: watch::Receiver<Standing>,
-    /// The first end that was seen: lost is final, and so is why (promise S4).
-    ended: OnceLock<LossReason>,
+    /// The first end that was seen, or that the guard set when it went: lost is final, and so is why (promise S4); an
+    /// orderly release is no loss, and views outlive the guard.
+    end: OnceLock<LossReason>,
 }
 
 /// A view of several held locks: what `guard = …` names in `#[locked]` with a list of names.
@@ -54,10 +57,11 @@ impl Lease {
         name: LockName,
         token: FencingToken,
         ticket: Ticket,
+        margin: Duration,
         standing: watch::Receiver<Standing>,
     ) -> Self {
-        let (engine, clock) = (engine.id.clone(), Arc::clone(&engine.clock));
-        Self(Arc::new(Seen { engine, name, token, ticket, clock, standing, ended: OnceLock::new() }))
+        let (engine, clock, end) = (engine.id.clone(), Arc::clone(&engine.clock), OnceLock::new());
+        Self(Arc::new(Seen { engine, name, token, ticket, margin, clock, standing, end }))
     }
 
     /// Says whether it is a hold of this lock by this engine.
@@ -98,7 +102,8 @@ impl Lease {
 
     /// Returns for how long it is safe if no renewal succeeds; zero when it is lost.
     pub fn remaining(&self) -> Duration {
-        if self.loss().is_some() { Duration::ZERO } else { self.0.standing.borrow().until.since(self.0.clock.now()) }
+        let seen = &self.0;
+        if self.loss().is_some() { Duration::ZERO } else { seen.standing.borrow().until.since(seen.clock.now()) }
     }
 
     /// Completes when it is lost, by the local deadline at the latest, or released.
@@ -106,26 +111,56 @@ impl Lease {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub fn lost(&self) -> impl Future<Output = LossReason> + Send + use<> {
-        let (lease, mut standing) = (self.clone(), self.0.standing.clone());
+        let lease = self.clone();
+        let mut standing = self.0.standing.clone();
         async move {
             loop {
                 let until = standing.borrow_and_update().until;
                 if let Some(reason) = lease.loss() {
                     return reason;
                 }
-                let deadline = lease.0.clock.sleep_until(until);
+                let clock = &lease.0.clock;
                 tokio::select! {
-                    changed = standing.changed() => if changed.is_err() { lease.0.clock.sleep_until(until).await },
-                    () = deadline => {}
+                    changed = standing.changed() => if changed.is_err() { clock.sleep_until(until).await },
+                    () = clock.sleep_until(until) => {}
                 }
             }
         }
     }
 
+    /// Returns where the keeper stands, to wait for a change.
+    pub(crate) fn standing(&self) -> watch::Receiver<Standing> {
+        self.0.standing.clone()
+    }
+
     /// Says whether, and why, the hold is over. Compares the clock itself: no timer, task or message is trusted.
     pub(crate) fn loss(&self) -> Option<LossReason> {
-        let seen = || self.0.standing.borrow().loss(self.0.ticket, self.0.clock.now());
-        self.0.ended.get().copied().or_else(|| seen().map(|reason| *self.0.ended.get_or_init(|| reason)))
+        let end = &self.0.end;
+        end.get().copied().or_else(|| self.loss_by_clock().map(|reason| *end.get_or_init(|| reason)))
+    }
+
+    /// Fixes how the hold ended; before its release is sent, or its end would look like a loss.
+    pub(crate) fn end(&self) {
+        self.0.end.get_or_init(|| self.loss_by_clock().unwrap_or(LossReason::Released));
+    }
+
+    fn loss_by_clock(&self) -> Option<LossReason> {
+        self.0.standing.borrow().loss(self.0.ticket, self.now())
+    }
+
+    /// Reads the clock that the hold is judged by.
+    pub(crate) fn now(&self) -> Moment {
+        self.0.clock.now()
+    }
+
+    /// Warns of a lost body whose drop took longer than the margin: another may have had the lock meanwhile.
+    pub(crate) fn report_drop(&self, took: Duration) {
+        let lock = self.name();
+        if took > self.0.margin {
+            tracing::warn!(%lock, ?took, "the body was lost, and its drop took longer than the margin");
+        } else {
+            tracing::debug!(%lock, ?took, "the body was lost and dropped");
+        }
     }
 
     pub(crate) fn lost_error(&self, reason: LossReason) -> Error {

@@ -1,5 +1,7 @@
 //! Locks: named, acquired for a guard or for the length of a body.
 
+mod polling;
+
 use std::{slice::from_ref, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
@@ -235,7 +237,7 @@ impl Lock {
 // === impl LockGuard ===
 
 impl LockGuard {
-    pub(crate) fn from_turn(turn: Turn) -> Self {
+    pub(crate) fn new(turn: Turn) -> Self {
         Self { turn }
     }
 
@@ -301,12 +303,12 @@ impl LockGuard {
     ///
     /// Needs a tokio runtime. An orderly release does not cancel it.
     pub fn cancellation_token(&self) -> CancellationToken {
-        let (token, lost) = (CancellationToken::new(), self.lost());
-        let (watched, gone) = (token.clone(), token.clone());
+        let (token, ended) = (CancellationToken::new(), self.lease().lost());
+        let watched = token.clone();
         tokio::spawn(async move {
             tokio::select! {
-                _ = lost => watched.cancel(),
-                () = gone.cancelled() => {}
+                end = ended => if end != LossReason::Released { watched.cancel() },
+                () = watched.cancelled() => {}
             }
         });
         token

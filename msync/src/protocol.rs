@@ -11,6 +11,7 @@
 //! FIFO queue is the classic lock recipe of ZooKeeper and etcd; fencing is Kleppmann's (2016).
 
 mod contest;
+mod event;
 mod hold;
 mod release;
 #[cfg(test)]
@@ -19,164 +20,21 @@ mod view;
 
 use std::{collections::VecDeque, time::Duration};
 
-use contest::Contest;
+use contest::{Contest, Move};
+pub use event::{Action, Call, Event, Notice, Outcome, Patience, Standing, Ticket, Want};
 pub use hold::{Attempt, Attempts, Hold, User};
 use release::Parting;
 pub use view::{State, View};
 
 use crate::{
-    FencingToken, LossReason, Timing,
+    LossReason, Timing,
     clock::{Moment, Now},
     record::{Change, EngineId, Entry, Refused, Term},
-    store::{Snapshot, Version},
+    store::Snapshot,
 };
 
-/// One acquisition within this process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Ticket(pub u64);
-
-/// How long an acquisition is ready to wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Patience {
-    /// Until it has the lock, or is cancelled.
-    Wait,
-    /// Only as long as it takes to find out whether the lock is free: at most one ttl, for a record that looks dead.
-    Try,
-}
-
-/// What a local acquisition wants.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Want {
-    /// Which acquisition.
-    pub ticket: Ticket,
-    /// How it is to be kept alive.
-    pub timing: Timing,
-    /// The record is kept and freed at release, not deleted (elections, sidecar).
-    pub retained: bool,
-    /// A grant counts as held at once (locks), or must be accepted first (campaigns, which may wait for days).
-    pub instant: bool,
-    /// A record of an earlier incarnation of this engine may be claimed at once (sidecar).
-    pub adopt: bool,
-    /// How long it waits.
-    pub patience: Patience,
-    /// Kept at least this long, even if released before.
-    pub at_least: Duration,
-    /// Held at the most this long.
-    pub max_hold: Option<Duration>,
-}
-
-/// What happens to a keeper.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Event {
-    /// A local acquisition begins.
-    Want(Want),
-    /// A local acquisition is given up, wanted or already had.
-    Cancel(Ticket),
-    /// A user is done: its body and arguments have been dropped. It may wish for a successor, by owner.
-    Release(Ticket, Option<String>),
-    /// The call that [`Action::call`] asked for has ended.
-    Reply(Outcome),
-    /// A watch saw the record.
-    Seen(Snapshot),
-    /// A watch saw that the object was deleted, at a version.
-    Deleted(u64),
-    /// The inbox watch saw that the record is no longer ours, at a version.
-    Disowned(u64),
-    /// The inbox watch started over and did not list this lock.
-    Unlisted,
-    /// The client shuts down.
-    ShutDown,
-    /// Time has passed.
-    Tick,
-}
-
-/// A call to the store.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Call {
-    /// Read the newest state.
-    Read,
-    /// Apply a change.
-    Apply(Change),
-    /// Delete the object, if it is still in this state.
-    Delete(Version),
-}
-
-/// How a call ended.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Outcome {
-    /// A read's answer.
-    Read(Option<Snapshot>),
-    /// A change was applied and left this.
-    Applied(Snapshot),
-    /// The object was deleted.
-    Deleted,
-    /// A condition did not hold. With retries hidden below us, an earlier delivery may nevertheless have been applied.
-    Refused(Refused),
-    /// Certainly not applied; try again, after the time given if any.
-    Busy(Option<Duration>),
-    /// Perhaps applied, perhaps later.
-    Unknown,
-    /// Certainly not applied, and trying again will not help.
-    Fatal,
-}
-
-/// What the driver is to tell a local acquisition.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Notice {
-    /// It has the lock.
-    Acquired(Ticket, FencingToken),
-    /// Somebody else has it, and it did not want to wait.
-    Busy(Ticket),
-    /// The store failed; the driver knows how.
-    Failed(Ticket),
-    /// The client shuts down.
-    ShutDown(Ticket),
-    /// Its release has been acknowledged, or needed no write.
-    Released(Ticket),
-    /// Its release could not be made known; the ttl will.
-    Abandoned(Ticket),
-}
-
-/// What guards see of a keeper.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Standing {
-    /// Whose turn it is.
-    pub ticket: Option<Ticket>,
-    /// Held until then, on the local clock.
-    pub until: Moment,
-    /// Set when the hold has ended before its user did.
-    pub ended: Option<LossReason>,
-    /// `until` is the end of `max_hold`, not of the lease.
-    pub max_hold_ends: bool,
-}
-
-// === impl Standing ===
-
-impl Standing {
-    /// Says whether, and why, a ticket's hold is over.
-    pub fn loss(&self, ticket: Ticket, now: Moment) -> Option<LossReason> {
-        if self.ticket != Some(ticket) {
-            return Some(self.ended.unwrap_or(LossReason::Released));
-        }
-        let late = if self.max_hold_ends { LossReason::MaxHold } else { LossReason::Deadline };
-        self.ended.or_else(|| (now >= self.until).then_some(late))
-    }
-}
-
-/// What is to be done after a step.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Action {
-    /// A call to send; its [`Event::Reply`] must follow, an [`Outcome::Unknown`] after [`Action::timeout`] at the latest.
-    pub call: Option<Call>,
-    /// How long the call may take.
-    pub timeout: Duration,
-    /// What to tell whom.
-    pub notices: Vec<Notice>,
-    /// When to step again, if nothing happens before.
-    pub wake: Option<Moment>,
-    /// Whether this lock itself is to be watched, besides the inbox.
-    pub watch: bool,
-}
+/// The least that a failed call is followed by, however near the deadline is.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
 /// A call in flight.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -196,6 +54,8 @@ pub struct Keeper {
     contest: Option<Contest>,
     hold: Option<Hold>,
     parting: Option<Parting>,
+    /// A term that is left to its ttl, because `at_least` outlives the client.
+    bequest: Option<Term>,
     flight: Option<Flight>,
     /// A write of ours may have been applied unseen.
     unsettled: bool,
@@ -227,6 +87,7 @@ impl Keeper {
             contest: None,
             hold: None,
             parting: None,
+            bequest: None,
             flight: None,
             unsettled: false,
             failures: 0,
@@ -235,6 +96,11 @@ impl Keeper {
             timing: Timing::default(),
             shut: false,
         }
+    }
+
+    /// Makes a keeper that knows since when the lock looks as it does, from a keeper before it.
+    pub fn resuming(engine: EngineId, view: View) -> Self {
+        Self { view: view.recalled(), ..Self::new(engine) }
     }
 
     /// Takes an event and says what to do next.
@@ -293,6 +159,7 @@ impl Keeper {
             Event::Want(want) => self.want(want, cx),
             Event::Cancel(ticket) => self.cancel(ticket, cx),
             Event::Release(ticket, successor) => self.release(ticket, successor, cx),
+            Event::Prolong(ticket) if self.is_user(ticket) => self.hold.iter_mut().for_each(|hold| hold.prolong(now)),
             Event::Reply(outcome) => self.reply(outcome, cx),
             Event::Seen(snapshot) => {
                 let believed = self.view.believe(&snapshot, now);
@@ -309,7 +176,7 @@ impl Keeper {
             Event::Unlisted if self.view.record().is_some_and(|record| record.engine == self.engine) => {
                 self.view.doubt(State::Unknown);
             }
-            Event::Unlisted | Event::Tick => {}
+            Event::Prolong(_) | Event::Unlisted | Event::Tick => {}
             Event::ShutDown => self.shut_down(cx),
         }
     }
@@ -320,7 +187,7 @@ impl Keeper {
             return;
         }
         let taken = self.hold.as_ref().is_some_and(|hold| !hold.is_free_for_local(cx.now.local));
-        if want.patience == Patience::Try && (taken || !self.tickets.is_empty()) {
+        if want.patience != Patience::Wait && (taken || !self.tickets.is_empty()) {
             cx.notices.push(Notice::Busy(want.ticket));
             return;
         }
@@ -371,6 +238,8 @@ impl Keeper {
                 self.unsettled = false;
             }
             Outcome::Applied(snapshot) => self.applied(&flight, &snapshot, now),
+            // What was believed meanwhile is younger than the state that the deletion tested.
+            Outcome::Deleted if flight.overtaken => {}
             Outcome::Deleted => self.view.deleted(now),
             Outcome::Refused(refused) => self.refused(&flight, refused, cx),
             Outcome::Busy(after) => self.back_off(after, cx),
@@ -398,6 +267,8 @@ impl Keeper {
         if !flight.overtaken {
             self.view.doubt(if refused == Refused::Absent { State::Absent } else { State::Exists });
         }
+        let forsaken = self.tickets.is_empty() && self.hold.is_none();
+        self.unsettled |= forsaken;
         if refused == Refused::Full
             && let Some(contest) = &mut self.contest
         {
@@ -425,7 +296,8 @@ impl Keeper {
         let now = cx.now.local;
         let most = Duration::from_millis(50 << self.failures.min(7)).min(self.timing.attempt_timeout());
         let wait = jitter(most, cx).max(after.unwrap_or_default());
-        let bearable = self.hold.as_ref().map_or(Duration::MAX, |hold| hold.remaining(now) / 3);
+        let bearable = |hold: &Hold| (hold.remaining(now) / 3).max(SHORTEST_PAUSE);
+        let bearable = self.hold.as_ref().map_or(Duration::MAX, bearable);
         self.pause = now + wait.min(bearable);
     }
 
@@ -444,8 +316,8 @@ impl Keeper {
         self.assign(cx);
         self.part(cx);
         self.check_parting(cx);
-        if self.tickets.is_empty() && self.contest.take().is_some_and(|contest| contest.may_have_joined()) {
-            self.unsettled |= self.view.record().is_none() && *self.view.state() != State::Absent;
+        if self.tickets.is_empty() {
+            self.drop_contest();
         }
     }
 
@@ -480,9 +352,10 @@ impl Keeper {
 
     /// Gives a hold without a user to the next local acquisition.
     fn assign(&mut self, cx: &mut Context<'_>) {
+        let wishes_another = self.wishes_another();
         let Some(hold) = &mut self.hold else { return };
         let others_wait = self.view.record().is_some_and(|record| waits_another(record, &self.engine));
-        if !hold.is_free_for_local(cx.now.local) || (others_wait && hold.must_yield(cx.now.local)) {
+        if wishes_another || !hold.is_free_for_local(cx.now.local) || (others_wait && hold.must_yield(cx.now.local)) {
             return;
         }
         let Some(want) = self.tickets.front() else { return };
@@ -497,7 +370,13 @@ impl Keeper {
         if self.hold.is_some() {
             return self.keep(cx);
         }
-        self.clean_up(cx).or_else(|| self.contend(cx))
+        loop {
+            match self.clean_up(cx).map_or_else(|| self.contend(cx), Move::Send) {
+                Move::Send(call) => return Some(call),
+                Move::Wait => return None,
+                Move::GiveUp(notice) => self.dismiss(notice, cx),
+            }
+        }
     }
 
     /// Keeps a hold alive.
@@ -549,9 +428,10 @@ impl Keeper {
             let due = self.view.record().map_or(self.pause, |_| hold.next_renewal);
             return hold.is_renewed().then_some(due);
         }
+        let starting = self.contest.is_none() && !self.tickets.is_empty();
         let contest = self.contest.as_ref().map(|contest| contest.due(&self.view));
-        let cleaning = (self.unsettled || self.parting.is_some() || self.has_strays()).then_some(self.pause);
-        contest.into_iter().chain(cleaning).min()
+        let cleaning = (self.must_look() || self.parting.is_some() || self.has_strays()).then_some(self.pause);
+        contest.into_iter().chain(cleaning).chain(starting.then_some(self.pause)).min()
     }
 }
 

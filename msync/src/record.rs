@@ -200,6 +200,11 @@ impl Entry {
         legible.then(|| Claim { engine: EngineId::from_text(engine), term, ttl, instant })
     }
 
+    /// Says whether an engine has written it, legibly.
+    pub fn is_of(&self, engine: &EngineId) -> bool {
+        self.0.split(' ').nth(1) == Some(engine.as_str()) && self.claim().is_some()
+    }
+
     /// Reads the term alone, which is what a challenger ages entries by.
     pub fn term(&self) -> Option<Term> {
         self.0.split(' ').next()?.parse().ok().filter(|t: &Term| !t.is_none())

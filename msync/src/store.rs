@@ -65,7 +65,6 @@ pub enum Fatal {
 }
 
 /// Makes the source of a fault of a text.
-#[cfg(feature = "kube")]
 pub(crate) fn told(why: String) -> Arc<dyn std::error::Error + Send + Sync> {
     let source: Box<dyn std::error::Error + Send + Sync> = why.into();
     source.into()
@@ -121,6 +120,11 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// Deletes the object if it is still in the given state; [`Refused::Mismatch`] if it changed, [`Refused::Absent`]
     /// if there is none.
     fn delete<'a>(&'a self, name: &'a LockName, version: &'a Version) -> BoxFuture<'a, Result<(), Fault>>;
+
+    /// Reads all locks. Those that are illegible are left out.
+    fn list(&self) -> BoxFuture<'_, Result<Vec<(LockName, Snapshot)>, Fault>> {
+        Box::pin(async { Err(Fault::Fatal(Fatal::Other(told("this store cannot list".to_owned())))) })
+    }
 
     /// Opens a watch. Whoever polls it waits a little after an error.
     fn watch(&self, scope: Scope) -> Watch;

@@ -2,10 +2,15 @@
 //!
 //! A test that needs a cluster begins with [`testbed::TestServer::shared`] or, when it injects faults into the server or
 //! counts requests, with [`testbed::TestServer::start`]. Faults of the network are in [`proxy`], faults of single
-//! requests in [`tamper`], several real processes in [`process`].
+//! requests in [`tamper`], several real processes in [`process`]; [`cluster`] puts msync on top of it all.
 // Servers, sockets and processes run in real time: there is no clock to inject.
 #![allow(clippy::disallowed_methods)]
 
+pub mod cluster;
+pub mod faulty;
+pub mod history;
+pub mod lock_request;
+pub mod memory;
 pub mod process;
 pub mod proxy;
 pub mod store_contract;

@@ -194,6 +194,18 @@ pub async fn delete_needs_the_newest_version(store: Subject) {
     assert!(matches!(fault, Fault::Refused(Refused::Absent)), "{fault:?}");
 }
 
+/// A list has every lock, held or free, as a read would show it.
+pub async fn a_list_shows_every_lock(store: Subject) {
+    assert!(store.list().await.expect("the list is answered").is_empty());
+    for (term, text) in [(1, "a"), (2, "b")] {
+        done(&store, &name(text), create("e", term)).await;
+    }
+    done(&store, &name("b"), free(2)).await;
+    let listed = store.list().await.expect("the list is answered");
+    let (a, b) = (read(&store, &name("a")).await, read(&store, &name("b")).await);
+    assert_eq!(listed, [(name("a"), a), (name("b"), b)]);
+}
+
 /// Versions go on when a lock is deleted, and who knows only its former life cannot delete it.
 pub async fn versions_grow_across_deletion(store: Subject) {
     let lock = name("reborn");

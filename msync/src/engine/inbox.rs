@@ -4,6 +4,7 @@
 //! look for themselves once per ttl.
 
 use std::{
+    collections::HashSet,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -12,9 +13,10 @@ use futures::StreamExt;
 
 use super::Engine;
 use crate::{
+    LockName,
     clock::{Clock, Moment},
     protocol::Event,
-    store::{Fault, Scope, Sighting, Store, Watch},
+    store::{Fault, Scope, Sighting, Snapshot, Store, Watch},
 };
 
 /// The longest pause between two attempts to watch.
@@ -41,6 +43,12 @@ impl Lookout {
         let (store, clock) = (Arc::clone(&engine.store), Arc::clone(&engine.clock));
         let (watch, heard) = (store.watch(scope.clone()), clock.now());
         Self { store, clock, scope, patience: engine.patience, watch, heard, resume: None, failures: 0 }
+    }
+
+    /// Opens a watch after a while, for whoever will not need it if its wait is short.
+    pub(super) fn later(engine: &Engine, scope: Scope, delay: Duration) -> Self {
+        let lookout = Self::new(engine, scope);
+        Self { resume: Some(lookout.heard + delay), ..lookout }
     }
 
     /// Returns the next sighting. Dropping this future loses nothing, not even a pause.
@@ -89,14 +97,15 @@ impl Lookout {
 /// Routes what the inbox sees, for as long as the engine lives.
 pub(super) async fn run(engine: Weak<Engine>) {
     let Some(mut lookout) = open(&engine) else { return };
+    let mut listed_before = false;
     loop {
         let sighting = lookout.next().await;
         let Some(engine) = engine.upgrade() else { return };
         match sighting {
             Sighting::Listed(found) => {
-                let listed: Vec<_> = found.iter().map(|(name, _)| name.clone()).collect();
-                for name in engine.names().iter().filter(|name| !listed.contains(name)) {
-                    engine.tell(name, Event::Unlisted);
+                // The first list is older than the first hold, as a rule: what it lacks is no news.
+                if std::mem::replace(&mut listed_before, true) {
+                    miss_unlisted(&engine, &found);
                 }
                 for (name, snapshot) in found {
                     engine.deliver(&name, snapshot);
@@ -106,6 +115,13 @@ pub(super) async fn run(engine: Weak<Engine>) {
             Sighting::Gone(name, version) => engine.tell(&name, Event::Disowned(version)),
             Sighting::Alive => {}
         }
+    }
+}
+
+fn miss_unlisted(engine: &Engine, found: &[(LockName, Snapshot)]) {
+    let listed: HashSet<_> = found.iter().map(|(name, _)| name).collect();
+    for name in engine.names().iter().filter(|name| !listed.contains(name)) {
+        engine.tell(name, Event::Unlisted);
     }
 }
 

@@ -18,6 +18,10 @@ use crate::{
     store::{Fault, Scope, Sighting},
 };
 
+/// A wait that ends before this opens no watch of the lock. Over HTTP/1.1 a watch takes a connection with it: the release
+/// would have to make a new one first, which takes ten times as long as the release itself.
+const SHORT_WAIT: Duration = Duration::from_millis(250);
+
 /// What reaches a driver from its process.
 pub(crate) enum Message {
     /// A local acquisition begins; the verdict goes to whoever awaits it.
@@ -44,6 +48,7 @@ pub(super) struct Driver {
     verdicts: HashMap<Ticket, oneshot::Sender<Result<FencingToken, Error>>>,
     releases: HashMap<Ticket, oneshot::Sender<Result<(), Error>>>,
     last_fault: Option<Fault>,
+    retired: bool,
 }
 
 // === impl Driver ===
@@ -68,6 +73,7 @@ impl Driver {
             verdicts: HashMap::new(),
             releases: HashMap::new(),
             last_fault: None,
+            retired: false,
         }
     }
 
@@ -76,10 +82,20 @@ impl Driver {
         loop {
             let Some(event) = self.next_event().await else { return };
             self.step(event);
-            if self.keeper.is_idle() && self.engine.retire(&self.name, &self.messages) {
+            if self.keeper.is_idle() {
+                self.engine.remember(&self.name, self.keeper.view());
+                self.retired = self.engine.retire(&self.name, &self.messages);
+            }
+            if self.retired {
                 return;
             }
         }
+    }
+
+    /// Tells guards that nobody renews any more: the runtime has ended, or the driver has panicked.
+    fn desert(&self) {
+        let reason = LossReason::ShutDown;
+        self.publish.send_modify(|standing| standing.ended = standing.ended.or(Some(reason)));
     }
 
     async fn next_event(&mut self) -> Option<Event> {
@@ -156,12 +172,12 @@ impl Driver {
         }
     }
 
-    /// Keeps the lock itself in sight while its keeper waits near the head of the queue.
+    /// Keeps the lock itself in sight while its keeper waits near the head of the queue, except for a short wait.
     fn look_out(&mut self, wanted: bool) {
         if self.keeper.waiting() == 0 || self.keeper.hold().is_some() {
             self.lookout = None;
         } else if wanted && self.lookout.is_none() {
-            self.lookout = Some(Lookout::new(&self.engine, Scope::Lock(self.name.clone())));
+            self.lookout = Some(Lookout::later(&self.engine, Scope::Lock(self.name.clone()), SHORT_WAIT));
         }
     }
 
@@ -207,7 +223,10 @@ impl Driver {
                 return None;
             }
             Notice::Acquired(ticket, token) => (ticket, Ok(token)),
-            Notice::Busy(ticket) => (ticket, Err(Error::Busy { name: self.name.to_string() })),
+            Notice::Busy(ticket) => {
+                self.engine.remember(&self.name, self.keeper.view());
+                (ticket, Err(Error::Busy { name: self.name.to_string() }))
+            }
             Notice::Failed(ticket) => (ticket, Err(self.error("could not acquire"))),
             Notice::ShutDown(ticket) => (ticket, Err(Error::ShutDown)),
         };
@@ -227,6 +246,17 @@ impl Driver {
         match &self.last_fault {
             Some(fault) => Error::from_fault(context, fault),
             None => Error::store(context, "the store gave no reason"),
+        }
+    }
+}
+
+impl Drop for Driver {
+    /// The runtime may end while a client, which may be a static, lives on: its next acquisition starts a new keeper.
+    fn drop(&mut self) {
+        if !self.retired {
+            self.desert();
+            self.messages.close();
+            self.engine.forget(&self.name);
         }
     }
 }
@@ -282,6 +312,31 @@ impl Turn {
         &self.lease
     }
 
+    /// Renews at the most twice until so much remains; a renewal that was on its way before may bring less.
+    pub(crate) fn renewed(&self, wanted: Duration) -> impl Future<Output = Result<(), Error>> + Send + 'static {
+        let (ticket, lease, messages) = (self.ticket, self.lease.clone(), self.messages.clone());
+        async move {
+            let renewal = async {
+                for _ in 0..2 {
+                    let seen = *lease.standing().borrow();
+                    if lease.remaining() >= wanted {
+                        break;
+                    }
+                    let _ = messages.send(Message::Event(Event::Prolong(ticket)));
+                    let prolonged = lease.standing().wait_for(|now| now.until > seen.until).await.is_ok();
+                    if !prolonged {
+                        std::future::pending::<()>().await; // the end is told by `lost`
+                    }
+                }
+            };
+            tokio::select! {
+                biased;
+                reason = lease.lost() => Err(lease.lost_error(reason)),
+                () = renewal => lease.ensure(wanted),
+            }
+        }
+    }
+
     /// Names who is to have the lock next, if it waits.
     pub(crate) fn prefer(&mut self, successor: String) {
         self.successor = Some(successor);
@@ -290,16 +345,21 @@ impl Turn {
     /// Releases, and waits until the release is acknowledged.
     pub(crate) async fn release(mut self) -> Result<(), Error> {
         self.lease.check()?;
+        self.lease.end();
         let (acknowledge, done) = oneshot::channel();
         let release = Message::Release(self.ticket, self.successor.take(), Some(acknowledge));
         let _ = self.messages.send(release);
-        done.await.unwrap_or(Ok(()))
+        done.await.unwrap_or_else(|_| {
+            let context = format!("could not release lock {}", self.lease.name());
+            Err(Error::store(context, "the runtime that kept it has ended"))
+        })
     }
 }
 
 impl Drop for Turn {
     /// A second release of the same ticket is nobody's: harmless.
     fn drop(&mut self) {
+        self.lease.end();
         let _ = self.messages.send(Message::Release(self.ticket, self.successor.take(), None));
     }
 }

@@ -1,12 +1,13 @@
 //! A contest: one term of this engine that strives for the lock (design 4.3).
 
+mod poll;
+
 use std::{ops::Range, time::Duration};
 
-use super::{Attempt, Attempts, Call, Context, Hold, Keeper, Notice, Patience, State, View, Want, fresh};
+use super::{Attempt, Attempts, Call, Context, Hold, Keeper, Notice, Patience, State, Ticket, View, Want, fresh};
 use crate::{
-    Timing,
     clock::Moment,
-    record::{Change, Claim, EngineId, Entry, Pair, Record, Term},
+    record::{Beat, Change, Claim, EngineId, Entry, Pair, Record, Term},
     store::Snapshot,
 };
 
@@ -17,10 +18,8 @@ const SMALLEST_STAGGER: Duration = Duration::from_millis(250);
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Contest {
     claim: Claim,
-    timing: Timing,
-    patience: Patience,
-    retained: bool,
-    adopt: bool,
+    /// What it strives for: what the first of the local acquisitions wants.
+    want: Want,
     started: Moment,
     /// Nothing has been sent yet.
     fresh: bool,
@@ -29,6 +28,8 @@ pub(super) struct Contest {
     first_enqueue: Option<Moment>,
     /// The entry of this term has been seen in the queue.
     joined: bool,
+    /// The beat of the grant to this term, once seen.
+    granted: Option<Beat>,
     /// The queue was full: no Enqueue before this.
     full_until: Moment,
     /// The holder that a `Try` watches for a sign of life.
@@ -38,10 +39,10 @@ pub(super) struct Contest {
 }
 
 /// What a contest does next.
-enum Move {
+pub(super) enum Move {
     Send(Call),
     Wait,
-    GiveUp,
+    GiveUp(Notice),
 }
 
 // === impl Contest ===
@@ -51,15 +52,13 @@ impl Contest {
         let term = Term::random((cx.random)());
         Self {
             claim: Claim { engine: engine.clone(), term, ttl: want.timing.ttl(), instant: want.instant },
-            timing: want.timing,
-            patience: want.patience,
-            retained: want.retained,
-            adopt: want.adopt,
+            want: want.clone(),
             started: cx.now.local,
             fresh: true,
             attempts: Attempts::new(),
             first_enqueue: None,
             joined: false,
+            granted: None,
             full_until: Moment::default(),
             watched: None,
             jitter: u32::try_from((cx.random)() % 1000).unwrap_or(0),
@@ -81,40 +80,53 @@ impl Contest {
         self.first_enqueue.is_some()
     }
 
+    /// Says whether an Enqueue was sent of which nothing has been seen: it is repeated only after a read.
+    fn is_doubtful(&self, view: &View) -> bool {
+        let seen = |record: &Record| record.term == self.claim.term || record.rank_of(self.claim.term).is_some();
+        self.first_enqueue.is_some() && !self.joined && !view.record().is_some_and(seen)
+    }
+
     /// Notes that the queue has no room: tries again after a ttl.
     pub(super) fn queue_full(&mut self, cx: &mut Context<'_>) {
-        self.full_until = cx.now.local + self.timing.ttl();
+        self.full_until = cx.now.local + self.want.timing.ttl();
     }
 
     /// Says whether the lock itself is to be watched: by the first two of the queue, so that a crash is noticed exactly
     /// at its ttl, and by a `Try` that waits for a sign of life.
     pub(super) fn watches(&self, view: &View) -> bool {
         let Some(record) = view.record().filter(|record| !record.is_free()) else { return false };
-        match self.patience {
+        match self.want.patience {
             Patience::Try => true,
+            Patience::Poll { .. } => false,
             Patience::Wait => record.rank_of(self.claim.term).is_some_and(|rank| rank <= 1),
         }
     }
 
     /// Makes a hold of a record that shows this term, if enough of its deadline remains; otherwise it must be accepted.
-    pub(super) fn won(&self, snapshot: &Snapshot, front: &Want, now: Moment) -> Option<Hold> {
+    pub(super) fn won(&mut self, snapshot: &Snapshot, front: &Want, now: Moment) -> Option<Hold> {
         let record = &snapshot.record;
         if record.term != self.claim.term {
             return None;
         }
         let attempt = self.attempts.get(&record.beat).copied();
+        if attempt.is_none() && self.granted != Some(record.beat) {
+            // What strove for the term before it was granted can come true no more.
+            self.granted = Some(record.beat);
+            self.attempts.clear();
+        }
         let deadline = attempt.map(|attempt| attempt.deadline).or_else(|| self.granted_deadline(record))?;
-        if deadline.since(now) < self.timing.attempt_timeout() {
+        if deadline.since(now) < self.want.timing.attempt_timeout() {
             return None;
         }
         let mut hold = Hold::new(self.claim.term, front, snapshot.version.number, deadline, now);
-        hold.retained = self.retained;
+        hold.retained = self.want.retained;
         let confirmed = attempt.map_or(Moment::default(), |attempt| attempt.sent);
         hold.attempts = self.attempts.iter().filter(|(_, a)| a.sent > confirmed).map(|(b, a)| (*b, *a)).collect();
         hold.next_renewal = match attempt {
-            Some(attempt) => attempt.sent + self.timing.renew_interval(),
+            _ if front.timing.ttl() != self.claim.ttl => now,
+            Some(attempt) => attempt.sent + self.want.timing.renew_interval(),
             // A short body is over before this: its hand-off costs one write, not two.
-            None => now + self.timing.attempt_timeout() / 4,
+            None => now + self.want.timing.attempt_timeout() / 4,
         };
         Some(hold)
     }
@@ -124,23 +136,25 @@ impl Contest {
     fn granted_deadline(&self, record: &Record) -> Option<Moment> {
         let instant = self.claim.instant && record.instant && record.renewals == 0 && record.ttl == self.claim.ttl;
         let anchor = self.first_enqueue.filter(|_| instant)?;
-        Some(Attempt::new(anchor, self.claim.ttl, self.timing.safety_margin()).deadline)
+        Some(Attempt::new(anchor, self.claim.ttl, self.want.timing.safety_margin()).deadline)
     }
 
-    fn next(&mut self, view: &View, cx: &mut Context<'_>) -> Move {
-        let waits = self.patience == Patience::Wait;
+    fn next(&mut self, view: &View, ticket: Ticket, cx: &mut Context<'_>) -> Move {
+        if let Patience::Poll { create_only } = self.want.patience {
+            return self.poll(create_only, view, ticket, cx);
+        }
+        let waits = self.want.patience == Patience::Wait;
         match view.state() {
-            State::Unknown if self.fresh && self.retained => self.claim_free(None, cx),
+            State::Unknown if self.fresh && self.want.retained => self.claim_free(None, cx),
             State::Unknown if self.fresh => self.create(cx),
-            State::Unknown => Move::Send(Call::Read),
             State::Absent => self.create(cx),
             State::Exists if waits && !self.joined && cx.now.local >= self.full_until => self.enqueue(cx),
-            State::Exists => Move::Send(Call::Read),
-            State::Present(snapshot) => self.face(&snapshot.record, view, cx),
+            State::Unknown | State::Exists => Move::Send(Call::Read),
+            State::Present(snapshot) => self.face(&snapshot.record, view, ticket, cx),
         }
     }
 
-    fn face(&mut self, record: &Record, view: &View, cx: &mut Context<'_>) -> Move {
+    fn face(&mut self, record: &Record, view: &View, ticket: Ticket, cx: &mut Context<'_>) -> Move {
         let rank = record.rank_of(self.claim.term);
         self.joined |= rank.is_some();
         if record.term == self.claim.term {
@@ -149,12 +163,12 @@ impl Contest {
         if record.is_free() {
             return self.claim_free(Some(record), cx);
         }
-        if self.adopt && record.engine.is_kin_of(&self.claim.engine) {
+        if self.want.adopt && record.engine.is_kin_of(&self.claim.engine) {
             return self.claim_seen(record, rank.map_or(0..0, |rank| rank..rank + 1), cx);
         }
-        match self.patience {
-            Patience::Try => self.observe(record, view, cx),
-            Patience::Wait => self.queue(record, rank, view, cx),
+        match self.want.patience {
+            Patience::Try => self.observe(record, view, ticket, cx),
+            Patience::Wait | Patience::Poll { .. } => self.queue(record, rank, view, cx),
         }
     }
 
@@ -172,11 +186,11 @@ impl Contest {
 
     /// Finds out whether a holder lives, for somebody who does not want to wait: by the date it wrote (a hint), then by
     /// watching for one ttl.
-    fn observe(&mut self, record: &Record, view: &View, cx: &mut Context<'_>) -> Move {
+    fn observe(&mut self, record: &Record, view: &View, ticket: Ticket, cx: &mut Context<'_>) -> Move {
         let promises_life = record.expiry.is_some_and(|expiry| expiry > cx.now.wall);
         let watched = *self.watched.get_or_insert(record.pair());
         if watched != record.pair() || (promises_life && cx.now.local < view.claimable_at(record)) {
-            return Move::GiveUp;
+            return Move::GiveUp(Notice::Busy(ticket));
         }
         self.challenge(record, None, view, cx)
     }
@@ -203,10 +217,10 @@ impl Contest {
 
     /// Returns when this contest acts next, if nothing happens before.
     pub(super) fn due(&self, view: &View) -> Moment {
-        let Some(record) = view.record() else { return Moment::default() };
+        let Some(record) = view.record().filter(|_| !self.polls()) else { return Moment::default() };
         let ours = record.is_free() || record.term == self.claim.term;
         let rank = record.rank_of(self.claim.term);
-        let may_join = rank.is_none() && self.patience == Patience::Wait;
+        let may_join = rank.is_none() && self.want.patience == Patience::Wait;
         if ours {
             return Moment::default();
         }
@@ -223,7 +237,8 @@ impl Contest {
 
     fn claim_free(&mut self, record: Option<&Record>, cx: &mut Context<'_>) -> Move {
         let mine = record.and_then(|record| own_place(record, self.claim.term));
-        self.claim_from(Pair::FREE, mine.into_iter().collect(), cx)
+        // Somebody's hand may have left a beat without a term: still free, and claimed as it stands.
+        self.claim_from(record.map_or(Pair::FREE, Record::pair), mine.into_iter().collect(), cx)
     }
 
     fn claim_seen(&mut self, record: &Record, gone: Range<usize>, cx: &mut Context<'_>) -> Move {
@@ -256,9 +271,9 @@ impl Contest {
     }
 
     /// Notes one attempt to hold, with a beat of its own.
-    fn attempt(&mut self, cx: &mut Context<'_>) -> crate::record::Beat {
+    fn attempt(&mut self, cx: &mut Context<'_>) -> Beat {
         let beat = fresh(cx);
-        let attempt = Attempt::new(cx.now.local, self.claim.ttl, self.timing.safety_margin());
+        let attempt = Attempt::new(cx.now.local, self.claim.ttl, self.want.timing.safety_margin());
         self.fresh = false;
         self.attempts.insert(beat, attempt);
         beat
@@ -268,7 +283,7 @@ impl Contest {
     fn start_over(&mut self, cx: &mut Context<'_>) {
         self.claim.term = Term::random((cx.random)());
         self.attempts.clear();
-        (self.first_enqueue, self.joined) = (None, false);
+        (self.first_enqueue, self.joined, self.granted) = (None, false, None);
     }
 }
 
@@ -281,32 +296,35 @@ fn own_place(record: &Record, term: Term) -> Option<(usize, Entry)> {
 
 impl Keeper {
     /// Strives for the lock on behalf of the first local acquisition.
-    pub(super) fn contend(&mut self, cx: &mut Context<'_>) -> Option<Call> {
-        loop {
-            let front = self.tickets.front()?.clone();
-            let contest = self.contest.get_or_insert_with(|| Contest::new(&self.engine, &front, cx));
-            contest.patience = front.patience;
-            if front.patience == Patience::Try && self.failures > 0 && out_of_time(contest, cx) {
-                self.dismiss(Notice::Failed(front.ticket), cx);
-                continue;
-            }
-            match contest.next(&self.view, cx) {
-                Move::Send(call) => return Some(call),
-                Move::Wait => return None,
-                Move::GiveUp => self.dismiss(Notice::Busy(front.ticket), cx),
-            }
+    pub(super) fn contend(&mut self, cx: &mut Context<'_>) -> Move {
+        let Some(front) = self.tickets.front() else { return Move::Wait };
+        let contest = self.contest.get_or_insert_with(|| Contest::new(&self.engine, front, cx));
+        contest.want.patience = front.patience;
+        if front.patience != Patience::Wait && self.failures > 0 && out_of_time(contest, cx) {
+            return Move::GiveUp(Notice::Failed(front.ticket));
         }
+        if self.unsettled && contest.is_doubtful(&self.view) {
+            return Move::Send(Call::Read);
+        }
+        contest.next(&self.view, front.ticket, cx)
     }
 
     /// Sends the first local acquisition away, and what it strove with.
-    fn dismiss(&mut self, notice: Notice, cx: &mut Context<'_>) {
+    pub(super) fn dismiss(&mut self, notice: Notice, cx: &mut Context<'_>) {
         self.tickets.pop_front();
-        self.contest = None;
         cx.notices.push(notice);
+        self.drop_contest();
+    }
+
+    /// Ends a contest that nobody wants. Its entry may be in the queue, unseen.
+    pub(super) fn drop_contest(&mut self) {
+        if self.contest.take().is_some_and(|contest| contest.may_have_joined()) {
+            self.unsettled |= self.view.record().is_none() && *self.view.state() != State::Absent;
+        }
     }
 }
 
 /// Somebody who does not want to wait is told of a store that does not answer after a third of the ttl.
 fn out_of_time(contest: &Contest, cx: &Context<'_>) -> bool {
-    cx.now.local >= contest.started + contest.timing.renew_interval()
+    cx.now.local >= contest.started + contest.want.timing.renew_interval()
 }

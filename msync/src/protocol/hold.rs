@@ -72,6 +72,8 @@ pub struct Hold {
     pub left_behind: bool,
     /// The version that the tokens of this term are made of; `None` when its numbers are used up.
     base: Option<u64>,
+    /// The newest believed version of the record.
+    version: u64,
     sequence: u16,
     since: Moment,
     handovers: u32,
@@ -95,6 +97,7 @@ impl Hold {
             successor: None,
             left_behind: false,
             base: Some(version),
+            version,
             sequence: 0,
             since: now,
             handovers: 0,
@@ -117,7 +120,7 @@ impl Hold {
             self.ended = Some(LossReason::Deadline);
         }
         let over = self.user.as_ref().and_then(|user| user.end).is_some_and(|end| now >= end);
-        if over && self.ended.is_none() {
+        if over && self.is_renewed() {
             self.ended = Some(LossReason::MaxHold);
         }
     }
@@ -131,9 +134,15 @@ impl Hold {
         self.attempts.insert(beat, attempt);
     }
 
+    /// Lets the next renewal be sent at once.
+    pub fn prolong(&mut self, now: Moment) {
+        self.next_renewal = self.next_renewal.min(now);
+    }
+
     /// Takes a believed record of this term: confirms the attempt whose beat it shows. The next renewal is sent a
     /// random bit `early`, so that the renewals of many locks spread over time.
     pub fn confirm(&mut self, snapshot: &Snapshot, early: Duration, now: Moment) {
+        self.version = snapshot.version.number;
         if let Some(attempt) = self.attempts.get(&snapshot.record.beat).copied() {
             self.attempts.retain(|_, other| other.sent > attempt.sent);
             self.left_behind |= attempt.last;
@@ -153,9 +162,10 @@ impl Hold {
     /// numbers are used up: a renewal brings new ones.
     pub fn assign(&mut self, want: &Want, now: Moment) -> Option<FencingToken> {
         let token = FencingToken::new(self.base?, self.sequence)?;
-        match self.sequence.checked_add(1) {
-            Some(next) => self.sequence = next,
-            None => (self.base, self.next_renewal) = (None, now),
+        if let Some(next) = self.sequence.checked_add(1) {
+            self.sequence = next;
+        } else {
+            (self.base, self.next_renewal) = (None, now);
         }
         if want.timing.ttl() != self.timing.ttl() {
             self.next_renewal = now;
@@ -185,6 +195,7 @@ impl Hold {
             until: self.deadline.min(end),
             ended: self.ended,
             max_hold_ends: end < self.deadline,
+            version: self.version,
         }
     }
 }

@@ -9,7 +9,7 @@ use super::{Call, Context, Keeper, Notice, State, Ticket, fresh};
 use crate::{
     LossReason,
     clock::Moment,
-    config::MIN_TTL,
+    config::{MAX_TTL, MIN_TTL},
     record::{Change, Entry, Record, Term},
 };
 
@@ -27,8 +27,6 @@ pub(super) struct Parting {
     successor: Option<String>,
     /// After this, others may take over anyway.
     until: Moment,
-    /// Left to its ttl, because `at_least` outlives the client.
-    kept: Option<Term>,
 }
 
 // === impl Keeper: giving back ===
@@ -65,7 +63,7 @@ impl Keeper {
         let parting = self.parting.get_or_insert_default();
         parting.until = now + hold.timing.ttl();
         (parting.retained, parting.successor) = (hold.retained, hold.successor);
-        parting.kept = outlives.then_some(hold.term);
+        self.bequest = outlives.then_some(hold.term);
         let renewing = matches!(&self.flight, Some(flight) if matches!(flight.call, Call::Apply(Change::Renew { .. })));
         self.unsettled |= hold.attempts.len() > usize::from(renewing);
         self.timing = hold.timing;
@@ -75,8 +73,16 @@ impl Keeper {
     fn is_for_local(&self, cx: &Context<'_>) -> bool {
         let Some(hold) = &self.hold else { return false };
         let others = self.view.record().is_some_and(|record| super::waits_another(record, &self.engine));
-        let waits = !self.tickets.is_empty() && hold.ended.is_none();
+        let waits = !self.tickets.is_empty() && hold.ended.is_none() && !self.wishes_another();
         waits && !(others && hold.must_yield(cx.now.local))
+    }
+
+    /// Says whether the last user named a successor that waits in another engine: it goes before those who wait here.
+    pub(super) fn wishes_another(&self) -> bool {
+        let wish = self.hold.as_ref().and_then(|hold| hold.successor.as_deref());
+        let (Some(owner), Some(record)) = (wish, self.view.record()) else { return false };
+        let mut others = record.waiters.iter().filter_map(Entry::claim).filter(|claim| claim.engine != self.engine);
+        others.any(|claim| claim.engine.owner() == owner)
     }
 
     /// Removes one stray, if a believed record shows any.
@@ -86,7 +92,7 @@ impl Keeper {
             self.abandon(cx);
             return None;
         }
-        if self.tickets.is_empty() && self.unsettled {
+        if self.must_look() {
             return Some(Call::Read);
         }
         let uncertain = matches!(self.view.state(), State::Unknown | State::Exists);
@@ -100,7 +106,7 @@ impl Keeper {
         if !self.is_stray(record) {
             return None;
         }
-        self.hand_on(record.clone(), cx)
+        self.hand_on(&record.clone(), cx)
     }
 
     /// Says whether a believed record shows something of ours that nobody here wants.
@@ -109,15 +115,20 @@ impl Keeper {
         self.hold.is_none() && (self.is_stray(record) || self.stray_entry(record).is_some())
     }
 
+    /// Says whether a write of unknown fate must be looked after: nobody here goes on to see what became of it, or somebody
+    /// waits for the end of a release.
+    pub(super) fn must_look(&self) -> bool {
+        self.unsettled && (self.tickets.is_empty() || self.parting.is_some())
+    }
+
     fn is_stray(&self, record: &Record) -> bool {
-        let kept = self.parting.as_ref().and_then(|parting| parting.kept);
-        record.engine == self.engine && !self.wants(record.term) && kept != Some(record.term) && !record.is_free()
+        let ours = record.engine == self.engine && !record.is_free();
+        ours && !self.wants(record.term) && self.bequest != Some(record.term)
     }
 
     /// Finds an entry of ours that nobody here wants: of an ended term, or a second one of the holding term.
     fn stray_entry(&self, record: &Record) -> Option<(usize, Entry)> {
-        let ours = |entry: &Entry| entry.claim().is_some_and(|claim| claim.engine == self.engine);
-        let stray = |entry: &Entry| ours(entry) && !entry.term().is_some_and(|term| self.wants(term));
+        let stray = |entry: &Entry| entry.is_of(&self.engine) && !entry.term().is_some_and(|term| self.wants(term));
         let found = record.waiters.iter().enumerate().find(|(_, entry)| stray(entry));
         found.map(|(index, entry)| (index, entry.clone()))
     }
@@ -127,7 +138,7 @@ impl Keeper {
     }
 
     /// Hands a stray term to the successor; without one, frees or deletes it.
-    fn hand_on(&mut self, record: Record, cx: &mut Context<'_>) -> Option<Call> {
+    fn hand_on(&mut self, record: &Record, cx: &mut Context<'_>) -> Option<Call> {
         let wish = self.parting.as_ref().and_then(|parting| parting.successor.as_deref());
         let wished = wish.and_then(|owner| {
             let named = |entry: &Entry| entry.claim().is_some_and(|claim| claim.engine.owner() == owner);
@@ -139,10 +150,10 @@ impl Keeper {
             Some(entry) if entry.claim().is_none() => Some(Call::Apply(Change::Leave { index, entry })),
             Some(entry) => {
                 let beat = fresh(cx);
-                let duplicates = later_entries_of_same_term(&record, index, &entry);
+                let duplicates = later_entries_of_same_term(record, index, &entry);
                 Some(Call::Apply(Change::Grant { term: record.term, beat, index, entry, duplicates, wall }))
             }
-            None if self.retains(&record) => Some(Call::Apply(Change::Free { term: record.term, wall })),
+            None if self.retains(record) => Some(Call::Apply(Change::Free { term: record.term, wall })),
             None => self.view.snapshot_version().cloned().map(Call::Delete),
         }
     }
@@ -178,7 +189,7 @@ impl Keeper {
 /// Returns the ttl that a record needs to live as long as `at_least` promises: clocks may run 1 % apart, twice.
 pub(super) fn last_ttl(left: Duration) -> Duration {
     let padded = left.mul_f64(1.02).as_millis() + 1;
-    Duration::from_millis(u64::try_from(padded).unwrap_or(u64::MAX)).max(MIN_TTL)
+    Duration::from_millis(u64::try_from(padded).unwrap_or(u64::MAX)).clamp(MIN_TTL, MAX_TTL)
 }
 
 fn later_entries_of_same_term(record: &Record, index: usize, entry: &Entry) -> Vec<(usize, Entry)> {

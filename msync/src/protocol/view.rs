@@ -56,12 +56,25 @@ impl View {
         }
     }
 
+    /// Returns the record with its version, where its content is known.
+    pub fn snapshot(&self) -> Option<&Snapshot> {
+        match &self.state {
+            State::Present(snapshot) => Some(snapshot),
+            State::Unknown | State::Absent | State::Exists => None,
+        }
+    }
+
     /// Returns the version of the record, where its content is known.
     pub fn snapshot_version(&self) -> Option<&Version> {
         match &self.state {
             State::Present(snapshot) => Some(&snapshot.version),
             State::Unknown | State::Absent | State::Exists => None,
         }
+    }
+
+    /// Returns what outlives a keeper: since when the lock looks as it does. Its content is to be read anew.
+    pub(super) fn recalled(self) -> Self {
+        Self { state: State::Unknown, ..self }
     }
 
     /// Returns when the newest believed thing arrived.

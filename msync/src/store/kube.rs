@@ -8,7 +8,7 @@ use std::{fmt, sync::Arc};
 use futures::future::BoxFuture;
 use kube::{
     Api, Client,
-    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
 };
 
 use self::fault::{Call, Verb};
@@ -25,6 +25,9 @@ mod watch;
 
 /// One name for all writers, whatever their programs are called: the API server keeps one entry of `managedFields` each.
 const FIELD_MANAGER: &str = "msync";
+
+/// How many locks one request of a list brings.
+const PAGE: u32 = 500;
 
 /// The locks of one namespace.
 #[derive(Clone)]
@@ -95,6 +98,21 @@ impl Store for KubeStore {
             // A finalizer that others put on the object makes this succeed and leaves the object: it costs its ttl.
             let deleted = self.locks.delete(name.as_str(), &how).await;
             deleted.map(drop).map_err(|error| self.call(Verb::Delete).fault(error))
+        })
+    }
+
+    fn list(&self) -> BoxFuture<'_, Result<Vec<(LockName, Snapshot)>, Fault>> {
+        Box::pin(async move {
+            let mut found = Vec::new();
+            let mut how = ListParams::default().limit(PAGE);
+            loop {
+                let page = self.locks.list(&how).await.map_err(|error| self.call(Verb::List).fault(error))?;
+                found.extend(page.items.iter().filter_map(|lock| lock.snapshot().ok()));
+                how.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+                if how.continue_token.is_none() {
+                    return Ok(found);
+                }
+            }
         })
     }
 

@@ -48,6 +48,8 @@ pub struct Calls {
     pub frees: u64,
     /// Deletions.
     pub deletes: u64,
+    /// Reads of all locks.
+    pub lists: u64,
     /// Watches opened.
     pub watches: u64,
 }
@@ -166,6 +168,13 @@ impl Store for MemoryStore {
                     Ok(())
                 }
             }
+        }))
+    }
+
+    fn list(&self) -> BoxFuture<'_, Result<Vec<(LockName, Snapshot)>, Fault>> {
+        Box::pin(self.request(|state| {
+            state.calls.lists += 1;
+            Ok(state.locks.iter().map(|(name, snapshot)| (name.clone(), snapshot.clone())).collect())
         }))
     }
 

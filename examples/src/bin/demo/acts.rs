@@ -26,7 +26,7 @@ fn write_fenced(token: u64) -> bool {
 
 /// All pods want one lock.
 pub(crate) async fn contend(pods: &[Pod], timeline: &Timeline, checks: &mut Checks) -> Result<()> {
-    timeline.act("1. Four pods take one lock in turn");
+    Timeline::act("1. Four pods take one lock in turn");
     let start = timeline.now();
     let rounds = pods.iter().map(|pod| {
         let (name, client, timeline) = (pod.name.clone(), pod.client.clone(), timeline.clone());
@@ -34,7 +34,7 @@ pub(crate) async fn contend(pods: &[Pod], timeline: &Timeline, checks: &mut Chec
             for _ in 0..ROUNDS {
                 let asked = timeline.now();
                 let guard = client.lock("invoices")?.acquire().await?;
-                let waited = timeline.now() - asked;
+                let waited = timeline.since(asked);
                 let what = format!("holds invoices after {waited:>6.1?}");
                 let hold = timeline.acquired("invoices", &name, guard.token().get(), &what);
                 sleep(WORK).await;
@@ -49,7 +49,7 @@ pub(crate) async fn contend(pods: &[Pod], timeline: &Timeline, checks: &mut Chec
         outcome?;
     }
     let taken = u32::try_from(pods.len() as u64 * ROUNDS)?;
-    let between = (timeline.now() - start).saturating_sub(WORK * taken) / taken;
+    let between = timeline.since(start).saturating_sub(WORK * taken) / taken;
     timeline.say("", &format!("{taken} turns of {WORK:?}, {between:.1?} between two of them"));
     checks.expect(between < TTL / 4, "hand-overs take a small part of the ttl");
     Ok(())
@@ -57,7 +57,7 @@ pub(crate) async fn contend(pods: &[Pod], timeline: &Timeline, checks: &mut Chec
 
 /// A leader resigns, and the next one leads.
 pub(crate) async fn hand_over(pods: &[Pod], timeline: &Timeline, checks: &mut Checks) -> Result<()> {
-    timeline.act("2. A leader resigns");
+    Timeline::act("2. A leader resigns");
     let (first, second) = (&pods[0], &pods[1]);
     let (resign, resigned) = oneshot::channel::<()>();
     let reign = lead(first, timeline, "leads", async { drop(resigned.await) });
@@ -68,7 +68,7 @@ pub(crate) async fn hand_over(pods: &[Pod], timeline: &Timeline, checks: &mut Ch
     let start = timeline.now();
     let _ = resign.send(());
     heir.await??;
-    let took = timeline.now() - start;
+    let took = timeline.since(start);
     reign.await??;
     checks.expect(
         took < TTL / 2,
@@ -79,7 +79,7 @@ pub(crate) async fn hand_over(pods: &[Pod], timeline: &Timeline, checks: &mut Ch
 
 /// The leader is killed; a candidate takes over once the ttl has passed.
 pub(crate) async fn kill_the_leader(pods: &mut Vec<Pod>, timeline: &Timeline, checks: &mut Checks) -> Result<()> {
-    timeline.act("3. The leader is killed");
+    Timeline::act("3. The leader is killed");
     let victim = pods.remove(0);
     let known = timeline.finished().len();
     let reign = lead(&victim, timeline, "leads", std::future::pending());
@@ -92,7 +92,7 @@ pub(crate) async fn kill_the_leader(pods: &mut Vec<Pod>, timeline: &Timeline, ch
     timeline.died(&victim.name);
     heir.await??;
     drop(reign);
-    let took = timeline.now() - start;
+    let took = timeline.since(start);
     timeline.say("", &format!("no leader for {took:.1?}, at a ttl of {TTL:?}"));
     checks.expect(took < TTL * 2, "after a kill another leads within about one ttl");
     Ok(())
@@ -100,7 +100,7 @@ pub(crate) async fn kill_the_leader(pods: &mut Vec<Pod>, timeline: &Timeline, ch
 
 /// A holder freezes past its ttl; when it goes on, it is told so before it does anything.
 pub(crate) async fn freeze_the_holder(pods: &[Pod], timeline: &Timeline, checks: &mut Checks) -> Result<()> {
-    timeline.act("4. A holder freezes past its ttl");
+    Timeline::act("4. A holder freezes past its ttl");
     let (victim, other) = (&pods[1], &pods[2]);
     let (client, name, line) = (victim.client.clone(), victim.name.clone(), timeline.clone());
     let (guard, hold) = victim
@@ -133,7 +133,7 @@ fn wait_for_ledger(pod: &Pod, timeline: &Timeline) -> tokio::task::JoinHandle<Re
     pod.spawn(async move {
         let start = timeline.now();
         let guard = client.lock("ledger")?.acquire().await?;
-        let (token, waited) = (guard.token().get(), timeline.now() - start);
+        let (token, waited) = (guard.token().get(), timeline.since(start));
         let hold = timeline.acquired("ledger", &name, token, &format!("takes ledger over after {waited:.1?}"));
         anyhow::ensure!(write_fenced(token), "the new holder's write was refused");
         timeline.ended(hold, timeline.now());

@@ -35,7 +35,12 @@ impl Timeline {
         self.start.elapsed()
     }
 
-    pub(crate) fn act(&self, title: &str) {
+    /// Returns how long ago a time of the demo was.
+    pub(crate) fn since(&self, earlier: Duration) -> Duration {
+        self.now().saturating_sub(earlier)
+    }
+
+    pub(crate) fn act(title: &str) {
         println!("\n{title}\n");
     }
 

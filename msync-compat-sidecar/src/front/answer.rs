@@ -1,0 +1,94 @@
+//! The bytes of an answer: status line, fields and body in one buffer, so that they leave in one write.
+//!
+//! Every body is a JSON object or nothing: Java's client takes any other body for a failed request and repeats it
+//! without a pause (contract, section 5).
+
+use crate::api::Answer;
+use crate::clock;
+
+use super::head::Refusal;
+
+/// What the rest of the exchange asks of an answer.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Manner {
+    /// The connection ends with this answer.
+    pub(super) close: bool,
+    /// The request was HEAD: the length of the body without the body.
+    pub(super) head_only: bool,
+}
+
+impl From<Refusal> for Answer {
+    fn from(refusal: Refusal) -> Self {
+        Self::message(refusal.status, refusal.message)
+    }
+}
+
+/// The answer as it goes over the wire.
+pub(super) fn bytes(answer: &Answer, manner: Manner) -> Vec<u8> {
+    let mut text = format!(
+        "HTTP/1.1 {} {}\r\nDate: {}\r\nContent-Length: {}\r\n",
+        answer.status,
+        reason(answer.status),
+        clock::wall().strftime("%a, %d %b %Y %H:%M:%S GMT"),
+        answer.body.len(),
+    );
+    if !answer.body.is_empty() {
+        text += "Content-Type: application/json\r\n";
+    }
+    if let Some(allow) = &answer.allow {
+        text += "Allow: ";
+        text += allow;
+        text += "\r\n";
+    }
+    text += if manner.close { "Connection: close\r\n\r\n" } else { "Connection: keep-alive\r\n\r\n" };
+    let mut bytes = text.into_bytes();
+    if !manner.head_only {
+        bytes.extend_from_slice(answer.body.as_bytes());
+    }
+    bytes
+}
+
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        400 => "Bad Request",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        413 => "Content Too Large",
+        417 => "Expectation Failed",
+        421 => "Misdirected Request",
+        422 => "Unprocessable Content",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        503 => "Service Unavailable",
+        505 => "HTTP Version Not Supported",
+        _ => "Unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn head_and_body_are_one_buffer_with_a_length_in_bytes() {
+        let answer = Answer::message(404, "Unknown path: /\u{e9}");
+        let text = String::from_utf8(bytes(&answer, Manner::default())).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 404 Not Found\r\nDate: "), "{head}");
+        assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())), "{head}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(body).unwrap()["message"], "Unknown path: /\u{e9}");
+    }
+
+    #[test]
+    fn head_keeps_the_length_and_drops_the_body() {
+        let answer = Answer::message(404, "Not found.");
+        let text = String::from_utf8(bytes(&answer, Manner { close: true, head_only: true })).unwrap();
+        assert!(text.ends_with("Connection: close\r\n\r\n"), "{text}");
+        assert!(text.contains("\r\nContent-Length: 24\r\n"), "{text}");
+    }
+}

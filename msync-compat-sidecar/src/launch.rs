@@ -1,0 +1,61 @@
+//! From the command line to a running sidecar, and to its end.
+
+use std::{io::IsTerminal, process::ExitCode};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    config::Config,
+    engine::{self, Engine},
+    front::Limits,
+    janitor,
+    run::{Ended, run},
+    session::Identity,
+    sidecar::Bound,
+    store,
+};
+
+/// Threads that serve; a beat is answered from memory, so two are plenty.
+const THREADS: usize = 2;
+/// What answers say, as the original's always do: old clients know no namespaces.
+const NAMESPACE: &str = "default";
+
+/// Reads the command line and runs until told to end.
+pub fn main() -> ExitCode {
+    let config = Config::parse();
+    match start(&config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(config: &Config) -> Result<()> {
+    let filter = EnvFilter::try_new(&config.log).context("--log is no filter")?;
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build()?;
+    let ended = runtime.block_on(launch(config));
+    runtime.shutdown_background();
+    ended
+}
+
+/// The ports come first: only the process that has them may take its predecessor's locks back.
+async fn launch(config: &Config) -> Result<()> {
+    let limits = Limits::default().afforded().context("too few descriptors are allowed")?;
+    let bound = Bound::bind(&config.bind, &config.ports).context("cannot listen")?;
+    let store = store::open(config).await?;
+    let client = engine::client(config, &store)?;
+    let janitor = tokio::spawn(janitor::run(store));
+    let identity = Identity { owner: client.owner().to_owned(), namespace: NAMESPACE.into() };
+    let ended = run(config, limits, bound, identity, Engine::new(client.clone())).await?;
+    janitor.abort();
+    if ended == Ended::Drained {
+        client.shutdown().await;
+    }
+    Ok(())
+}

@@ -1,0 +1,165 @@
+//! What the engine remembers of locks that no keeper looks after: since when each looks as it does.
+//!
+//! Somebody who polls a lock has no keeper between two tries. Without this memory a dead holder would look new to each
+//! of them. Only a bounded number of locks is remembered; forgetting costs time, never safety.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use super::Engine;
+use crate::{
+    Error, LockName,
+    clock::Moment,
+    protocol::{Event, Keeper, View},
+    store::{Fault, Snapshot, told},
+};
+
+/// How many locks are remembered: some 5 MiB.
+const CAPACITY: usize = 10_000;
+
+/// A bounded memory of views; the one that was touched longest ago is forgotten first.
+pub(super) struct Memory {
+    capacity: usize,
+    touches: u64,
+    views: HashMap<LockName, (u64, View)>,
+    order: BTreeMap<u64, LockName>,
+}
+
+// === impl Memory ===
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { capacity: CAPACITY, touches: 0, views: HashMap::new(), order: BTreeMap::new() }
+    }
+}
+
+impl Memory {
+    /// Keeps a view instead of an earlier one; a lock that is not there needs none.
+    fn keep(&mut self, name: &LockName, view: View) {
+        self.forget(name);
+        if view.record().is_none() {
+            return;
+        }
+        self.touches += 1;
+        self.order.insert(self.touches, name.clone());
+        self.views.insert(name.clone(), (self.touches, view));
+        if self.views.len() > self.capacity
+            && let Some((_, oldest)) = self.order.pop_first()
+        {
+            self.views.remove(&oldest);
+        }
+    }
+
+    fn recall(&self, name: &LockName) -> Option<&View> {
+        self.views.get(name).map(|(_, view)| view)
+    }
+
+    fn forget(&mut self, name: &LockName) {
+        if let Some((touched, _)) = self.views.remove(name) {
+            self.order.remove(&touched);
+        }
+    }
+
+    /// Takes what a read has found.
+    fn look(&mut self, name: &LockName, found: Option<&Snapshot>, now: Moment) {
+        let mut view = self.recall(name).cloned().unwrap_or_default();
+        view.believe_read(found, false, now);
+        self.keep(name, view);
+    }
+}
+
+// === impl Engine: remembering ===
+
+impl Engine {
+    /// Keeps what a keeper knows, for the next one and for [`Engine::last_seen`].
+    pub(super) fn remember(&self, name: &LockName, view: &View) {
+        self.memory().keep(name, view.clone());
+    }
+
+    /// Makes a keeper that knows of a lock what the one before it knew.
+    pub(super) fn keeper(&self, name: &LockName) -> Keeper {
+        let view = self.memory().recall(name).cloned().unwrap_or_default();
+        Keeper::resuming(self.id.clone(), view)
+    }
+
+    /// Returns a lock as it was last seen by a look, a try or a keeper that has ended.
+    pub(crate) fn last_seen(&self, name: &LockName) -> Option<Snapshot> {
+        self.memory().recall(name).and_then(View::snapshot).cloned()
+    }
+
+    /// Reads a lock; what it finds counts as an observation of its holder.
+    pub(crate) async fn look(&self, name: &LockName, patience: Duration) -> Result<Option<Snapshot>, Error> {
+        let limit = self.clock.sleep_until(self.clock.now() + patience);
+        let read = async {
+            let _permit = self.gate.enter(None).await;
+            self.store.read(name).await
+        };
+        let answer = tokio::select! {
+            biased;
+            answer = read => answer,
+            () = limit => Err(Fault::Unknown(told(format!("no answer within {patience:?}")))),
+        };
+        let found = answer.map_err(|fault| Error::from_fault(format!("could not read lock {name}"), &fault))?;
+        self.memory().look(name, found.as_ref(), self.clock.now());
+        if let Some(snapshot) = &found {
+            self.tell(name, Event::Seen(snapshot.clone()));
+        }
+        Ok(found)
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        record::{Beat, Record, Term},
+        store::Version,
+    };
+
+    fn name(text: &str) -> LockName {
+        LockName::new(text).unwrap()
+    }
+
+    fn held(version: u64) -> Snapshot {
+        let ttl = Duration::from_secs(30);
+        let record = Record { term: Term(7), beat: Beat(9), renewals: 1, ttl, ..Record::default() };
+        Snapshot { version: Version { uid: "u".into(), number: version }, record }
+    }
+
+    #[test]
+    fn looks_at_an_unchanged_record_keep_its_first_sight() {
+        let (mut memory, at) = (Memory::default(), |s| Moment::default() + Duration::from_secs(s));
+        for seconds in [10, 20, 30] {
+            memory.look(&name("x"), Some(&held(1)), at(seconds));
+        }
+        let view = memory.recall(&name("x")).unwrap();
+        assert_eq!(view.claimable_at(&held(1).record), at(40), "first seen at 10, ttl 30");
+    }
+
+    #[test]
+    fn what_is_gone_is_forgotten() {
+        let mut memory = Memory::default();
+        memory.look(&name("x"), Some(&held(1)), Moment::default());
+        memory.look(&name("x"), None, Moment::default());
+        assert!(memory.recall(&name("x")).is_none());
+        assert!(memory.order.is_empty());
+    }
+
+    #[test]
+    fn the_lock_touched_longest_ago_is_forgotten_first() {
+        let mut memory = Memory { capacity: 2, ..Memory::default() };
+        for touched in ["a", "b", "a", "c"] {
+            memory.look(&name(touched), Some(&held(1)), Moment::default());
+        }
+        let known = |text| memory.recall(&name(text)).is_some();
+        assert_eq!(["a", "b", "c"].map(known), [true, false, true]);
+        assert_eq!((memory.views.len(), memory.order.len()), (2, 2));
+    }
+}

@@ -1,0 +1,73 @@
+//! What the sidecar needs of a lock besides waiting for it: single tries, looks, and renewals on demand.
+
+use std::time::Duration;
+
+use super::{Lock, LockGuard, acquire};
+use crate::{Error, protocol::Patience, store::Snapshot};
+
+// === impl Lock: polling ===
+
+impl Lock {
+    /// Tries once: takes the lock if it is absent, free, or dead by what this engine has observed of it over earlier tries
+    /// and looks; `None` if somebody has it. Never waits for a holder and never joins the queue: a read and at the most one
+    /// write, unless others write at the same moment.
+    ///
+    /// With `create_only` the lock is taken only when its object is absent.
+    ///
+    /// # Errors
+    /// As [`try_acquire`](Self::try_acquire).
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives back what was acquired meanwhile.
+    #[doc(hidden)]
+    pub async fn attempt(&self, create_only: bool) -> Result<Option<LockGuard>, Error> {
+        match acquire(&self.engine, &self.name, &self.options, Patience::Poll { create_only }).await {
+            Ok(turn) => Ok(Some(LockGuard::new(turn))),
+            Err(Error::Busy { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads the record, once; what it finds counts as an observation of the holder for later attempts.
+    ///
+    /// # Errors
+    /// As [`acquire`](Self::acquire), and [`Error::Store`] when the store does not answer within one call's time.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    #[doc(hidden)]
+    pub async fn look(&self) -> Result<Option<Snapshot>, Error> {
+        self.engine.look(&self.name, self.options.timing.attempt_timeout()).await
+    }
+
+    /// Returns the record as the last look, attempt or hold of this process has seen it, without a request.
+    #[doc(hidden)]
+    pub fn last_seen(&self) -> Option<Snapshot> {
+        self.engine.last_seen(&self.name)
+    }
+}
+
+// === impl LockGuard: polling ===
+
+impl LockGuard {
+    /// Renews at once if less than `remaining` is left, and completes when that much is.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] when the lock is lost, [`Error::TooShort`] when even two renewals have not brought that much.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing: the renewal goes on.
+    #[doc(hidden)]
+    pub fn renewed(&self, remaining: Duration) -> impl Future<Output = Result<(), Error>> + Send + 'static {
+        self.turn.renewed(remaining)
+    }
+
+    /// Returns the newest `resourceVersion` that this process believes of the record of this hold.
+    #[doc(hidden)]
+    pub fn version(&self) -> u64 {
+        self.lease().standing().borrow().version
+    }
+}
+
+#[cfg(test)]
+mod tests;

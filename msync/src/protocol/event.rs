@@ -1,0 +1,166 @@
+//! What goes into a keeper and what comes out: events and wishes, calls and their outcomes, notices, standing.
+
+use std::time::Duration;
+
+use crate::{
+    FencingToken, LossReason, Timing,
+    clock::Moment,
+    record::{Change, Refused},
+    store::{Snapshot, Version},
+};
+
+/// One acquisition within this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// How long an acquisition is ready to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Patience {
+    /// Until it has the lock, or is cancelled.
+    Wait,
+    /// Only as long as it takes to find out whether the lock is free: at most one ttl, for a record that looks dead.
+    Try,
+    /// Not at all: a look, and at the most one write that takes the lock if it is free or dead by then (sidecar).
+    Poll {
+        /// Only an object that is absent is taken.
+        create_only: bool,
+    },
+}
+
+/// What a local acquisition wants.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Want {
+    /// Which acquisition.
+    pub ticket: Ticket,
+    /// How it is to be kept alive.
+    pub timing: Timing,
+    /// The record is kept and freed at release, not deleted (elections, sidecar).
+    pub retained: bool,
+    /// A grant counts as held at once (locks), or must be accepted first (campaigns, which may wait for days).
+    pub instant: bool,
+    /// A record of an earlier incarnation of this engine may be claimed at once (sidecar).
+    pub adopt: bool,
+    /// How long it waits.
+    pub patience: Patience,
+    /// Kept at least this long, even if released before.
+    pub at_least: Duration,
+    /// Held at the most this long.
+    pub max_hold: Option<Duration>,
+}
+
+/// What happens to a keeper.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Event {
+    /// A local acquisition begins.
+    Want(Want),
+    /// A local acquisition is given up, wanted or already had.
+    Cancel(Ticket),
+    /// A user is done: its body and arguments have been dropped. It may wish for a successor, by owner.
+    Release(Ticket, Option<String>),
+    /// A user wants its hold renewed at once.
+    Prolong(Ticket),
+    /// The call that [`Action::call`] asked for has ended.
+    Reply(Outcome),
+    /// A watch saw the record.
+    Seen(Snapshot),
+    /// A watch saw that the object was deleted, at a version.
+    Deleted(u64),
+    /// The inbox watch saw that the record is no longer ours, at a version.
+    Disowned(u64),
+    /// The inbox watch started over and did not list this lock.
+    Unlisted,
+    /// The client shuts down.
+    ShutDown,
+    /// Time has passed.
+    Tick,
+}
+
+/// A call to the store.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Call {
+    /// Read the newest state.
+    Read,
+    /// Apply a change.
+    Apply(Change),
+    /// Delete the object, if it is still in this state.
+    Delete(Version),
+}
+
+/// How a call ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Outcome {
+    /// A read's answer.
+    Read(Option<Snapshot>),
+    /// A change was applied and left this.
+    Applied(Snapshot),
+    /// The object was deleted.
+    Deleted,
+    /// A condition did not hold. With retries hidden below us, an earlier delivery may nevertheless have been applied.
+    Refused(Refused),
+    /// Certainly not applied; try again, after the time given if any.
+    Busy(Option<Duration>),
+    /// Perhaps applied, perhaps later.
+    Unknown,
+    /// Certainly not applied, and trying again will not help.
+    Fatal,
+}
+
+/// What the driver is to tell a local acquisition.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Notice {
+    /// It has the lock.
+    Acquired(Ticket, FencingToken),
+    /// Somebody else has it, and it did not want to wait.
+    Busy(Ticket),
+    /// The store failed; the driver knows how.
+    Failed(Ticket),
+    /// The client shuts down.
+    ShutDown(Ticket),
+    /// Its release has been acknowledged, or needed no write.
+    Released(Ticket),
+    /// Its release could not be made known; the ttl will.
+    Abandoned(Ticket),
+}
+
+/// What guards see of a keeper.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Standing {
+    /// Whose turn it is.
+    pub ticket: Option<Ticket>,
+    /// Held until then, on the local clock.
+    pub until: Moment,
+    /// Set when the hold has ended before its user did.
+    pub ended: Option<LossReason>,
+    /// `until` is the end of `max_hold`, not of the lease.
+    pub max_hold_ends: bool,
+    /// The newest believed version of the record.
+    pub version: u64,
+}
+
+// === impl Standing ===
+
+impl Standing {
+    /// Says whether, and why, a ticket's hold is over.
+    pub fn loss(&self, ticket: Ticket, now: Moment) -> Option<LossReason> {
+        if self.ticket != Some(ticket) {
+            return Some(self.ended.unwrap_or(LossReason::Released));
+        }
+        let late = if self.max_hold_ends { LossReason::MaxHold } else { LossReason::Deadline };
+        self.ended.or_else(|| (now >= self.until).then_some(late))
+    }
+}
+
+/// What is to be done after a step.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Action {
+    /// A call to send; its [`Event::Reply`] must follow, an [`Outcome::Unknown`] after [`Action::timeout`] at the latest.
+    pub call: Option<Call>,
+    /// How long the call may take.
+    pub timeout: Duration,
+    /// What to tell whom.
+    pub notices: Vec<Notice>,
+    /// When to step again, if nothing happens before.
+    pub wake: Option<Moment>,
+    /// Whether this lock itself is to be watched, besides the inbox.
+    pub watch: bool,
+}

@@ -1,0 +1,23 @@
+//! The shipped protocol, model-checked: every interleaving of two or three engines within a budget of faults.
+//!
+//! The transition functions are those that ship: [`msync::protocol::Keeper::step`] and [`msync::record::Change::apply`].
+//! What is modelled is all around them: a server, a network, watches, clocks, and users. `README.md` beside this crate
+//! says what is explored, what is abstracted away, and which mutants of the protocol it kills.
+//!
+//! A state is a [`World`]; [`Lab`] says what can happen in one, and which promises must hold in all.
+
+mod fault;
+mod lab;
+mod node;
+mod plan;
+mod promise;
+mod server;
+mod world;
+
+pub use fault::Fault;
+pub use lab::{Act, Lab};
+pub use node::{Guard, Node, Phase, Step};
+pub use plan::{Budget, Peer, Plan};
+pub use promise::{Promise, Reach};
+pub use server::{Origin, Server};
+pub use world::{Reply, Request, World};

@@ -1,0 +1,313 @@
+//! One engine: the shipped keeper, and what its driver does around it. No rule of the protocol lives here.
+
+use std::{collections::VecDeque, time::Duration};
+
+use msync::{
+    clock::{Moment, Now, Wall},
+    protocol::{Action, Call, Event, Keeper, Notice, Ticket},
+    record::{Change, EngineId, Term},
+    store::Snapshot,
+};
+
+use crate::{Peer, Promise};
+
+/// One tick, on a clock that is right.
+const TICK: Duration = Duration::from_secs(1);
+
+/// All nonces are multiples of it, and so of every half span of time that the protocol draws a jitter from: a jitter is
+/// then always the same, and does not multiply the states.
+const NONCE: u64 = (1 << 16) * 5_u64.pow(9);
+
+/// How many events a silent watch keeps; older ones are lost.
+const KEPT_SIGHTINGS: usize = 2;
+
+/// What a user of this engine does with one acquisition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// It waits.
+    Waiting,
+    /// It has been told that it has the lock.
+    Held,
+    /// It had the lock, and has seen that it is lost. Its guard is not dropped yet.
+    Lost,
+}
+
+/// One acquisition of this engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Guard {
+    /// Which.
+    pub ticket: Ticket,
+    /// How far it is.
+    pub phase: Phase,
+}
+
+/// One engine, its clock, its watch and its users.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Node {
+    /// The shipped state machine.
+    pub keeper: Keeper,
+    /// Its acquisitions that have not ended.
+    pub guards: Vec<Guard>,
+    /// Acquisitions that its users may still begin.
+    pub wants: u8,
+    /// What the watch has reported and the keeper has not seen.
+    pub sightings: VecDeque<Event>,
+    /// The watch is silent: what it has reported comes at any time, or never.
+    pub stalled: bool,
+    /// The process does not run.
+    pub paused: bool,
+    index: u8,
+    starts: u8,
+    id: EngineId,
+    /// The local clock, in ticks.
+    local: u16,
+    nonces: u16,
+    tickets: u64,
+    wake: Option<Moment>,
+    /// When the call in flight counts as unknown.
+    limit: Option<Moment>,
+    /// The lock itself is watched.
+    looks_out: bool,
+    /// Terms that were seen lost.
+    lost: Vec<Term>,
+}
+
+/// What a step of a node leads to.
+#[derive(Debug, Default)]
+pub struct Step {
+    /// A call to send.
+    pub call: Option<Call>,
+    /// The tokens of those that acquired, in order.
+    pub tokens: Vec<u64>,
+    /// A watch of the lock is opened.
+    pub opens: bool,
+    /// What it broke.
+    pub broken: Option<Promise>,
+}
+
+// === impl Node ===
+
+impl Node {
+    /// Makes an engine that has just started.
+    pub fn new(index: u8, wants: u8) -> Self {
+        let id = EngineId::new(&format!("n{index}"), 0);
+        Self {
+            keeper: Keeper::new(id.clone()),
+            guards: Vec::new(),
+            wants,
+            sightings: VecDeque::new(),
+            stalled: false,
+            paused: false,
+            index,
+            starts: 0,
+            id,
+            local: 0,
+            nonces: 0,
+            tickets: 0,
+            wake: None,
+            limit: None,
+            looks_out: false,
+            lost: Vec::new(),
+        }
+    }
+
+    /// Says whether the record names this very engine.
+    pub fn is(&self, id: &EngineId) -> bool {
+        self.id == *id
+    }
+
+    /// Says whether an acquisition of this engine has the lock, by its own clock.
+    pub fn holds(&self) -> bool {
+        self.guards.iter().any(|guard| guard.phase == Phase::Held)
+    }
+
+    /// Says whether the keeper's timer is due.
+    pub fn is_due(&self) -> bool {
+        !self.paused && self.wake.is_some_and(|wake| wake <= self.now().local)
+    }
+
+    /// Says whether the call in flight has taken too long.
+    pub fn is_out_of_time(&self) -> bool {
+        !self.paused && self.limit.is_some_and(|limit| limit <= self.now().local)
+    }
+
+    /// Says whether the watch has something that must be seen before time passes.
+    pub fn must_look(&self) -> bool {
+        !self.paused && !self.stalled && !self.sightings.is_empty()
+    }
+
+    /// Says whether a user may begin an acquisition.
+    pub fn may_want(&self, peer: &Peer) -> bool {
+        self.wants > 0 && self.guards.len() < peer.at_once
+    }
+
+    /// Lets time pass on the local clock.
+    pub fn pass(&mut self, ticks: u16) -> Option<Promise> {
+        self.local += ticks;
+        self.judge()
+    }
+
+    /// A user begins an acquisition.
+    pub fn want(&mut self, peer: &Peer) -> Step {
+        self.wants -= 1;
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        self.guards.push(Guard { ticket, phase: Phase::Waiting });
+        self.step(Event::Want(peer.want(ticket)))
+    }
+
+    /// A user drops its guard, or gives up waiting.
+    pub fn end(&mut self, guard: Guard) -> Step {
+        self.guards.retain(|other| other.ticket != guard.ticket);
+        match guard.phase {
+            Phase::Waiting => self.step(Event::Cancel(guard.ticket)),
+            Phase::Held | Phase::Lost => self.step(Event::Release(guard.ticket, None)),
+        }
+    }
+
+    /// The keeper sees the next event of the watch.
+    pub fn look(&mut self) -> Step {
+        self.sightings.pop_front().map(|event| self.step(event)).unwrap_or_default()
+    }
+
+    /// Gives the keeper an event, as the driver does.
+    pub fn step(&mut self, event: Event) -> Step {
+        if matches!(event, Event::Reply(_)) {
+            self.limit = None;
+        }
+        let (now, nonce) = (self.now(), self.next_nonce());
+        let action = self.keeper.step(event, now, &mut || nonce);
+        let mut step = Step::default();
+        self.note(&action, now, &mut step);
+        step.broken = step.broken.or(self.judge());
+        step.call = action.call;
+        if self.keeper.is_idle() {
+            self.retire();
+        }
+        step
+    }
+
+    /// The process dies, and starts anew without a memory.
+    pub fn crash(&mut self) {
+        self.starts += 1;
+        self.id = EngineId::new(&format!("n{}", self.index), self.starts.into());
+        self.retire();
+        self.sightings.clear();
+        self.guards.clear();
+        self.lost.clear();
+        (self.limit, self.stalled, self.paused) = (None, false, false);
+    }
+
+    /// The server shows the watch of this engine a transition.
+    pub fn witness(&mut self, before: Option<&Snapshot>, after: Option<&Snapshot>, version: u64) {
+        let mine = |snapshot: &&Snapshot| self.looks_out || snapshot.record.engine == self.id;
+        let event = match (before.filter(mine), after.filter(mine)) {
+            (_, Some(after)) => Event::Seen(after.clone()),
+            (Some(_), None) if self.keeper.is_idle() => return,
+            (Some(_), None) if self.looks_out => Event::Deleted(version),
+            (Some(_), None) => Event::Disowned(version),
+            (None, None) => return,
+        };
+        self.sightings.push_back(event);
+        if self.stalled && self.sightings.len() > KEPT_SIGHTINGS {
+            self.sightings.pop_front();
+        }
+    }
+
+    /// The watch starts over with a list: of the lock if that is watched, of what this engine holds otherwise.
+    pub fn list(&mut self, stored: Option<&Snapshot>) {
+        self.stalled = false;
+        self.sightings.clear();
+        match stored.filter(|stored| self.looks_out || stored.record.engine == self.id) {
+            Some(stored) => self.sightings.push_back(Event::Seen(stored.clone())),
+            None if !self.looks_out && !self.keeper.is_idle() => self.sightings.push_back(Event::Unlisted),
+            None => {}
+        }
+    }
+
+    fn now(&self) -> Now {
+        // An hour after the clock's start, so that no anchor saturates.
+        let local = Moment::from_nanos(0) + Duration::from_secs(3600) + TICK * self.local.into();
+        Now { local, wall: Wall::from_millis(0) }
+    }
+
+    /// Returns the next nonce of this engine; it counts as used once a call carries it.
+    fn next_nonce(&self) -> u64 {
+        (u64::from(self.index + 1) * 1024 + u64::from(self.nonces)) * NONCE
+    }
+
+    fn note(&mut self, action: &Action, now: Now, step: &mut Step) {
+        self.wake = action.wake;
+        if let Some(call) = &action.call {
+            self.limit = Some(now.local + action.timeout);
+            self.nonces += u16::from(carries_nonce(call));
+            step.broken = self.reproach(call);
+        }
+        for notice in &action.notices {
+            self.tell(notice, step);
+        }
+        let waits = self.keeper.waiting() > 0 && self.keeper.hold().is_none();
+        step.opens = waits && action.watch && !self.looks_out;
+        self.looks_out = waits && (action.watch || self.looks_out);
+    }
+
+    fn tell(&mut self, notice: &Notice, step: &mut Step) {
+        match notice {
+            Notice::Acquired(ticket, token) => {
+                step.tokens.push(token.get());
+                let told = self.guards.iter_mut().filter(|guard| guard.ticket == *ticket);
+                told.for_each(|guard| guard.phase = Phase::Held);
+            }
+            Notice::Busy(ticket) | Notice::Failed(ticket) | Notice::ShutDown(ticket) => {
+                self.guards.retain(|guard| guard.ticket != *ticket);
+            }
+            Notice::Released(_) | Notice::Abandoned(_) => {}
+        }
+    }
+
+    /// Asks every guard whether it is lost, as a poll of its body would.
+    fn judge(&mut self) -> Option<Promise> {
+        let (standing, now) = (self.keeper.standing(), self.now().local);
+        let term = self.keeper.hold().map(|hold| hold.term);
+        let mut broken = None;
+        for guard in &mut self.guards {
+            let held = standing.loss(guard.ticket, now).is_none();
+            match (guard.phase, held) {
+                (Phase::Held, false) => {
+                    guard.phase = Phase::Lost;
+                    self.lost.extend(term.filter(|_| standing.ticket == Some(guard.ticket)));
+                }
+                (Phase::Lost, true) => broken = Some(Promise::LostIsFinal),
+                (Phase::Held, true) | (Phase::Lost, false) | (Phase::Waiting, _) => {}
+            }
+        }
+        broken
+    }
+
+    /// Says what is wrong with sending a call.
+    fn reproach(&self, call: &Call) -> Option<Promise> {
+        let Call::Apply(Change::Renew { term, .. }) = call else { return None };
+        let wanted = self.keeper.waiting() > 0 || self.keeper.standing().ticket.is_some();
+        match (self.lost.contains(term), wanted) {
+            (true, _) => Some(Promise::LostIsFinal),
+            (false, false) => Some(Promise::OnlyWantedIsRenewed),
+            (false, true) => None,
+        }
+    }
+
+    /// Forgets the keeper, as the engine does with one that has nothing more to do. What the inbox sees of a lock that
+    /// nobody here knows makes a new one only if the lock is ours.
+    fn retire(&mut self) {
+        self.keeper = Keeper::new(self.id.clone());
+        self.sightings.retain(|event| matches!(event, Event::Seen(seen) if seen.record.engine == self.id));
+        (self.wake, self.looks_out) = (None, false);
+    }
+}
+
+/// The nonce of a step is used up when it leaves the process: in every call but these.
+fn carries_nonce(call: &Call) -> bool {
+    match call {
+        Call::Read | Call::Delete(_) => false,
+        Call::Apply(change) => !matches!(change, Change::Leave { .. } | Change::Free { .. }),
+    }
+}

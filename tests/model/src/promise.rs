@@ -1,0 +1,69 @@
+//! The promises that are checked in every state, and what every plan must be able to reach to be worth anything.
+
+use stateright::Property;
+
+use crate::{Lab, Origin, Phase, World};
+
+/// A promise of the protocol that a transition can break; S2 is not among them, since it is read off a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Promise {
+    /// S1: each acquisition's token is greater than every earlier one.
+    TokensIncrease,
+    /// S4: what was lost is never held or renewed again.
+    LostIsFinal,
+    /// S5: a release changes only its own term.
+    ReleaseIsItsOwn,
+    /// S6: nothing is renewed that nobody wants.
+    OnlyWantedIsRenewed,
+}
+
+/// A situation that some run of a plan must come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// A term that showed no life is taken over.
+    TakeOver,
+    /// A guard is lost.
+    Loss,
+    /// The lock is granted to an engine that is no more.
+    DeadWaiter,
+    /// The lock is handed on three times in a row.
+    ChainOfThree,
+    /// Two guards say held: what a deletion by hand leads to.
+    TwoHolders,
+    /// A token is not greater than an earlier one: what a deletion by hand leads to.
+    OldToken,
+}
+
+// === impl Reach ===
+
+impl Reach {
+    /// Makes it a property that some state must have.
+    pub fn property(self) -> Property<Lab> {
+        match self {
+            Self::TakeOver => {
+                Property::sometimes("take-over", |_, world: &World| world.server.origin == Origin::TookOver)
+            }
+            Self::Loss => Property::sometimes("loss", |_, world: &World| has_loss(world)),
+            Self::DeadWaiter => {
+                Property::sometimes("grant to a dead waiter", |_, world: &World| has_dead_grantee(world))
+            }
+            Self::ChainOfThree => Property::sometimes("hand-off chain of three", |_, world: &World| {
+                world.server.origin == Origin::Granted(3)
+            }),
+            Self::TwoHolders => Property::sometimes("two holders", |_, world: &World| world.holders() > 1),
+            Self::OldToken => {
+                Property::sometimes("an old token", |_, world: &World| world.broken == Some(Promise::TokensIncrease))
+            }
+        }
+    }
+}
+
+fn has_loss(world: &World) -> bool {
+    world.nodes.iter().flat_map(|node| &node.guards).any(|guard| guard.phase == Phase::Lost)
+}
+
+fn has_dead_grantee(world: &World) -> bool {
+    let Some(stored) = &world.server.stored else { return false };
+    let granted = stored.record.renewals == 0 && !stored.record.is_free();
+    granted && !world.nodes.iter().any(|node| node.is(&stored.record.engine))
+}

@@ -1,0 +1,107 @@
+//! The server: one record that [`Change::apply`] changes, and a counter of versions that survives deletion.
+
+use std::sync::Arc;
+
+use msync::{
+    protocol::{Call, Outcome},
+    record::{Change, Pair, Refused},
+    store::{Snapshot, Version},
+};
+
+/// How the present term came to hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// There is no object, or it is free.
+    #[default]
+    Nobody,
+    /// It made the object, or found it free.
+    Found,
+    /// It took over from a term that showed no life.
+    TookOver,
+    /// It was granted: the so many-th of a chain of grants.
+    Granted(u8),
+}
+
+/// What the API server knows of the one lock.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Server {
+    /// The object.
+    pub stored: Option<Snapshot>,
+    /// The newest version of any object.
+    pub version: u64,
+    /// How the present term came to hold.
+    pub origin: Origin,
+    creations: u64,
+}
+
+// === impl Server ===
+
+impl Server {
+    /// Serves a call to its end.
+    pub fn serve(&mut self, call: &Call) -> Outcome {
+        match call {
+            Call::Read => Outcome::Read(self.stored.clone()),
+            Call::Apply(change) => self.apply(change),
+            Call::Delete(version) => match &self.stored {
+                None => Outcome::Refused(Refused::Absent),
+                Some(stored) if stored.version != *version => Outcome::Refused(Refused::Mismatch),
+                Some(_) => {
+                    self.remove();
+                    Outcome::Deleted
+                }
+            },
+        }
+    }
+
+    /// Deletes the object.
+    pub fn remove(&mut self) {
+        self.version += 1;
+        (self.stored, self.origin) = (None, Origin::Nobody);
+    }
+
+    /// Says whether a call that asks for the end of a term would end another one's.
+    pub fn is_misled_by(&self, call: &Call) -> bool {
+        let (Call::Apply(Change::Grant { term, .. } | Change::Free { term, .. }), Some(stored)) = (call, &self.stored)
+        else {
+            return false;
+        };
+        stored.record.term != *term
+    }
+
+    fn apply(&mut self, change: &Change) -> Outcome {
+        let record = match change.apply(self.stored.as_ref().map(|stored| &stored.record)) {
+            Ok(record) => record,
+            Err(refused) => return Outcome::Refused(refused),
+        };
+        self.origin = self.origin.after(change);
+        self.version += 1;
+        let uid = self.stored.as_ref().map_or_else(
+            || {
+                self.creations += 1;
+                self.creations.to_string().into()
+            },
+            |stored| Arc::clone(&stored.version.uid),
+        );
+        let snapshot = Snapshot { version: Version { uid, number: self.version }, record };
+        self.stored = Some(snapshot.clone());
+        Outcome::Applied(snapshot)
+    }
+}
+
+// === impl Origin ===
+
+impl Origin {
+    fn after(self, change: &Change) -> Self {
+        match change {
+            Change::Create { .. } => Self::Found,
+            Change::Claim { seen, .. } if *seen == Pair::FREE => Self::Found,
+            Change::Claim { .. } => Self::TookOver,
+            Change::Grant { .. } => match self {
+                Self::Granted(before) => Self::Granted(before.saturating_add(1).min(3)),
+                Self::Nobody | Self::Found | Self::TookOver => Self::Granted(1),
+            },
+            Change::Free { .. } => Self::Nobody,
+            Change::Enqueue { .. } | Change::Leave { .. } | Change::Renew { .. } => self,
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! The mutants: which rule is broken, and how.
+
+/// One rule broken on purpose.
+pub(crate) struct Mutant {
+    pub(crate) name: &'static str,
+    pub(crate) file: &'static str,
+    /// Stands once in the file.
+    pub(crate) from: &'static str,
+    pub(crate) to: &'static str,
+    /// Why nobody needs to notice.
+    pub(crate) harmless: Option<&'static str>,
+}
+
+const fn mutant(name: &'static str, file: &'static str, from: &'static str, to: &'static str) -> Mutant {
+    Mutant { name, file, from, to, harmless: None }
+}
+
+const RECORD: &str = "msync/src/record.rs";
+const KEEPER: &str = "msync/src/protocol.rs";
+const CONTEST: &str = "msync/src/protocol/contest.rs";
+const HOLD: &str = "msync/src/protocol/hold.rs";
+const RELEASE: &str = "msync/src/protocol/release.rs";
+const VIEW: &str = "msync/src/protocol/view.rs";
+const SERVER: &str = "tests/simulation/src/server.rs";
+
+pub(crate) const MUTANTS: &[Mutant] = &[
+    mutant(
+        "renew without the test of the previous beat",
+        RECORD,
+        "record.pair() == Pair { term: *term, beat: *previous }",
+        "record.term == *term && *previous != Beat::NONE",
+    ),
+    mutant(
+        "claim without the test of the beat",
+        RECORD,
+        "record.pair() == *seen && removes",
+        "record.term == seen.term && removes",
+    ),
+    mutant(
+        "claim without the test of the pair",
+        RECORD,
+        "record.pair() == *seen && removes",
+        "(record.pair() == *seen || !seen.term.is_none()) && removes",
+    ),
+    mutant(
+        "a repeated claim reuses its beat",
+        CONTEST,
+        "let beat = fresh(cx);\n        let attempt",
+        "let beat = Beat(self.claim.term.0);\n        let attempt",
+    ),
+    mutant(
+        "a repeated renewal reuses its beat",
+        KEEPER,
+        "let beat = fresh(cx);",
+        "let beat = hold.attempts.keys().next_back().copied().unwrap_or_else(|| fresh(cx));",
+    ),
+    mutant(
+        "deadline anchored at the reply of a renewal",
+        HOLD,
+        "self.deadline.max(attempt.deadline)",
+        "self.deadline.max(now + attempt.deadline.since(attempt.sent))",
+    ),
+    mutant(
+        "deadline anchored at the reply of a claim",
+        CONTEST,
+        "attempt.map(|attempt| attempt.deadline)",
+        "attempt.map(|attempt| now + attempt.deadline.since(attempt.sent))",
+    ),
+    mutant(
+        "a grant anchored at its event",
+        CONTEST,
+        "self.granted_deadline(record))?",
+        "self.granted_deadline(record).map(|_| now + self.claim.ttl - self.timing.safety_margin()))?",
+    ),
+    mutant("an instant grant claimed after the accept timeout", VIEW, "if !record.instant {", "if true {"),
+    mutant(
+        "an unseen instant grant claimed after the accept timeout",
+        VIEW,
+        "None => full,",
+        "None => since + accept,",
+    ),
+    mutant(
+        "a grant that must be accepted believed at once",
+        CONTEST,
+        "self.claim.instant && record.instant && record",
+        "record",
+    ),
+    mutant(
+        "anchor at the latest Enqueue of a term",
+        CONTEST,
+        "self.first_enqueue.get_or_insert(cx.now.local);",
+        "self.first_enqueue = Some(cx.now.local);",
+    ),
+    mutant(
+        "entry age counted from the role of holder",
+        VIEW,
+        "seen(record.term).map(|since| (record.term, since))",
+        "Some((record.term, seen(record.term).unwrap_or(now)))",
+    ),
+    mutant(
+        "the challenger's own ttl",
+        VIEW,
+        "(record.patience(), ACCEPT_TIMEOUT)",
+        "(record.patience().min(std::time::Duration::from_millis(1500)), ACCEPT_TIMEOUT)",
+    ),
+    mutant(
+        "3 % less patience",
+        VIEW,
+        "(record.patience(), ACCEPT_TIMEOUT)",
+        "(record.patience() * 97 / 100, ACCEPT_TIMEOUT)",
+    ),
+    mutant(
+        "10 % less patience",
+        VIEW,
+        "(record.patience(), ACCEPT_TIMEOUT)",
+        "(record.patience() * 9 / 10, ACCEPT_TIMEOUT)",
+    ),
+    mutant(
+        "no margin, with rates 1 % apart",
+        HOLD,
+        "deadline: sent + ttl - margin",
+        "deadline: sent + ttl - margin * 0",
+    ),
+    mutant(
+        "an unconfirmed renewal trusted",
+        HOLD,
+        "self.deadline = self.deadline.min(attempt.deadline);",
+        "self.deadline = self.deadline.max(attempt.deadline);",
+    ),
+    mutant(
+        "a shorter ttl without a shorter deadline",
+        HOLD,
+        "self.deadline = self.deadline.min(attempt.deadline);",
+        "",
+    ),
+    mutant("a late read believed", VIEW, "Some(snapshot) if overtaken", "Some(snapshot) if overtaken && false"),
+    mutant(
+        "a stale event believed",
+        VIEW,
+        "|| complements;",
+        "|| complements || !record_is_newer();\n        fn record_is_newer() -> bool { false }",
+    ),
+    mutant(
+        "a release without the test of its term",
+        RECORD,
+        "record.term == *term && stands(index, entry)",
+        "term == term && stands(index, entry)",
+    ),
+    mutant(
+        "freed without the test of its term",
+        RECORD,
+        "record.term == *term && record.waiters",
+        "term == term && record.waiters",
+    ),
+    mutant(
+        "deleted without the test of its version",
+        SERVER,
+        "snapshot.version != *version",
+        "snapshot.version.uid.is_empty() && version.uid.is_empty()",
+    ),
+    mutant(
+        "a local hand-over after the deadline",
+        HOLD,
+        "self.user.is_none() && safe && now",
+        "self.user.is_none() && (safe || true) && now",
+    ),
+    mutant(
+        "a lost term renewed",
+        HOLD,
+        "matches!(self.ended, None | Some(LossReason::ShutDown))",
+        "self.ended != Some(LossReason::MaxHold)",
+    ),
+    mutant("a bequest given back", RELEASE, "outlives.then_some(hold.term)", "None"),
+    mutant(
+        "writes of unknown fate not looked after",
+        RELEASE,
+        "self.unsettled && (self.tickets.is_empty() || self.parting.is_some())",
+        "false",
+    ),
+    mutant(
+        "strays not given back",
+        RELEASE,
+        "ours && !self.wants(record.term) &&",
+        "ours && self.parting.is_some() && !self.wants(record.term) &&",
+    ),
+    mutant(
+        "the wake-up of a new acquisition forgotten",
+        KEEPER,
+        ".chain(starting.then_some(self.pause))",
+        ".chain((starting && self.shut).then_some(self.pause))",
+    ),
+    mutant(
+        "a removed entry comes back under its old term",
+        CONTEST,
+        "self.claim.term = Term::random((cx.random)());",
+        "let _ = &cx;",
+    ),
+];

@@ -1,0 +1,156 @@
+//! What an episode is made of: how many processes, which locks, which faults, how often.
+
+use std::time::Duration;
+
+use msync::Timing;
+
+use crate::rng::Rng;
+
+/// One millisecond of true time.
+pub(crate) const MILLI: u64 = 1_000_000;
+
+/// The story of one seed. Chances are per thousand.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// How many processes take part.
+    pub(crate) processes: usize,
+    /// How many acquisitions are begun before the faults end.
+    pub(crate) wants: u32,
+    /// The timings in use: one, or a mix.
+    pub(crate) timings: Vec<Timing>,
+    /// The longest ttl in use, in true nanoseconds.
+    pub(crate) ttl: u64,
+    /// How many acquisitions are instant.
+    pub(crate) instant: u64,
+    /// Freed, not deleted.
+    pub(crate) retained: bool,
+    /// Restarted processes claim their old record.
+    pub(crate) adopt: bool,
+    /// Requests that never arrive.
+    pub(crate) request_lost: u64,
+    /// Replies that never arrive.
+    pub(crate) reply_lost: u64,
+    /// Requests that arrive after their time-out, up to four ttl late.
+    pub(crate) late: u64,
+    /// Requests that arrive twice; the second answer is the one that counts.
+    pub(crate) twice: u64,
+    /// Requests answered "busy".
+    pub(crate) busy: u64,
+    /// Slow messages: up to one time-out.
+    pub(crate) slow: u64,
+    /// Watch events that never arrive.
+    pub(crate) event_lost: u64,
+    /// Watch events that arrive up to two ttl late.
+    pub(crate) event_late: u64,
+    /// Faults of whole processes, each drawn when an acquisition begins.
+    pub(crate) pause: u64,
+    /// No message in or out for a while.
+    pub(crate) partition: u64,
+    /// Killed, and started again later.
+    pub(crate) crash: u64,
+    /// Shut down in good order, and started again later.
+    pub(crate) shutdown: u64,
+    /// Somebody writes an illegible entry into the queue, or fills it.
+    pub(crate) junk: u64,
+    /// The wall clock jumps by up to an hour.
+    pub(crate) jump: u64,
+    /// Acquisitions that are given up.
+    pub(crate) cancel: u64,
+    /// Acquisitions that do not wait.
+    pub(crate) tries: u64,
+    /// Acquisitions kept for a while after their release.
+    pub(crate) at_least: u64,
+    /// Acquisitions held for a limited time.
+    pub(crate) max_hold: u64,
+    /// The most tasks of one process at a time.
+    pub(crate) tasks: usize,
+    /// The longest pause between two acquisitions of a process, in true nanoseconds.
+    pub(crate) think: u64,
+    /// How many holds are long, up to three ttl.
+    pub(crate) long: u64,
+}
+
+// === impl Plan ===
+
+impl Plan {
+    /// Draws a plan. One in eight has no faults at all: there, orderly behaviour can be asked for.
+    pub(crate) fn draw(rng: &mut Rng) -> Self {
+        let mut plan = Self::orderly(rng);
+        if plan.adopt {
+            // The next life of an adopting pod claims at once, also what the last one left to its ttl.
+            plan.at_least = 0;
+        }
+        if !rng.chance(125) {
+            plan.disturb(rng);
+        }
+        plan
+    }
+
+    /// Says whether nothing goes wrong in it: processes end in good order at the most.
+    pub(crate) fn is_orderly(&self) -> bool {
+        let calls = self.request_lost + self.reply_lost + self.late + self.twice + self.busy + self.slow;
+        let events = self.event_lost + self.event_late;
+        calls + events + self.pause + self.partition + self.crash + self.junk + self.cancel == 0
+    }
+
+    fn orderly(rng: &mut Rng) -> Self {
+        let ttls = [1000, 1500, 3000, 5000, 8000, 15000];
+        let count = rng.pick(&[1, 1, 3]);
+        let percent = rng.pick(&[2, 2, 3, 10]);
+        let millis: Vec<u64> = (0..count).map(|_| rng.pick(&ttls)).collect();
+        Self {
+            processes: usize::try_from(rng.between(2, 6)).unwrap_or(2),
+            wants: 60,
+            timings: millis.iter().map(|ttl| timing(*ttl, percent)).collect(),
+            ttl: millis.iter().max().map_or(0, |ttl| ttl * MILLI),
+            instant: rng.pick(&[0, 500, 1000, 1000]),
+            retained: rng.chance(400),
+            adopt: rng.chance(300),
+            request_lost: 0,
+            reply_lost: 0,
+            late: 0,
+            twice: 0,
+            busy: 0,
+            slow: 0,
+            event_lost: 0,
+            event_late: 0,
+            pause: 0,
+            partition: 0,
+            crash: 0,
+            shutdown: rng.pick(&[0, 0, 50]),
+            junk: 0,
+            jump: rng.pick(&[0, 100]),
+            cancel: 0,
+            tries: rng.pick(&[0, 0, 100, 400]),
+            at_least: rng.pick(&[0, 0, 200]),
+            max_hold: rng.pick(&[0, 0, 200]),
+            tasks: rng.pick(&[1, 1, 2, 3]),
+            think: rng.pick(&[2 * MILLI, 20 * MILLI, 200 * MILLI, 2000 * MILLI]),
+            long: rng.pick(&[20, 100, 300]),
+        }
+    }
+
+    fn disturb(&mut self, rng: &mut Rng) {
+        let weight = rng.pick(&[1, 1, 2, 4]);
+        let mut some = |most: u64| if rng.chance(400) { 0 } else { rng.below(most * weight + 1) };
+        self.request_lost = some(80);
+        self.reply_lost = some(80);
+        self.late = some(80);
+        self.twice = some(80);
+        self.busy = some(40);
+        self.slow = some(100);
+        self.event_lost = some(150);
+        self.event_late = some(150);
+        self.pause = some(150);
+        self.partition = some(100);
+        self.crash = some(60);
+        self.shutdown = some(40);
+        self.junk = some(30);
+        self.cancel = some(150);
+    }
+}
+
+fn timing(ttl: u64, percent: u64) -> Timing {
+    let margin = Duration::from_millis(ttl * percent / 100);
+    Timing::with_ttl(Duration::from_millis(ttl)).and_then(|timing| timing.margin(margin)).expect("a safe timing")
+}

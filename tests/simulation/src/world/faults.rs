@@ -1,0 +1,91 @@
+//! Faults of whole processes, and their end.
+
+use msync::protocol::Event;
+
+use super::{Happening, World};
+use crate::{network::long, plan::MILLI, process::Process};
+
+impl World {
+    /// Draws what goes wrong about now with a process.
+    pub(super) fn disturb(&mut self, who: usize) {
+        if self.rng.chance(self.plan.jump) {
+            let millis = i64::try_from(self.rng.below(7_200_000)).unwrap_or(0) - 3_600_000;
+            self.processes[who].clock.jump(millis);
+        }
+        if self.rng.chance(self.plan.pause) {
+            let span = long(&self.plan, &mut self.rng);
+            self.processes[who].paused_until = self.at + span;
+            self.say(|_| format!("p{who} is paused for {} ms", span / MILLI));
+        }
+        if self.rng.chance(self.plan.partition) {
+            let span = long(&self.plan, &mut self.rng);
+            self.processes[who].cut_until = self.at + span;
+            self.say(|_| format!("p{who} is cut off for {} ms", span / MILLI));
+        }
+        if self.rng.chance(self.plan.junk) {
+            let delay = long(&self.plan, &mut self.rng);
+            self.later(delay, Happening::Scribbles);
+        }
+        if self.rng.chance(self.plan.crash) {
+            let (delay, life) = (long(&self.plan, &mut self.rng), self.processes[who].incarnation);
+            self.later(delay, Happening::Killed { who, life });
+        } else if self.rng.chance(self.plan.shutdown) {
+            self.shut_down(who);
+        }
+    }
+
+    /// Kills a process; somebody starts it again.
+    pub(super) fn crash(&mut self, who: usize) {
+        let process = &mut self.processes[who];
+        (process.up, process.keeper, process.watch) = (false, None, None);
+        process.tasks.clear();
+        let down = if self.calm || self.rng.chance(500) { MILLI } else { long(&self.plan, &mut self.rng) };
+        self.say(|_| format!("p{who} is dead"));
+        self.later(down, Happening::Restarts { who });
+    }
+
+    /// Starts a dead process again, under a new identity.
+    pub(super) fn restart(&mut self, who: usize) {
+        let incarnation = self.processes[who].incarnation + 1;
+        self.processes[who] = Process::start(who, incarnation, self.plan.adopt, &mut self.rng);
+        self.say(|world| format!("p{who} starts as {}", world.processes[who].engine));
+        if self.calm {
+            self.begin(who);
+        } else {
+            self.begin_later(who);
+        }
+    }
+
+    /// The faults end when enough acquisitions were begun; the last late request may still be on its way.
+    pub(super) fn calm_down(&mut self) {
+        if self.calm || self.tickets < u64::from(self.plan.wants) {
+            return;
+        }
+        self.calm = true;
+        let faults = self.processes.iter().map(|process| process.paused_until.max(process.cut_until));
+        let last = faults.chain([self.last_zombie]).max().unwrap_or(0);
+        self.say(|_| "the faults end".to_owned());
+        self.later(last.saturating_sub(self.at) + 100 * MILLI, Happening::Calms);
+    }
+
+    /// Each process hears of what it missed, and takes the lock once more: whatever was left behind comes up.
+    pub(super) fn sweep(&mut self) {
+        for who in (0..self.processes.len()).filter(|who| self.processes[*who].up).collect::<Vec<_>>() {
+            self.relist(who);
+            if !self.processes[who].closing {
+                self.begin(who);
+            }
+        }
+    }
+
+    fn shut_down(&mut self, who: usize) {
+        if self.processes[who].keeper.is_none() {
+            return;
+        }
+        let life = self.processes[who].incarnation;
+        self.processes[who].closing = true;
+        let patience = 8 * self.plan.ttl;
+        self.later(patience, Happening::Killed { who, life });
+        self.step(who, Event::ShutDown);
+    }
+}

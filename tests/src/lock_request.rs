@@ -1,0 +1,85 @@
+//! Tells from a request what it does to a lock, so that a test may break one kind and count another.
+
+use http::Method;
+use serde_json::Value;
+
+use crate::tamper::Call;
+
+/// What a request does to a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Make the object.
+    Create,
+    /// Take what is free, or whose holder is dead.
+    Claim,
+    /// Join the queue.
+    Enqueue,
+    /// Leave the queue.
+    Leave,
+    /// Prolong a hold, or accept a grant.
+    Renew,
+    /// Hand on to a waiter.
+    Grant,
+    /// Leave the record free.
+    Free,
+    /// Delete the object.
+    Delete,
+    /// Read one object.
+    Read,
+    /// List, at the start of a watch.
+    List,
+    /// Watch.
+    Watch,
+    /// Nothing of a lock.
+    Other,
+}
+
+// === impl Kind ===
+
+impl Kind {
+    /// Tells the kind of a request.
+    pub fn of(call: &Call) -> Self {
+        if !call.path.contains("/locks") {
+            return Self::Other;
+        }
+        match call.method {
+            Method::POST => Self::Create,
+            Method::DELETE => Self::Delete,
+            Method::PATCH => Self::of_patch(&serde_json::from_slice(&call.body).unwrap_or_default()),
+            Method::GET if call.path.contains("watch=") => Self::Watch,
+            Method::GET if call.path.contains("fieldSelector=") => Self::List,
+            Method::GET => Self::Read,
+            _ => Self::Other,
+        }
+    }
+
+    fn of_patch(patch: &Value) -> Self {
+        let operations = patch.as_array().map(Vec::as_slice).unwrap_or_default();
+        let set = |field: &str| operations.iter().find(|one| one["op"] == "add" && one["path"] == field);
+        if set("/spec/waiters/-").is_some() {
+            return Self::Enqueue;
+        }
+        match (set("/spec/owner"), set("/spec/renewals")) {
+            (Some(owner), _) if owner["value"] == "" => Self::Free,
+            (Some(_), Some(renewals)) if renewals["value"] == 0 => Self::Grant,
+            (Some(_), _) => Self::Claim,
+            (None, Some(_)) => Self::Renew,
+            (None, None) => Self::Leave,
+        }
+    }
+
+    /// Makes a rule for requests of this kind.
+    pub fn matches(self) -> impl Fn(&Call) -> bool + Send + 'static {
+        move |call| Self::of(call) == self
+    }
+
+    /// Says whether requests of this kind change something.
+    pub fn is_write(self) -> bool {
+        !matches!(self, Self::Read | Self::List | Self::Watch | Self::Other)
+    }
+}
+
+/// The kinds of the writes among some requests, in their order.
+pub fn writes(calls: &[Call]) -> Vec<Kind> {
+    calls.iter().map(Kind::of).filter(|kind| kind.is_write()).collect()
+}

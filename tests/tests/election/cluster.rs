@@ -1,0 +1,7 @@
+//! Elections on a real API server: take-over, resignation, and a leader that was frozen.
+
+mod candidate;
+mod faults;
+mod observe;
+mod processes;
+mod requests;

@@ -1,0 +1,184 @@
+//! Sidecars on a real API server. What takes a ttl of 30 s runs at the same time.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use msync::{Client, Timing};
+use tests::{
+    eventually,
+    testbed::{ADMIN, Options, SHARED_USERS, TestServer},
+};
+use tokio::{
+    time::{Instant, sleep},
+    try_join,
+};
+
+use crate::process::{Place, Sidecar, prepared};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// More than a busy machine needs for anything but waiting for a ttl.
+const SLACK: f64 = 4.0;
+
+/// Polls until a sidecar has a lock, and says when, in seconds since `start`.
+async fn taken_at(sidecar: &Sidecar, name: &str, start: Instant) -> Result<f64> {
+    while sidecar.put(name).await? != 200 {
+        ensure!(start.elapsed() < 90 * SECOND, "never taken");
+        sleep(SECOND / 4).await;
+    }
+    Ok(start.elapsed().as_secs_f64())
+}
+
+/// Beats for a lock every few seconds, as an old client does, and fails if one is refused.
+async fn beat(sidecar: &Sidecar, name: &str, times: u32) -> Result<()> {
+    for _ in 0..times {
+        ensure!(sidecar.put(name).await? == 200, "a beat was refused");
+        sleep(5 * SECOND).await;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn locks_pass_between_sidecars_as_their_clients_live_and_die() -> Result<()> {
+    let Some(server) = TestServer::shared().await? else { return Ok(()) };
+    let place = Place::new(server).await?;
+    let (a, b) = (place.sidecar("a", None).await?, place.sidecar("b", None).await?);
+    try_join!(
+        async { two_sidecars_exclude_each_other(&a, &b).await.context("exclusion") },
+        async { a_silent_client_gives_way_at_once(&a, &b).await.context("silent client") },
+        async { a_killed_sidecar_costs_its_ttl(&place, &b).await.context("killed") },
+        async { a_restarted_sidecar_keeps_its_locks(&place, &b).await.context("restart") },
+        async { the_library_contends_for_the_same_lock(server, &place, &a).await.context("library") },
+        async { a_terminated_sidecar_serves_until_its_clients_are_done(&place, &b).await.context("SIGTERM") },
+    )?;
+    Ok(())
+}
+
+async fn two_sidecars_exclude_each_other(a: &Sidecar, b: &Sidecar) -> Result<()> {
+    for round in 0..20 {
+        let name = format!("round-{round}");
+        let (one, other) = try_join!(a.put(&name), b.put(&name))?;
+        ensure!([one, other].contains(&200) && [one, other].contains(&409), "{one} and {other}");
+    }
+    ensure!(a.ask("GET", "x").await?.status == 404);
+    ensure!(a.put("x").await? == 200);
+    let refused = b.ask("PUT", "x").await?;
+    ensure!(refused.status == 409 && refused.owner() == "a", "{refused:?}");
+    let seen = b.ask("GET", "x").await?;
+    ensure!(seen.status == 200 && (29.0..30.05).contains(&seen.left()), "{seen:?}");
+    ensure!(b.ask("POST", "x").await?.status == 409);
+    Ok(())
+}
+
+async fn a_silent_client_gives_way_at_once(a: &Sidecar, b: &Sidecar) -> Result<()> {
+    let start = Instant::now();
+    ensure!(a.put("silent").await? == 200);
+    sleep(27 * SECOND).await;
+    let taken = taken_at(b, "silent", start).await?;
+    ensure!((29.9..30.5 + SLACK).contains(&taken), "after {taken} s");
+    let lost = a.ask("PUT", "silent").await?;
+    ensure!(lost.status == 409 && lost.owner() == "b", "{lost:?}");
+    Ok(())
+}
+
+async fn a_killed_sidecar_costs_its_ttl(place: &Place, b: &Sidecar) -> Result<()> {
+    let mut killed = place.sidecar("killed", None).await?;
+    ensure!(killed.put("dead").await? == 200);
+    ensure!(b.put("dead").await? == 409, "b begins to observe");
+    killed.process.kill()?;
+    let start = Instant::now();
+    let taken = taken_at(b, "dead", start).await?;
+    ensure!((25.0..32.0 + SLACK).contains(&taken), "after {taken} s");
+    Ok(())
+}
+
+async fn a_restarted_sidecar_keeps_its_locks(place: &Place, b: &Sidecar) -> Result<()> {
+    let mut first = place.sidecar("c", Some("uid-1")).await?;
+    ensure!(first.put("kept").await? == 200);
+    first.process.kill()?;
+    ensure!(b.put("kept").await? == 409);
+    let (second, other) = try_join!(place.sidecar("c", Some("uid-1")), place.sidecar("c", Some("uid-2")))?;
+    ensure!(other.put("kept").await? == 409, "another pod of the same name has no right to it");
+    let start = Instant::now();
+    ensure!(second.put("kept").await? == 200 && start.elapsed() < 3 * SECOND, "at once");
+    ensure!(b.put("kept").await? == 409);
+    beat(&second, "kept", 2).await
+}
+
+async fn the_library_contends_for_the_same_lock(server: &TestServer, place: &Place, a: &Sidecar) -> Result<()> {
+    let kube = server.client(ADMIN).await?;
+    let timing = Timing::with_ttl(5 * SECOND)?;
+    let library = Client::builder().owner("library").namespace(&place.namespace).timing(timing).kube(kube).build();
+    let guard = library.lock("shared")?.acquire().await?;
+    let refused = a.ask("PUT", "shared").await?;
+    ensure!(refused.status == 409 && refused.owner() == "library", "{refused:?}");
+    guard.release().await?;
+    ensure!(a.ask("GET", "shared").await?.status == 200, "known, though its object is gone");
+    let start = Instant::now();
+    ensure!(a.put("shared").await? == 200);
+    let guard = library.lock("shared")?.acquire().await?;
+    let waited = start.elapsed().as_secs_f64();
+    ensure!((29.9..30.5 + SLACK).contains(&waited), "the queue gets it when the client is silent: {waited} s");
+    ensure!(a.put("shared").await? == 409);
+    guard.release().await?;
+    ensure!(a.put("shared").await? == 200);
+    Ok(())
+}
+
+async fn a_terminated_sidecar_serves_until_its_clients_are_done(place: &Place, b: &Sidecar) -> Result<()> {
+    let mut ending = place.sidecar("ending", None).await?;
+    ensure!(ending.put("last").await? == 200);
+    ending.process.terminate()?;
+    eventually("new locks are refused", 5 * SECOND, async || {
+        ending
+            .ask("PUT", &format!("new-{:?}", Instant::now().elapsed().as_nanos()))
+            .await
+            .is_ok_and(|r| r.status == 409)
+    })
+    .await?;
+    let start = Instant::now();
+    beat(&ending, "last", 4).await?;
+    ensure!(b.put("last").await? == 409, "beats still count");
+    let status = ending.process.wait(45 * SECOND).await?;
+    ensure!(status.success() && start.elapsed() > 40 * SECOND, "{status}, after {:?}", start.elapsed());
+    ensure!(b.put("last").await? == 200, "freed before the end");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_api_server_ends_beats_while_twelve_seconds_remain() -> Result<()> {
+    let Some(server) = TestServer::start(Options::default()).await? else { return Ok(()) };
+    let sidecar = Place::new(&server).await?.sidecar("a", None).await?;
+    ensure!(sidecar.put("x").await? == 200);
+    sleep(6 * SECOND).await;
+    server.freeze().await?;
+    let frozen = Instant::now();
+    let refused = loop {
+        let reply = sidecar.ask("PUT", "x").await?;
+        if reply.status != 200 {
+            break reply;
+        }
+        ensure!(reply.left() > 11.9, "{} s left in an answer with 200", reply.left());
+        sleep(SECOND / 5).await;
+    };
+    let after = frozen.elapsed().as_secs_f64();
+    ensure!(refused.status == 409, "{refused:?}");
+    // The last renewal was sent at most 5 s before, and a deadline is 30 s after that.
+    ensure!((12.5..18.0 + 5.5).contains(&after), "after {after} s");
+    while frozen.elapsed() < 26 * SECOND {
+        ensure!(sidecar.put("x").await? == 409);
+        ensure!(sidecar.ask("GET", "x").await?.status == 200);
+        sleep(SECOND / 2).await;
+    }
+    server.thaw().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sidecar_without_rights_says_which_are_missing() -> Result<()> {
+    let Some(server) = TestServer::shared().await? else { return Ok(()) };
+    let (log, namespace) = (tempfile::NamedTempFile::new()?, server.namespace().await?);
+    let spawn = prepared("a").env("KUBECONFIG", server.kubeconfig(SHARED_USERS[0])?).args(["--namespace", &namespace]);
+    let status = spawn.stderr_to(log.path())?.spawn()?.wait(20 * SECOND).await?;
+    let said = std::fs::read_to_string(log.path())?;
+    ensure!(!status.success() && said.contains("missing is a Role with the rule"), "{status}: {said}");
+    Ok(())
+}
