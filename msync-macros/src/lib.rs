@@ -1,7 +1,7 @@
 //! The attribute macros of msync. Use them through `msync`, whose documentation describes every option.
 //!
-//! An attribute's way: [`args`] reads the options, [`item`] the function's head, [`name`] the name's template, and
-//! [`expand`] writes the function again. Nothing here parses a function's body, so a half-typed one still expands.
+//! An attribute's way: `args` reads the options, `item` the function's head, `name` the name's template, and
+//! `expand` writes the function again. Nothing here parses a function's body, so a half-typed one still expands.
 
 mod args;
 mod duration;

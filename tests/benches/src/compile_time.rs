@@ -49,7 +49,7 @@ fn write_workspace(root: &Path, place: &Path) -> Result<()> {
     fs::write(place.join("Cargo.toml"), format!("[workspace]\nresolver = \"3\"\nmembers = [{members}]\n"))?;
     fs::copy(root.join("Cargo.lock"), place.join("Cargo.lock"))?;
     for (name, ..) in CRATES {
-        let (dir, msync) = (place.join(name), root.join("msync"));
+        let (dir, msync) = (place.join(name), root.join("msync").display().to_string());
         fs::create_dir_all(dir.join("src"))?;
         let manifest = format!(
             "[package]\nname = {name:?}\nedition = \"2024\"\n\n[dependencies]\n\

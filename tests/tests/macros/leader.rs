@@ -92,6 +92,7 @@ async fn calls_of_the_leader_run_side_by_side_under_one_term() {
 #[tokio::test(start_paused = true)]
 async fn the_leaders_loop_goes_on_in_the_next_process() {
     let (_store, a, b) = pair();
+    wait(&a).await.unwrap(); // either may win: let it be `a`
     let (runs_a, runs_b) = (AtomicU32::new(0), AtomicU32::new(0));
     let count = async |client: &Client, runs: &AtomicU32| {
         client
