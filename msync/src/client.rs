@@ -149,8 +149,8 @@ impl Client {
     /// Ends everything in order: waiting acquisitions fail with [`Error::ShutDown`], bodies of `run` are dropped, guards
     /// say lost, and what is held is released as soon as its guard is gone. Later acquisitions fail.
     ///
-    /// Returns when all is released, or after one ttl with guards still held: those end with their ttl. Call it before
-    /// the process exits, or others wait for a ttl.
+    /// Returns when all is released, or after one ttl with guards still held: those are renewed for as long as their
+    /// guards live. Call it before the process exits, or others wait for a ttl.
     ///
     /// # Cancel safety
     /// Dropping the future does not stop the shutdown, only the waiting for it.

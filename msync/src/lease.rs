@@ -203,7 +203,7 @@ impl LeaseSet {
         self.0.iter().try_for_each(|lease| lease.ensure(duration))
     }
 
-    /// Completes when the first is lost, or all are released.
+    /// Completes when the first is lost or released.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.

@@ -238,8 +238,9 @@ impl Keeper {
                 self.unsettled = false;
             }
             Outcome::Applied(snapshot) => self.applied(&flight, &snapshot, now),
-            // What was believed meanwhile is younger than the state that the deletion tested.
-            Outcome::Deleted if flight.overtaken => {}
+            // A record that was seen meanwhile is younger than the state that the deletion tested. That it is no longer
+            // ours is no such news: the inbox shows our own deletion so, often before it is acknowledged.
+            Outcome::Deleted if flight.overtaken && self.view.record().is_some() => {}
             Outcome::Deleted => self.view.deleted(now),
             Outcome::Refused(refused) => self.refused(&flight, refused, cx),
             Outcome::Busy(after) => self.back_off(after, cx),

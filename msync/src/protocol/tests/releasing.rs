@@ -21,6 +21,18 @@ fn a_plain_lock_leaves_nothing_behind() {
     assert_eq!(bench.sent.len(), 2);
 }
 
+/// The inbox may show our own deletion before it is acknowledged.
+#[test]
+fn a_release_is_one_request_even_if_its_event_is_first() {
+    let mut bench = Bench::holding();
+    bench.release(1);
+    let outcome = bench.land();
+    bench.step(Event::Disowned(bench.version));
+    bench.reply(outcome);
+    assert!(bench.told(&Notice::Released(Ticket(1))) && bench.keeper.is_idle());
+    assert_eq!(bench.sent.len(), 2, "{:?}", bench.sent);
+}
+
 #[test]
 fn a_retained_lock_is_freed() {
     let mut bench = Bench::new();

@@ -177,7 +177,7 @@ async fn bug_12_bug_28_all_members_recover_from_a_long_outage() -> Result<()> {
     soon("the leader is told", leader.lost()).await?;
     drop(leader);
     campaigns.push(campaigning(&clients[0]));
-    tokio::time::sleep(Duration::from_secs(9)).await;
+    tokio::time::sleep(Duration::from_secs(9)).await; // six ttls
     assert!(campaigns.iter().all(|campaign| !campaign.is_finished()));
     proxy.heal();
     everybody_leads(campaigns).await

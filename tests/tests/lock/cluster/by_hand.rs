@@ -1,6 +1,7 @@
 //! A `Lock` is edited by hand (bug 36): recovery or an error, never a panic, and never two holders that msync let in.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use futures::future::try_join_all;
 use msync::{Client, Error, LossReason};
 use serde_json::{Value, json};
 use tests::cluster::{Cluster, soon, ttl};
@@ -34,10 +35,11 @@ async fn bug_36_a_holder_survives_edits_of_what_is_only_informative() -> Result<
         json!({"waiters": ["", "garbage", "0000000000000000 x 1 accept", "5f0c9c0c2f7e4b16 gone.1 99999999999999999999 instant"]}),
         json!({"beat": "00000000000000ff"}),
     ];
-    for (number, edit) in edits.into_iter().enumerate() {
-        println!("edit {edit}");
-        holds_on(&scene, &format!("x-{number}"), edit).await?;
-    }
+    let one = |(number, edit): (usize, Value)| {
+        let (scene, what) = (&scene, format!("edit {edit}"));
+        async move { holds_on(scene, &format!("x-{number}"), edit).await.context(what) }
+    };
+    try_join_all(edits.into_iter().enumerate().map(one)).await?;
     Ok(())
 }
 

@@ -1,6 +1,10 @@
 //! Many processes and one lock: what it is all for.
 
-use std::{fmt::Write, fs, path::Path, path::PathBuf};
+use std::{
+    fmt::Write,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, ensure};
 use msync::clock::{BootClock, Clock};
@@ -74,7 +78,7 @@ async fn child_counts() -> Result<()> {
         count(&dir.join("counter")).await?;
         let (token, to) = (guard.token(), BootClock.now().as_nanos());
         guard.release().await?;
-        writeln!(log, "{token} {from} {to}").expect("a string takes all");
+        writeln!(log, "{token} {from} {to}")?;
     }
     fs::write(dir.join(format!("{}.held", std::process::id())), log)?;
     println!("\ndone");

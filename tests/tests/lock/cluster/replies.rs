@@ -1,6 +1,7 @@
 //! A write is applied and its reply is lost: the writer recognises it, and nothing is thrown away (bug 4).
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use futures::future::try_join_all;
 use msync::clock::{BootClock, Clock};
 use tests::{
     cluster::{LIMIT, soon},
@@ -19,16 +20,14 @@ const fn millis_const(millis: u64) -> std::time::Duration {
     std::time::Duration::from_millis(millis)
 }
 
-/// Runs a case for every way to lose a reply; `retry` is kube's own.
+/// Runs a case for every way to lose a reply, side by side; `retry` is kube's own.
 async fn each(retry: bool, case: impl AsyncFn(&Pair, &str, Fate) -> Result<()>) -> Result<()> {
-    let Some(pair) = Pair::new(retry).await? else { return Ok(()) };
-    for (number, fate) in LOST.into_iter().enumerate() {
-        let lock = format!("x-{number}");
-        println!("case {fate:?}, kube retries: {retry}");
-        case(&pair, &lock, fate).await?;
-        pair.tamper.clear();
-        pair.cluster.until_gone(&lock).await?;
-    }
+    let one = async |fate: Fate| {
+        let Some(pair) = Pair::new(retry).await? else { return Ok(()) };
+        case(&pair, "x", fate.clone()).await.with_context(|| format!("{fate:?}, kube retries: {retry}"))?;
+        pair.cluster.until_gone("x").await
+    };
+    try_join_all(LOST.into_iter().map(one)).await?;
     Ok(())
 }
 

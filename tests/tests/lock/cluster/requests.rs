@@ -2,9 +2,10 @@
 
 use anyhow::Result;
 use tests::{
-    cluster::{Cluster, ttl},
+    cluster::{Cluster, LIMIT, ttl},
+    eventually,
     lock_request::Kind,
-    tamper::Tamper,
+    tamper::{Call, Tamper},
     testbed::RequestCounts,
 };
 
@@ -45,6 +46,7 @@ async fn a_contended_acquire_is_two_writes_and_a_hand_off_is_one() -> Result<()>
     let held = a.lock("x")?.acquire().await?;
     let before = cluster.server().lock_requests().await?;
     let waiter = waiting(&cluster, &b, "x").await?;
+    tokio::time::sleep(super::millis(500)).await; // so that the holder has seen the waiter
     let waits = cluster.server().lock_requests().await?;
     assert_eq!(writes(&waits.since(&before)), (1, 1, 0), "create refused, enqueue: {:?}", waits.since(&before));
     held.release().await?;
@@ -84,13 +86,15 @@ async fn waiting_costs_no_requests() -> Result<()> {
     let Some(cluster) = Cluster::exclusive().await? else { return Ok(()) };
     let a = cluster.client("a", ttl(LONG)).await?;
     let held = a.lock("x")?.acquire().await?;
+    let tamper = Tamper::new();
     let mut waiters = Vec::new();
     let mut clients = Vec::new();
     for number in 0..5 {
-        let client = cluster.client(&format!("waiter-{number}"), ttl(LONG)).await?;
+        let client = cluster.client_with(&tamper, false, &format!("waiter-{number}"), ttl(LONG)).await?;
         waiters.push(waiting(&cluster, &client, "x").await?);
         clients.push(client);
     }
+    until_two_watch(&tamper).await?;
     let before = cluster.server().lock_requests().await?;
     tokio::time::sleep(super::millis(3000)).await;
     let idle = cluster.server().lock_requests().await?.since(&before);
@@ -100,4 +104,11 @@ async fn waiting_costs_no_requests() -> Result<()> {
         waiter.await??.release().await?;
     }
     Ok(())
+}
+
+/// The first two of the queue watch the lock, after a short wait; to open a watch is a list, then the watch itself.
+async fn until_two_watch(tamper: &Tamper) -> Result<()> {
+    let watches = |call: &&Call| call.path.contains("metadata.name") && call.path.contains("watch=");
+    let open = || async { tamper.calls().iter().filter(watches).count() >= 2 };
+    eventually("the first two watch the lock", LIMIT, open).await
 }
