@@ -12,7 +12,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use futures::{FutureExt, future::BoxFuture};
+use futures::{
+    FutureExt,
+    future::{BoxFuture, select_all},
+};
 use tokio::task::AbortHandle;
 
 use crate::{Error, Lease, LossReason, clock::Moment, lease::first_loss, scope::Marks};
@@ -25,7 +28,7 @@ pub(crate) enum OnLost {
     Cancel,
     /// It goes on; only its lease says so.
     Signal,
-    /// The process ends.
+    /// The process ends, unless the hold ends in order.
     Abort,
 }
 
@@ -36,14 +39,13 @@ pub(crate) enum Stopped {
 }
 
 /// Watches the holds of one body.
-struct Sentry<'a> {
-    leases: &'a [Lease],
+pub(crate) struct Sentry {
     on_lost: OnLost,
     /// Wakes a body that waits: most do not, so this is made late.
     lost: Option<BoxFuture<'static, LossReason>>,
     aborting: Option<AbortHandle>,
-    /// The lost hold, and when that was noticed, by its clock: before the body was dropped.
-    noticed: Option<(&'a Lease, Moment)>,
+    /// When the loss was noticed, by the clock of the holds: before the body was dropped.
+    noticed: Option<Moment>,
 }
 
 /// Makes the body and polls it until it ends or its hold does.
@@ -57,7 +59,7 @@ where
         let mut body = pin!(body());
         poll_fn(|cx| {
             let mut value = Poll::Pending;
-            ready!(sentry.poll(cx, &mut |cx| {
+            ready!(sentry.poll(leases, cx, &mut |cx| {
                 value = body.as_mut().poll(cx);
                 value.is_ready()
             }))?;
@@ -65,7 +67,7 @@ where
         })
         .await
     };
-    sentry.report_drop();
+    sentry.report_drop(leases);
     ended
 }
 
@@ -83,60 +85,67 @@ impl Stopped {
 
 // === impl Sentry ===
 
-impl<'a> Sentry<'a> {
-    fn new(leases: &'a [Lease], on_lost: OnLost) -> Self {
+impl Sentry {
+    /// Begins to watch. Each call below takes the same holds.
+    pub(crate) fn new(leases: &[Lease], on_lost: OnLost) -> Self {
         let aborting = (on_lost == OnLost::Abort).then(|| abort_when_lost(leases));
-        Self { leases, on_lost, lost: None, aborting, noticed: None }
+        Self { on_lost, lost: None, aborting, noticed: None }
     }
 
     /// Polls the body unless the hold is lost. `step` says whether the body has ended.
-    fn poll(
+    pub(crate) fn poll(
         &mut self,
+        leases: &[Lease],
         cx: &mut Context<'_>,
         step: &mut dyn FnMut(&mut Context<'_>) -> bool,
     ) -> Poll<Result<(), Stopped>> {
         // The clock first: after a suspend no timer has fired yet.
-        self.check()?;
+        self.check(leases)?;
         let stepped = catch_unwind(AssertUnwindSafe(|| {
-            let _marks = Marks::set(self.leases);
+            let _marks = Marks::set(leases);
             step(cx)
         }));
         if stepped.map_err(Stopped::Panicked)? {
             // A body that ends after its deadline has lost as well: it ran over.
-            return Poll::Ready(self.check());
+            return Poll::Ready(self.check(leases));
         }
-        if self.on_lost != OnLost::Signal && self.poll_lost(cx).is_ready() {
-            self.check()?;
+        if self.on_lost != OnLost::Signal && self.poll_lost(leases, cx).is_ready() {
+            self.check(leases)?;
         }
         Poll::Pending
     }
 
-    fn poll_lost(&mut self, cx: &mut Context<'_>) -> Poll<LossReason> {
-        self.lost.get_or_insert_with(|| first_loss(self.leases).boxed()).as_mut().poll(cx)
+    fn poll_lost(&mut self, leases: &[Lease], cx: &mut Context<'_>) -> Poll<LossReason> {
+        self.lost.get_or_insert_with(|| first_loss(leases).boxed()).as_mut().poll(cx)
     }
 
-    fn check(&mut self) -> Result<(), Stopped> {
+    fn check(&mut self, leases: &[Lease]) -> Result<(), Stopped> {
         if self.on_lost == OnLost::Signal {
             return Ok(());
         }
-        for lease in self.leases {
-            if let Err(error) = lease.check() {
-                self.noticed = Some((lease, lease.now()));
-                return Err(if self.on_lost == OnLost::Abort { abort(&error) } else { Stopped::Lost(error) });
+        for lease in leases {
+            if let Some(reason) = lease.loss() {
+                self.noticed = Some(lease.now());
+                let error = lease.lost_error(reason);
+                return Err(if self.aborts(reason) { abort(&error) } else { Stopped::Lost(error) });
             }
         }
         Ok(())
     }
 
+    fn aborts(&self, reason: LossReason) -> bool {
+        self.on_lost == OnLost::Abort && !reason.is_orderly()
+    }
+
     /// Tells how long the drop of a lost body took.
-    fn report_drop(&self) {
-        if let Some((lease, at)) = self.noticed {
-            lease.report_drop(lease.now().since(at));
+    pub(crate) fn report_drop(&self, leases: &[Lease]) {
+        if let (Some(at), Some(lost)) = (self.noticed, leases.iter().find(|lease| lease.loss().is_some())) {
+            lost.report_drop(lost.now().since(at));
         }
     }
 }
 
-impl Drop for Sentry<'_> {
+impl Drop for Sentry {
     fn drop(&mut self) {
         if let Some(task) = &self.aborting {
             task.abort();
@@ -146,12 +155,11 @@ impl Drop for Sentry<'_> {
 
 // A body that does not yield is not polled, so the end of the process needs a task of its own.
 fn abort_when_lost(leases: &[Lease]) -> AbortHandle {
-    let (leases, lost) = (leases.to_vec(), first_loss(leases));
+    let broken = |lease: Lease| async move { lease.lost_error(lease.broken().await) };
+    let first = select_all(leases.iter().cloned().map(|lease| Box::pin(broken(lease))));
     let task = tokio::spawn(async move {
-        lost.await;
-        if let Err(error) = leases.iter().try_for_each(Lease::check) {
-            abort(&error);
-        }
+        let (error, ..) = first.await;
+        abort(&error);
     });
     task.abort_handle()
 }

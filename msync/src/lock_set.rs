@@ -43,7 +43,8 @@ impl LockSet {
     /// Acquires all, waiting as long as it takes. While it waits for one, it holds those before it.
     ///
     /// # Errors
-    /// As [`Lock::acquire`]; those that were acquired are released.
+    /// As [`Lock::acquire`], and [`Error::Lost`] when one of them was lost while the rest was waited for, as by its
+    /// `max_hold`. Those that were acquired are released.
     ///
     /// # Cancel safety
     /// Dropping the future releases those that were acquired.
@@ -59,7 +60,7 @@ impl LockSet {
     /// Acquires all if all are free; `None` if somebody has one of them.
     ///
     /// # Errors
-    /// As [`Lock::try_acquire`]; those that were acquired are released.
+    /// As [`Lock::try_acquire`], and [`Error::Lost`] as [`acquire`](Self::acquire). Those that were acquired are released.
     ///
     /// # Cancel safety
     /// Dropping the future releases those that were acquired.
@@ -78,7 +79,7 @@ impl LockSet {
     /// Acquires all, waiting no longer than `limit` for all together.
     ///
     /// # Errors
-    /// [`Error::Timeout`], naming the set's first lock, after the limit; otherwise as [`Lock::acquire`].
+    /// [`Error::Timeout`], naming the set's first lock, after the limit; otherwise as [`acquire`](Self::acquire).
     ///
     /// # Cancel safety
     /// Dropping the future releases those that were acquired.
@@ -95,7 +96,7 @@ impl LockSet {
     /// Runs a body while all are held; see [`Lock::run`].
     ///
     /// # Errors
-    /// As [`Lock::run`].
+    /// [`Error::Lost`] when one was lost before the body ended, otherwise as [`acquire`](Self::acquire).
     ///
     /// # Cancel safety
     /// Dropping the future drops the body, then releases.

@@ -6,67 +6,85 @@
 
 mod acquire;
 mod config;
+mod hold;
 mod missed;
 mod name;
 #[cfg(test)]
 mod tests;
 
-use std::{future::Future, slice::from_ref};
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    task::{Poll, ready},
+};
 
 pub use config::{AsClient, Config};
+use hold::Hold;
 pub use missed::{FromLockError, Missed, OrError, OrSkip, SkipValue};
 pub use name::{AsName, Name};
 
-use crate::{
-    Error, Lease, LeaseSet,
-    held::{Stopped, held},
-};
-
-// These three are compiled again for each annotated function: what needs no body is elsewhere.
+use crate::{Lease, LeaseSet};
 
 /// Runs a body under one lock.
-pub async fn run<F, Fut>(config: &Config, name: Name, body: F) -> Result<Fut::Output, Missed>
+pub fn run<F, Fut>(config: &Config, name: Name, body: F) -> impl Future<Output = Result<Fut::Output, Missed>>
 where
     F: FnOnce(Lease) -> Fut,
     Fut: Future,
 {
-    let guard = acquire::one(config, name).await?;
-    let ended = held(from_ref(guard.lease()), config.on_lost(), || body(guard.lease().clone())).await;
-    warn_if_not(guard.release().await);
-    ended.map_err(missed)
+    under(acquire::one(config, name), body)
 }
 
 /// Runs a body under several locks: all or nothing, in the order of their names.
-pub async fn run_all<const N: usize, F, Fut>(config: &Config, names: [Name; N], body: F) -> Result<Fut::Output, Missed>
+pub fn run_all<const N: usize, F, Fut>(
+    config: &Config,
+    names: [Name; N],
+    body: F,
+) -> impl Future<Output = Result<Fut::Output, Missed>>
 where
     F: FnOnce(LeaseSet) -> Fut,
     Fut: Future,
 {
-    let guards = acquire::all(config, &names).await?;
-    let leases = guards.lease();
-    let ended = held(leases.leases(), config.on_lost(), || body(leases.clone())).await;
-    warn_if_not(guards.release().await);
-    ended.map_err(missed)
+    under(acquire::all(config, names.into()), body)
 }
 
 /// Runs a body under the running term of an election, if this process leads it.
-pub async fn lead<F, Fut>(config: &Config, name: Name, body: F) -> Result<Fut::Output, Missed>
+pub fn lead<F, Fut>(config: &Config, name: Name, body: F) -> impl Future<Output = Result<Fut::Output, Missed>>
 where
     F: FnOnce(Lease) -> Fut,
     Fut: Future,
 {
-    let lease = acquire::term(config, name).await?;
-    held(from_ref(&lease), config.on_lost(), || body(lease.clone())).await.map_err(missed)
+    under(acquire::term(config, name), body)
 }
 
-fn missed(stopped: Stopped) -> Missed {
-    stopped.into_error().into()
-}
-
-fn warn_if_not(released: Result<(), Error>) {
-    match released {
-        // What is lost needs no release, and the caller is told of the loss.
-        Ok(()) | Err(Error::Lost { .. }) => {}
-        Err(error) => tracing::warn!(%error, "the lock was not released in order"),
+// Compiled again for each annotated function: what does not depend on the body is elsewhere.
+async fn under<L, F, Fut>(
+    acquired: impl Future<Output = Result<(Hold, L), Missed>>,
+    body: F,
+) -> Result<Fut::Output, Missed>
+where
+    F: FnOnce(L) -> Fut,
+    Fut: Future,
+{
+    let (mut hold, lease) = acquired.await?;
+    let value = {
+        let mut body = pin!(body(lease));
+        poll_fn(|cx| {
+            let mut value = None;
+            let counts = ready!(hold.poll(cx, &mut |cx| match body.as_mut().poll(cx) {
+                Poll::Ready(returned) => {
+                    value = Some(returned);
+                    true
+                }
+                Poll::Pending => false,
+            }));
+            // One that does not count is dropped here, before the release (promise S7).
+            Poll::Ready(if counts { value } else { None })
+        })
+        .await
+    };
+    let missed = hold.end().await;
+    match value {
+        Some(value) => Ok(value),
+        None => Err(hold::why(missed)),
     }
 }
