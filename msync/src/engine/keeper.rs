@@ -94,8 +94,8 @@ impl Driver {
 
     /// Tells guards that nobody renews any more: the runtime has ended, or the driver has panicked.
     fn desert(&self) {
-        let reason = LossReason::ShutDown;
-        self.publish.send_modify(|standing| standing.ended = standing.ended.or(Some(reason)));
+        let lost = |ended: Option<LossReason>| ended.filter(|reason| !reason.is_orderly());
+        self.publish.send_modify(|standing| standing.ended = lost(standing.ended).or(Some(LossReason::RuntimeEnded)));
     }
 
     async fn next_event(&mut self) -> Option<Event> {
