@@ -9,3 +9,4 @@ mod process;
 mod python;
 mod recorded;
 mod speed;
+mod waits;
