@@ -1,0 +1,93 @@
+//! What a real API server says of the manifests, without keeping any of them.
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DynamicObject, Patch, PatchParams, PostParams},
+    core::GroupVersionKind,
+    discovery::{Scope, pinned_kind},
+};
+use serde_json::{Value, json};
+use tests::testbed::{ADMIN, TestServer};
+
+use crate::{applicable, documents, sidecar::pod};
+
+const SIDECARS: [&str; 2] = ["native-sidecar.yaml", "ordinary-sidecar.yaml"];
+
+/// A dry run of `kubectl apply --server-side` that refuses what the schema does not know.
+async fn apply(client: &Client, namespace: &str, document: &Value) -> Result<DynamicObject> {
+    let object: DynamicObject = serde_json::from_value(document.clone())?;
+    let types = object.types.clone().context("it says what it is")?;
+    let (resource, abilities) = pinned_kind(client, &GroupVersionKind::try_from(&types)?).await?;
+    let api = match abilities.scope {
+        Scope::Cluster => Api::<DynamicObject>::all_with(client.clone(), &resource),
+        Scope::Namespaced => Api::namespaced_with(client.clone(), namespace, &resource),
+    };
+    let dry = PatchParams { dry_run: true, ..PatchParams::apply("msync-test").force().validation_strict() };
+    Ok(api.patch(&object.name_any(), &dry, &Patch::Apply(&object)).await?)
+}
+
+#[tokio::test]
+async fn the_server_takes_every_manifest() -> Result<()> {
+    let Some(server) = TestServer::shared().await? else { return Ok(()) };
+    let (client, namespace) = (server.client(ADMIN).await?, server.namespace().await?);
+    let files = applicable()?;
+    assert!(SIDECARS.iter().all(|file| files.iter().any(|found| found == file)), "{files:?}");
+    for file in files {
+        for document in documents(&file)? {
+            let taken = apply(&client, &namespace, &document).await;
+            let taken = taken.with_context(|| format!("{file}: {}", document["kind"]))?;
+            assert_eq!(Some(taken.name_any().as_str()), document["metadata"]["name"].as_str());
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_dry_run_finds_a_misspelt_field() -> Result<()> {
+    let Some(server) = TestServer::shared().await? else { return Ok(()) };
+    let (client, namespace) = (server.client(ADMIN).await?, server.namespace().await?);
+    let mut deployment = documents(SIDECARS[0])?.remove(0);
+    let sidecar = &mut deployment["spec"]["template"]["spec"]["initContainers"][0];
+    sidecar["restartPolicies"] = json!("Always");
+    let error = apply(&client, &namespace, &deployment).await.expect_err("no such field");
+    assert!(format!("{error:#}").contains("restartPolicies"), "{error:#}");
+    Ok(())
+}
+
+/// A namespace that enforces the strictest of the pod security standards.
+async fn restricted(server: &TestServer) -> Result<Api<Pod>> {
+    let client = server.client(ADMIN).await?;
+    let name = server.namespace().await?;
+    let label = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    namespaces.patch(&name, &PatchParams::default(), &Patch::Merge(label)).await?;
+    // What a controller makes elsewhere; the test bed has none.
+    let account: ServiceAccount = serde_json::from_value(json!({"metadata": {"name": "default"}}))?;
+    match Api::namespaced(client.clone(), &name).create(&PostParams::default(), &account).await {
+        Err(kube::Error::Api(status)) if status.code == 409 => {}
+        made => drop(made?),
+    }
+    Ok(Api::namespaced(client, &name))
+}
+
+fn as_pod(mut template: Value) -> Result<Pod> {
+    template["metadata"]["name"] = json!("one");
+    Ok(serde_json::from_value(template)?)
+}
+
+#[tokio::test]
+async fn the_pods_meet_the_restricted_security_standard() -> Result<()> {
+    let Some(server) = TestServer::shared().await? else { return Ok(()) };
+    let pods = restricted(server).await?;
+    let dry = PostParams { dry_run: true, ..PostParams::default() };
+    for file in SIDECARS {
+        pods.create(&dry, &as_pod(pod(file)?)?).await.with_context(|| file.to_owned())?;
+    }
+    let mut lax = pod(SIDECARS[0])?;
+    lax["spec"]["initContainers"][0]["securityContext"]["capabilities"] = Value::Null;
+    let error = pods.create(&dry, &as_pod(lax)?).await.expect_err("capabilities are not dropped");
+    assert!(error.to_string().contains("restricted"), "{error}");
+    Ok(())
+}
