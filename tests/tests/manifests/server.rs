@@ -1,13 +1,14 @@
 //! What a real API server says of the manifests, without keeping any of them.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
 use kube::{
     Api, Client, ResourceExt,
     api::{DynamicObject, Patch, PatchParams, PostParams},
-    core::GroupVersionKind,
+    core::{ApiResource, GroupVersionKind},
     discovery::{Scope, pinned_kind},
 };
+use msync::crd::{Lock, install_crd};
 use serde_json::{Value, json};
 use tests::testbed::{ADMIN, TestServer};
 
@@ -53,6 +54,25 @@ async fn the_dry_run_finds_a_misspelt_field() -> Result<()> {
     sidecar["restartPolicies"] = json!("Always");
     let error = apply(&client, &namespace, &deployment).await.expect_err("no such field");
     assert!(format!("{error:#}").contains("restartPolicies"), "{error:#}");
+    Ok(())
+}
+
+/// The upgrade guide promises that old sidecars go on with the new definition: they write nothing else.
+#[tokio::test]
+async fn what_metaparticle_sync_writes_is_taken_and_reads_as_free() -> Result<()> {
+    let Some(server) = TestServer::shared().await? else { return Ok(()) };
+    let (client, namespace) = (server.client(ADMIN).await?, server.namespace().await?);
+    install_crd(&client).await?;
+    let locks: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &ApiResource::erase::<Lock>(&()));
+    let mut old = DynamicObject::new("old", &ApiResource::erase::<Lock>(&()));
+    old.data = json!({"spec": {"owner": "pod-1", "expiry": "2099-01-01T00:00:00.000Z"}});
+    let mut made = locks.create(&PostParams::default(), &old).await?;
+    made.data["spec"] = json!({"owner": "pod-2", "expiry": "2099-01-01T00:00:30.000Z"});
+    locks.replace("old", &PostParams::default(), &made).await?;
+    let found = Api::<Lock>::namespaced(client, &namespace).get("old").await?;
+    assert_eq!(found.spec.owner, "pod-2");
+    let (_, snapshot) = found.snapshot().map_err(|fault| anyhow!("{fault:?}"))?;
+    assert!(snapshot.record.is_free(), "so both kinds of sidecar must not serve one lock");
     Ok(())
 }
 
