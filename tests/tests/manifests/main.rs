@@ -2,7 +2,7 @@
 // Servers run in real time: there is no clock to inject.
 #![allow(clippy::disallowed_methods)]
 
-use std::{fs, path::PathBuf};
+use std::{ffi::OsStr, fs, path::PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -32,9 +32,10 @@ fn documents(name: &str) -> Result<Vec<Value>> {
 fn applicable() -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(manifest("."))? {
-        let name = entry?.file_name().into_string().ok().context("a file name is text")?;
-        if name.ends_with(".yaml") && name != "kustomization.yaml" {
-            names.push(name);
+        let path = entry?.path();
+        let name = path.file_name().and_then(OsStr::to_str).context("a file name is text")?;
+        if path.extension().is_some_and(|extension| extension == "yaml") && name != "kustomization.yaml" {
+            names.push(name.to_owned());
         }
     }
     names.sort();
