@@ -1,12 +1,16 @@
 //! From the command line to a running sidecar, and to its end.
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::{
+    io::{IsTerminal, Write},
+    process::ExitCode,
+};
 
 use anyhow::{Context, Result};
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
+    check::{Probe, check},
     config::Config,
     engine,
     front::Limits,
@@ -25,10 +29,24 @@ const NAMESPACE: &str = "default";
 /// Reads the command line and runs until told to end.
 pub fn main() -> ExitCode {
     let config = Config::parse();
+    if let Some(probe) = config.check {
+        return checked(&config, probe);
+    }
     match start(&config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A kubelet shows what a failed probe has printed.
+fn checked(config: &Config, probe: Probe) -> ExitCode {
+    match check(config, probe) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "{error:#}");
             ExitCode::FAILURE
         }
     }

@@ -4,6 +4,7 @@
 //! [`front`] (bytes, limits) -> [`server`] (`tiny_http`) -> [`api`] (pure protocol) -> [`session`] (what a beat means).
 
 pub mod api;
+pub mod check;
 pub mod clock;
 pub mod config;
 pub mod engine;
