@@ -31,7 +31,7 @@ where
     F: FnOnce(Lease) -> Fut,
     Fut: Future,
 {
-    under(acquire::one(config, name), body)
+    under(move || acquire::one(config, name), body)
 }
 
 /// Runs a body under several locks: all or nothing, in the order of their names.
@@ -44,7 +44,7 @@ where
     F: FnOnce(LeaseSet) -> Fut,
     Fut: Future,
 {
-    under(acquire::all(config, names.into()), body)
+    under(move || acquire::all(config, names.into()), body)
 }
 
 /// Runs a body under the running term of an election, if this process leads it.
@@ -53,19 +53,17 @@ where
     F: FnOnce(Lease) -> Fut,
     Fut: Future,
 {
-    under(acquire::term(config, name), body)
+    under(move || acquire::term(config, name), body)
 }
 
 // Compiled again for each annotated function: what does not depend on the body is elsewhere.
-async fn under<L, F, Fut>(
-    acquired: impl Future<Output = Result<(Hold, L), Missed>>,
-    body: F,
-) -> Result<Fut::Output, Missed>
+async fn under<L, A, F, Fut>(acquire: impl FnOnce() -> A, body: F) -> Result<Fut::Output, Missed>
 where
+    A: Future<Output = Result<(Hold, L), Missed>>,
     F: FnOnce(L) -> Fut,
     Fut: Future,
 {
-    let (mut hold, lease) = acquired.await?;
+    let (mut hold, lease) = acquire().await?;
     let value = {
         let mut body = pin!(body(lease));
         poll_fn(|cx| {
