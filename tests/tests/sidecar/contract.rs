@@ -22,7 +22,8 @@ async fn the_description_of_the_requests_is_kept() -> Result<()> {
     let giving = tokio::spawn(give_back(sidecar.port()));
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../msync-compat-sidecar");
     let mut tester = Command::new(python.with_file_name("schemathesis"));
-    tester.current_dir(tempfile::tempdir()?.keep()).arg("--config-file").arg(folder.join("schemathesis.toml"));
+    let scratch = tempfile::tempdir()?;
+    tester.current_dir(scratch.path()).arg("--config-file").arg(folder.join("schemathesis.toml"));
     tester.arg("run").arg(folder.join("openapi.yaml")).args(["--url", &format!("http://localhost:{}", sidecar.port())]);
     tester.args(["--no-color", "--max-time", SECONDS, "--continue-on-failure", "--generation-database", "none"]);
     let output = tokio::task::spawn_blocking(move || tester.output()).await??;
