@@ -356,7 +356,9 @@ impl<L: Locks> Drop for Reply<L> {
 }
 
 fn respond(mut writer: Box<dyn Write + Send>, answer: Answer) {
-    let mut response = Response::from_data(answer.body).with_status_code(answer.status);
+    // The front reads answers by their length, however long.
+    let response = Response::from_data(answer.body).with_status_code(answer.status);
+    let mut response = response.with_chunked_threshold(usize::MAX);
     let kind = ("Content-Type", answer.kind.media_type().to_owned());
     for (name, value) in answer.fields.into_iter().chain([kind]) {
         response.add_header(Header::from_bytes(name, value).expect("our own fields are ASCII"));

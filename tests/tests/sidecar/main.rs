@@ -3,8 +3,11 @@
 #![allow(clippy::disallowed_methods)]
 
 mod cluster;
+mod contract;
+mod figures;
 mod http;
 mod memory;
+mod page;
 mod process;
 mod python;
 mod recorded;
