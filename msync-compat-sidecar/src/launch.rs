@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     check::{Probe, check},
     config::Config,
-    engine::{self, Engine},
+    engine,
     front::Limits,
     janitor,
     run::{Ended, run},
@@ -67,13 +67,13 @@ async fn launch(config: &Config) -> Result<()> {
     let limits = Limits::default().afforded().context("too few descriptors are allowed")?;
     let bound = Bound::bind(&config.bind, &config.ports).context("cannot listen")?;
     let store = store::open(config).await?;
-    let client = engine::client(config, &store)?;
+    let engine = engine::engine(config, &store)?;
     let janitor = tokio::spawn(janitor::run(store));
-    let identity = Identity { owner: client.owner().to_owned(), namespace: NAMESPACE.into() };
-    let ended = run(config, limits, bound, identity, Engine::new(client.clone())).await?;
+    let identity = Identity { owner: engine.owner().to_owned(), namespace: NAMESPACE.into() };
+    let ended = run(config, limits, bound, identity, engine.clone()).await?;
     janitor.abort();
     if ended == Ended::Drained {
-        client.shutdown().await;
+        engine.shutdown().await;
     }
     Ok(())
 }

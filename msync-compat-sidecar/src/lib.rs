@@ -11,6 +11,7 @@ pub mod engine;
 pub mod front;
 pub mod janitor;
 pub mod launch;
+pub mod metrics;
 pub mod run;
 pub mod server;
 pub mod session;
