@@ -38,6 +38,8 @@ type lock struct {
 func WithLock(ctx context.Context, name string, work func(ctx context.Context, token uint64) error) error {
 	l := &lock{url: url + "/locks/" + name}
 	if err := l.acquire(ctx); err != nil {
+		// It may have been granted in this very moment.
+		_, _ = l.ask(context.Background(), http.MethodDelete, "", ttl/3)
 		return err
 	}
 	token := l.token

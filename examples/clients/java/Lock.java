@@ -46,16 +46,26 @@ public final class Lock implements AutoCloseable {
 
     public static Lock acquire(String name) throws InterruptedException {
         var lock = new Lock(name);
+        try {
+            lock.await();
+        } catch (InterruptedException end) {
+            lock.ask("DELETE", "", BEAT); // it may have been granted in this very moment
+            throw end;
+        }
+        lock.beater.start();
+        return lock;
+    }
+
+    private void await() throws InterruptedException {
         for (;;) {
-            int status = lock.ask("PUT", "?wait=" + WAIT + "&ttl=" + TTL, Duration.ofSeconds(WAIT + 10));
+            int status = ask("PUT", "?wait=" + WAIT + "&ttl=" + TTL, Duration.ofSeconds(WAIT + 10));
             if (status == 200) {
-                lock.beater.start();
-                return lock;
+                return;
             } else if (AGAIN.contains(status)) {
                 System.err.println("the sidecar answers " + status + ", trying again");
                 Thread.sleep(1000);
             } else if (status != 409) { // 409: somebody else had it all the while
-                throw new IllegalStateException(lock.url + ": " + status);
+                throw new IllegalStateException(url + ": " + status);
             }
         }
     }

@@ -65,7 +65,12 @@ async function withLock(name, work, stop = new AbortController().signal) {
     }
   }
 
-  await acquire();
+  try {
+    await acquire();
+  } catch (error) {
+    await ask("DELETE", "", TTL / 3); // it may have been granted in this very moment
+    throw error;
+  }
   const lost = new AbortController();
   const done = new AbortController();
   const beats = beat(lost, done.signal).catch((error) => done.signal.aborted || lost.abort(error));

@@ -36,12 +36,16 @@ class Lock:
         self._beater = threading.Thread(target=self._beat, daemon=True)
 
     def __enter__(self):
-        while (status := self._ask("PUT", f"?wait={WAIT}&ttl={TTL}", WAIT + 10)) != 200:
-            if status in AGAIN:
-                print(f"the sidecar answers {status}, trying again", file=sys.stderr, flush=True)
-                time.sleep(1)
-            elif status != 409:  # 409: somebody else had it all the while
-                raise RuntimeError(f"{self.url}: {status}")
+        try:
+            while (status := self._ask("PUT", f"?wait={WAIT}&ttl={TTL}", WAIT + 10)) != 200:
+                if status in AGAIN:
+                    print(f"the sidecar answers {status}, trying again", file=sys.stderr, flush=True)
+                    time.sleep(1)
+                elif status != 409:  # 409: somebody else had it all the while
+                    raise RuntimeError(f"{self.url}: {status}")
+        except BaseException:
+            self._ask("DELETE", "", TTL / 3)  # it may have been granted in this very moment
+            raise
         self._beater.start()
         return self
 

@@ -67,8 +67,8 @@ beat() {
     done
 }
 
-# The connection ends with curl, and that leaves the queue.
-trap 'kill "$asking" 2>/dev/null; exit 143' TERM INT
+# The connection ends with curl, and that leaves the queue; but it may have been granted in this very moment.
+trap 'kill "$asking" 2>/dev/null; ask DELETE "" "$pause"; exit 143' TERM INT
 while ask PUT "?wait=$wait&ttl=$ttl" $((wait + 10)); [ "$status" != 200 ]; do
     case $status in
     409) ;; # somebody else had it all the while
