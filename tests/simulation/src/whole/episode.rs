@@ -48,6 +48,8 @@ pub(crate) struct Director {
     processes: Vec<Process>,
     /// Processes that are to start or to exit.
     pending: usize,
+    /// How many acquisitions had come to their end when the director last looked.
+    progress: u64,
 }
 
 // === impl Director ===
@@ -56,7 +58,7 @@ impl Director {
     pub(crate) fn new(stage: Arc<Stage>) -> Self {
         let (news, told) = mpsc::unbounded_channel();
         let rng = stage.fork();
-        let mut director = Self { stage, rng, news, told, processes: Vec::new(), pending: 0 };
+        let mut director = Self { stage, rng, news, told, processes: Vec::new(), pending: 0, progress: 0 };
         for index in 0..director.stage.plan.processes {
             let process = director.start(index, 0);
             director.processes.push(process);
@@ -69,8 +71,10 @@ impl Director {
         self.disturbed().await;
         self.stage.say(|| "the faults have ended".to_owned());
         self.last_round().await;
-        self.silence().await;
-        self.shut_all_down().await;
+        if !self.is_broken() {
+            self.silence().await;
+            self.shut_all_down().await;
+        }
     }
 
     fn start(&mut self, index: usize, life: u64) -> Process {
@@ -145,19 +149,26 @@ impl Director {
                 }
                 () = self.stage.time.sleep_until(limit) => if self.is_over() { return },
             }
-            if self.stage.with(|state| state.judge.verdict.is_some()) {
+            if self.is_broken() {
                 return;
             }
         }
     }
 
-    /// Says whether the time that everything needs after the faults is over; that is the end then.
+    fn is_broken(&self) -> bool {
+        self.stage.with(|state| state.judge.verdict.is_some())
+    }
+
+    /// Says whether nothing more is to be expected, which is against the promises: somebody waits in vain.
     fn is_over(&mut self) -> bool {
-        let (at, over) = (self.stage.time.now(), self.stage.is_calm() && self.stage.time.now() >= self.limit());
-        let left = |process: &&Process| process.busy > 0;
-        if over && let Some(process) = self.processes.iter().find(left) {
-            let what = format!("liveness: {} users of {:?} still wait", process.busy, process.machine);
-            self.stage.with(|state| state.judge.broken(at, what));
+        let (now, calm) = (self.stage.time.now(), self.stage.is_calm());
+        let progress = self.stage.with(|state| state.judge.story.acquisitions + state.judge.story.in_vain);
+        let over = if calm { now >= self.limit() } else { progress == self.progress };
+        self.progress = progress;
+        if over {
+            let left = self.processes.iter().filter(|process| process.busy > 0);
+            let left: Vec<_> = left.map(|process| (&process.machine, process.busy)).collect();
+            self.stage.with(|state| state.judge.broken(now, format!("liveness: users still wait: {left:?}")));
         }
         over
     }
@@ -166,7 +177,7 @@ impl Director {
     fn limit(&self) -> u64 {
         let span = 60 * self.stage.plan.ttl + 150_000 * MILLI;
         let calm = self.stage.with(|state| state.calm.then_some(state.trouble_until));
-        calm.map_or_else(|| self.stage.time.now() + 100 * span, |until| until + span)
+        calm.unwrap_or_else(|| self.stage.time.now()) + span
     }
 
     fn take(&mut self, news: News) {
@@ -234,7 +245,7 @@ impl Director {
 
     /// Each process takes the lock once more: whatever was left behind comes up.
     async fn last_round(&mut self) {
-        if self.stage.with(|state| state.judge.verdict.is_some()) {
+        if self.is_broken() {
             return;
         }
         let late = self.stage.with(|state| state.trouble_until);
