@@ -231,13 +231,14 @@ impl Director {
     fn close(&mut self, index: usize, life: u64) {
         let process = &self.processes[index];
         let (client, machine, news) = (process.client.clone(), Arc::clone(&process.machine), self.news.clone());
+        let stage = Arc::clone(&self.stage);
         self.stage.say(|| format!("{machine:?} shuts down"));
         self.stage.with(|state| state.judge.story.shutdowns += 1);
         self.pending += 1;
         tokio::spawn(async move {
             tokio::select! {
                 () = client.shutdown() => {}
-                () = dead(&machine) => {}
+                () = dead(&stage, &machine) => {}
             }
             let _ = news.send(News::Exits(index, life));
         });
@@ -336,8 +337,9 @@ async fn disturb(stage: &Stage, machine: &Machine, news: &mpsc::UnboundedSender<
     }
 }
 
-async fn dead(machine: &Machine) {
+/// Completes when a machine has died: not by its own timers, which go with it.
+async fn dead(stage: &Stage, machine: &Machine) {
     while !machine.is_dead() {
-        machine.sleep(100 * MILLI).await;
+        stage.time.sleep(100 * MILLI).await;
     }
 }
