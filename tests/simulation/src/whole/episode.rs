@@ -9,7 +9,7 @@ use tokio::{sync::mpsc, task::AbortHandle};
 use super::{
     judge::Judge,
     machine::{LocalTime, Machine},
-    stage::Stage,
+    stage::{Stage, State},
     users::User,
     wire::Wire,
 };
@@ -159,12 +159,18 @@ impl Director {
         self.stage.with(|state| state.judge.verdict.is_some())
     }
 
-    /// Says whether nothing more is to be expected, which is against the promises: somebody waits in vain.
+    /// Says whether everybody has had the time to come to an end, and has not. Faults that let nobody get on end here.
     fn is_over(&mut self) -> bool {
-        let (now, calm) = (self.stage.time.now(), self.stage.is_calm());
+        let now = self.stage.time.now();
         let progress = self.stage.with(|state| state.judge.story.acquisitions + state.judge.story.in_vain);
-        let over = if calm { now >= self.limit() } else { progress == self.progress };
-        self.progress = progress;
+        let stands_still = std::mem::replace(&mut self.progress, progress) == progress;
+        if !self.stage.is_calm() {
+            if stands_still {
+                self.stage.with(State::calm_down);
+            }
+            return false;
+        }
+        let over = now >= self.limit();
         if over {
             let left = self.processes.iter().filter(|process| process.busy > 0);
             let left: Vec<_> = left.map(|process| (&process.machine, process.busy)).collect();
