@@ -9,7 +9,7 @@ use tokio::{sync::mpsc, task::AbortHandle};
 use super::{
     judge::Judge,
     machine::{LocalTime, Machine},
-    stage::Stage,
+    stage::{Stage, State},
     users::User,
     wire::Wire,
 };
@@ -48,6 +48,8 @@ pub(crate) struct Director {
     processes: Vec<Process>,
     /// Processes that are to start or to exit.
     pending: usize,
+    /// How many acquisitions had come to their end when the director last looked.
+    progress: u64,
 }
 
 // === impl Director ===
@@ -56,7 +58,7 @@ impl Director {
     pub(crate) fn new(stage: Arc<Stage>) -> Self {
         let (news, told) = mpsc::unbounded_channel();
         let rng = stage.fork();
-        let mut director = Self { stage, rng, news, told, processes: Vec::new(), pending: 0 };
+        let mut director = Self { stage, rng, news, told, processes: Vec::new(), pending: 0, progress: 0 };
         for index in 0..director.stage.plan.processes {
             let process = director.start(index, 0);
             director.processes.push(process);
@@ -69,8 +71,10 @@ impl Director {
         self.disturbed().await;
         self.stage.say(|| "the faults have ended".to_owned());
         self.last_round().await;
-        self.silence().await;
-        self.shut_all_down().await;
+        if !self.is_broken() {
+            self.silence().await;
+            self.shut_all_down().await;
+        }
     }
 
     fn start(&mut self, index: usize, life: u64) -> Process {
@@ -145,19 +149,32 @@ impl Director {
                 }
                 () = self.stage.time.sleep_until(limit) => if self.is_over() { return },
             }
-            if self.stage.with(|state| state.judge.verdict.is_some()) {
+            if self.is_broken() {
                 return;
             }
         }
     }
 
-    /// Says whether the time that everything needs after the faults is over; that is the end then.
+    fn is_broken(&self) -> bool {
+        self.stage.with(|state| state.judge.verdict.is_some())
+    }
+
+    /// Says whether everybody has had the time to come to an end, and has not. Faults that let nobody get on end here.
     fn is_over(&mut self) -> bool {
-        let (at, over) = (self.stage.time.now(), self.stage.is_calm() && self.stage.time.now() >= self.limit());
-        let left = |process: &&Process| process.busy > 0;
-        if over && let Some(process) = self.processes.iter().find(left) {
-            let what = format!("liveness: {} users of {:?} still wait", process.busy, process.machine);
-            self.stage.with(|state| state.judge.broken(at, what));
+        let now = self.stage.time.now();
+        let progress = self.stage.with(|state| state.judge.story.acquisitions + state.judge.story.in_vain);
+        let stands_still = std::mem::replace(&mut self.progress, progress) == progress;
+        if !self.stage.is_calm() {
+            if stands_still {
+                self.stage.with(State::calm_down);
+            }
+            return false;
+        }
+        let over = now >= self.limit();
+        if over {
+            let left = self.processes.iter().filter(|process| process.busy > 0);
+            let left: Vec<_> = left.map(|process| (&process.machine, process.busy)).collect();
+            self.stage.with(|state| state.judge.broken(now, format!("liveness: users still wait: {left:?}")));
         }
         over
     }
@@ -166,7 +183,7 @@ impl Director {
     fn limit(&self) -> u64 {
         let span = 60 * self.stage.plan.ttl + 150_000 * MILLI;
         let calm = self.stage.with(|state| state.calm.then_some(state.trouble_until));
-        calm.map_or_else(|| self.stage.time.now() + 100 * span, |until| until + span)
+        calm.unwrap_or_else(|| self.stage.time.now()) + span
     }
 
     fn take(&mut self, news: News) {
@@ -220,13 +237,14 @@ impl Director {
     fn close(&mut self, index: usize, life: u64) {
         let process = &self.processes[index];
         let (client, machine, news) = (process.client.clone(), Arc::clone(&process.machine), self.news.clone());
+        let stage = Arc::clone(&self.stage);
         self.stage.say(|| format!("{machine:?} shuts down"));
         self.stage.with(|state| state.judge.story.shutdowns += 1);
         self.pending += 1;
         tokio::spawn(async move {
             tokio::select! {
                 () = client.shutdown() => {}
-                () = dead(&machine) => {}
+                () = dead(&stage, &machine) => {}
             }
             let _ = news.send(News::Exits(index, life));
         });
@@ -234,7 +252,7 @@ impl Director {
 
     /// Each process takes the lock once more: whatever was left behind comes up.
     async fn last_round(&mut self) {
-        if self.stage.with(|state| state.judge.verdict.is_some()) {
+        if self.is_broken() {
             return;
         }
         let late = self.stage.with(|state| state.trouble_until);
@@ -325,8 +343,9 @@ async fn disturb(stage: &Stage, machine: &Machine, news: &mpsc::UnboundedSender<
     }
 }
 
-async fn dead(machine: &Machine) {
+/// Completes when a machine has died: not by its own timers, which go with it.
+async fn dead(stage: &Stage, machine: &Machine) {
     while !machine.is_dead() {
-        machine.sleep(100 * MILLI).await;
+        stage.time.sleep(100 * MILLI).await;
     }
 }

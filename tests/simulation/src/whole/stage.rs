@@ -171,6 +171,11 @@ impl Stage {
 // === impl State ===
 
 impl State {
+    /// Ends the faults, and the acquisitions that go with them.
+    pub(crate) fn calm_down(&mut self) {
+        (self.calm, self.wants) = (true, 0);
+    }
+
     fn listed(&self, scope: &Scope) -> Sighting {
         let name = name();
         let found = self.server.stored().filter(|snapshot| scope.matches(&name, &snapshot.record));

@@ -15,6 +15,13 @@ const fn mutant(name: &'static str, file: &'static str, from: &'static str, to: 
     Mutant { name, file, from, to, harmless: None }
 }
 
+impl Mutant {
+    /// Says whether the simulation of the core runs what it breaks.
+    pub(crate) fn is_of_the_core(&self) -> bool {
+        !self.file.starts_with("msync") || self.file.starts_with(KEEPER.trim_end_matches(".rs")) || self.file == RECORD
+    }
+}
+
 const RECORD: &str = "msync/src/record.rs";
 const KEEPER: &str = "msync/src/protocol.rs";
 const CONTEST: &str = "msync/src/protocol/contest.rs";
