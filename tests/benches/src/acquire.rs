@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use kube::api::{DeleteParams, PostParams};
+use kube::api::{DeleteParams, PostParams, Preconditions};
+use msync::crd::Lock;
 
 use crate::{
     figures::{Figure, Sample, Table, millis},
@@ -23,8 +24,9 @@ pub(crate) async fn measure(server: &Server, sizes: &Sizes, table: &mut Table) -
     let [mut create, mut delete, mut acquire, mut release] = [const { Vec::new() }; 4];
     let raw = object("raw")?;
     for _ in 0..sizes.samples {
-        create.push(timed(locks.create(&PostParams::default(), &raw)).await?.0);
-        delete.push(timed(locks.delete("raw", &DeleteParams::default())).await?.0);
+        let (took, made) = timed(locks.create(&PostParams::default(), &raw)).await?;
+        create.push(took);
+        delete.push(timed(locks.delete("raw", &only(&made))).await?.0);
         let (took, guard) = timed(lock.acquire()).await?;
         acquire.push(took);
         release.push(timed(guard.release()).await?.0);
@@ -43,6 +45,12 @@ pub(crate) async fn measure(server: &Server, sizes: &Sizes, table: &mut Table) -
     table.add(Figure::new('a', "acquire and release", "requests", each).over("create + delete", 2.0).budget("1 + 1"));
     client.shutdown().await;
     Ok(())
+}
+
+/// Deletes an object in this state only, as whoever releases a lock must.
+fn only(made: &Lock) -> DeleteParams {
+    let (uid, resource_version) = (made.metadata.uid.clone(), made.metadata.resource_version.clone());
+    DeleteParams { preconditions: Some(Preconditions { uid, resource_version }), ..DeleteParams::default() }
 }
 
 /// Awaits a call; returns the milliseconds that it took, and its result.

@@ -10,7 +10,7 @@ use tokio::{task::JoinHandle, time::sleep};
 use crate::{
     child::{LIMIT, Role, start},
     figures::{Figure, Sample, Table},
-    raw::{Watching, write_and_event},
+    raw::{Watching, Writes},
     server::{Room, Server},
     sizes::Sizes,
 };
@@ -28,19 +28,19 @@ pub(crate) type Idle = JoinHandle<Result<[Figure; 2]>>;
 
 pub(crate) async fn measure(server: &Server, sizes: &Sizes, table: &mut Table) -> Result<()> {
     let room = server.room().await?;
-    let raw = write_and_event(&room, sizes.samples).await?.median();
-    resignations(&room, sizes.resignations, raw, table).await?;
+    let raw = resignations(&room, sizes.resignations, table).await?;
     kills(&server.room().await?, sizes.kills, raw, table).await
 }
 
-async fn resignations(room: &Room<'_>, count: usize, raw: f64, table: &mut Table) -> Result<()> {
+async fn resignations(room: &Room<'_>, count: usize, table: &mut Table) -> Result<f64> {
     let role = Role::Campaign { election: ELECTION.to_owned() };
     let mut leader = start(&room.place("first", CALM), &role).await?;
     leader.line_with("leads", LIMIT).await?;
     let mut follower = start(&room.place("second", CALM), &role).await?;
-    let mut took = Sample::default();
+    let (mut took, mut raw, mut writes) = (Sample::default(), Sample::default(), Writes::start(room, "raw").await?);
     for round in 0..=count {
         until_queued(room).await?;
+        raw.push(writes.one().await?);
         leader.say("resign")?;
         let resigned = moment(&leader.line_with("resigns", LIMIT).await?)?;
         let elected = moment(&follower.line_with("leads", LIMIT).await?)?;
@@ -51,8 +51,8 @@ async fn resignations(room: &Room<'_>, count: usize, raw: f64, table: &mut Table
     }
     // A candidate waits for days, so it confirms its grant before it leads: two writes and one event.
     let figure = Figure::new('c', "resign to new leader", "ms", took);
-    table.add(figure.over("write + event", raw).budget("2 writes + 1 event"));
-    Ok(())
+    table.add(figure.over("write + event in turns", raw.median()).budget("2 writes + 1 event"));
+    Ok(raw.median())
 }
 
 async fn kills(room: &Room<'_>, count: usize, raw: f64, table: &mut Table) -> Result<()> {

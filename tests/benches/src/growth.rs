@@ -11,7 +11,6 @@ use crate::{
     held::Holder,
     local::hand_overs_per_second,
     plot::{Curve, Plot},
-    raw::write_and_event,
     server::Server,
     sizes::Sizes,
 };
@@ -59,7 +58,7 @@ async fn locks(server: &Server, sizes: &Sizes, table: &mut Table) -> Result<()> 
 
 /// The hand-off, the longer the queue; beyond 64 waiters it is full.
 async fn waiters(server: &Server, sizes: &Sizes, table: &mut Table) -> Result<()> {
-    let [mut median, mut slowest, mut writes] = [const { Vec::new() }; 3];
+    let [mut median, mut slowest, mut writes, mut limit] = [const { Vec::new() }; 4];
     let room = server.room().await?;
     for &waiters in &sizes.grow_waiters {
         let engines = if waiters + 1 < ENGINES { 1 } else { ENGINES };
@@ -68,11 +67,14 @@ async fn waiters(server: &Server, sizes: &Sizes, table: &mut Table) -> Result<()
         let time = Duration::from_secs(sizes.contention);
         let found = contenders.contend(&room, &format!("grown-{waiters}"), time).await?;
         let waiting = processes * engines - 1;
-        let (x, each) = (waiting as f64, found.requests.writes() as f64 / found.acquisitions.max(1) as f64);
+        let (x, each) = (waiting as f64, found.writes as f64 / found.acquisitions.max(1) as f64);
         median.push((x, found.hand_offs.median()));
         slowest.push((x, found.hand_offs.quantile(0.99)));
         writes.push((x, each));
-        table.add(Figure::new('*', format!("{waiting} waiters: hand-off"), "ms", found.hand_offs));
+        let raw = found.raw.median();
+        limit.push((x, raw));
+        let figure = Figure::new('*', format!("{waiting} waiters: hand-off"), "ms", found.hand_offs);
+        table.add(figure.over("write + event meanwhile", raw));
         table.add(Figure::new(
             '*',
             format!("{waiting} waiters: an acquisition, from queue to release"),
@@ -80,12 +82,10 @@ async fn waiters(server: &Server, sizes: &Sizes, table: &mut Table) -> Result<()
             each,
         ));
     }
-    let raw = write_and_event(&room, sizes.samples).await?.median();
-    let limit = median.iter().map(|(x, _)| (*x, raw)).collect();
     let curves = vec![
         Curve::new("hand-off, p50 (ms)", median),
         Curve::new("hand-off, p99 (ms)", slowest),
-        Curve::new("raw write + event (ms)", limit),
+        Curve::new("raw write + event meanwhile, p50 (ms)", limit),
         Curve::new("writes of an acquisition", writes),
     ];
     let plot = Plot { title: "Hand-off of one lock; the queue holds 64", x: "waiters", y: "ms or writes", curves };

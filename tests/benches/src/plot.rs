@@ -37,6 +37,7 @@ impl Plot {
         let root = SVGBackend::new(file, SIZE).into_drawing_area();
         root.fill(&WHITE).map_err(|error| drawn(&error))?;
         let (x, y) = (self.range(|(x, _)| x), self.range(|(_, y)| y));
+        let y = (y.0, y.1 * 4.0); // above all curves is room for their names
         let mut chart = ChartBuilder::on(&root)
             .caption(self.title, ("sans-serif", 20))
             .margin(16)
@@ -64,8 +65,9 @@ impl Plot {
                 .label(curve.name)
                 .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2)));
         }
-        let legend = chart.configure_series_labels().border_style(BLACK).background_style(WHITE.mix(0.85)).draw();
-        legend.map_err(|error| drawn(&error))?;
+        let mut names = chart.configure_series_labels();
+        names.position(SeriesLabelPosition::UpperLeft).border_style(BLACK).background_style(WHITE.mix(0.85));
+        names.draw().map_err(|error| drawn(&error))?;
         root.present().map_err(|error| drawn(&error))
     }
 

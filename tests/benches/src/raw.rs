@@ -22,6 +22,9 @@ use crate::{
     server::Room,
 };
 
+/// Between two raw writes: what else goes on at the server is hardly disturbed.
+const PAUSE: Duration = Duration::from_millis(25);
+
 /// An event of a watch: when it arrived, and what it showed.
 pub(crate) struct Sight {
     pub(crate) at: Moment,
@@ -84,21 +87,43 @@ pub(crate) async fn write(locks: &Api<Lock>, name: &str, beat: u64) -> Result<Lo
     Ok(locks.patch(name, &PatchParams::default(), &patch).await?)
 }
 
-/// From the call of a write to its event at another client, in milliseconds.
-pub(crate) async fn write_and_event(room: &Room<'_>, samples: usize) -> Result<Sample> {
-    let locks = room.locks().await?;
-    locks.create(&PostParams::default(), &object("raw-event")?).await?;
-    let mut watching = Watching::start(room, "raw-event").await?;
-    let mut took = Sample::default();
-    for beat in 2..samples as u64 + 2 {
-        sleep(Duration::from_millis(10)).await;
-        let sent = BootClock.now();
-        let written = write(&locks, "raw-event", beat).await?;
-        let arrived = watching.arrival(written.metadata.resource_version.as_deref()).await?;
-        took.push(millis(arrived.since(sent)));
+/// Raw writes of an object of their own, each timed from its call to its event at another client.
+pub(crate) struct Writes {
+    locks: Api<Lock>,
+    name: String,
+    watching: Watching,
+    beat: u64,
+}
+
+// === impl Writes ===
+
+impl Writes {
+    pub(crate) async fn start(room: &Room<'_>, name: &str) -> Result<Self> {
+        let locks = room.locks().await?;
+        locks.create(&PostParams::default(), &object(name)?).await?;
+        Ok(Self { locks, name: name.to_owned(), watching: Watching::start(room, name).await?, beat: 1 })
     }
-    locks.delete("raw-event", &kube::api::DeleteParams::default()).await?;
-    Ok(took)
+
+    /// Milliseconds from the call of one write to its event.
+    pub(crate) async fn one(&mut self) -> Result<f64> {
+        self.beat += 1;
+        let sent = BootClock.now();
+        let written = write(&self.locks, &self.name, self.beat).await?;
+        let arrived = self.watching.arrival(written.metadata.resource_version.as_deref()).await?;
+        Ok(millis(arrived.since(sent)))
+    }
+
+    /// One after the other, with pauses, until a moment.
+    pub(crate) async fn until(&mut self, end: Moment) -> Result<Sample> {
+        let mut took = Sample::default();
+        loop {
+            took.push(self.one().await?);
+            if BootClock.now() >= end {
+                return Ok(took);
+            }
+            sleep(PAUSE).await;
+        }
+    }
 }
 
 /// Writes per second that the server answers to 32 clients' worth of connections, each on an object of its own.
