@@ -1,6 +1,11 @@
 //! g: what takes nanoseconds, by criterion: steps of the protocol's core, a guard's check.
 
-use std::{fs, hint::black_box, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    hint::black_box,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use criterion::Criterion;
@@ -84,7 +89,8 @@ struct Bench {
 
 impl Bench {
     fn new(sizes: &Sizes) -> Self {
-        Self { dir: sizes.plots.join("criterion"), quick: sizes.quick }
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/criterion");
+        Self { dir, quick: sizes.quick }
     }
 
     /// Nanoseconds of one call, one value for each of criterion's samples.

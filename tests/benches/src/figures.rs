@@ -89,7 +89,7 @@ impl fmt::Display for Figure {
         let (unit, values) = (self.unit, &self.values);
         let p99 = if values.len() > 1 { number(values.quantile(0.99)) } else { String::new() };
         let (limit, ratio) = match &self.limit {
-            Some((name, limit)) => (format!("{name}: {}", number(*limit)), format!("{:.2}", values.median() / limit)),
+            Some((name, limit)) => (format!("{name}: {}", number(*limit)), number(values.median() / limit)),
             None => (String::new(), String::new()),
         };
         let (section, what, p50, n, budget) =
@@ -121,6 +121,7 @@ impl fmt::Display for Table {
 /// Three significant digits are all that a shared machine can tell.
 fn number(value: f64) -> String {
     match value.abs() {
+        size if !size.is_finite() => "-".to_owned(), // nothing came of it in the time given
         size if size >= 100.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),
         _ => format!("{value:.2}"),
