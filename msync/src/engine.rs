@@ -18,7 +18,7 @@ use std::{
 
 use gate::Gate;
 pub(crate) use inbox::Lookout;
-use keeper::Driver;
+use keeper::{Driver, Messages};
 pub(crate) use keeper::{Message, Turn};
 use memory::Memory;
 use tokio::{
@@ -57,7 +57,7 @@ pub(crate) struct Engine {
 /// How to reach a running keeper.
 #[derive(Clone)]
 struct Handle {
-    messages: mpsc::UnboundedSender<Message>,
+    messages: Messages,
     standing: watch::Receiver<Standing>,
 }
 
@@ -132,7 +132,7 @@ impl Engine {
         let keepers = self.keepers();
         self.shut.store(true, Ordering::Release);
         for handle in keepers.values() {
-            let _ = handle.messages.send(Message::Event(Event::ShutDown));
+            let _ = handle.messages.send(Box::new(Message::Event(Event::ShutDown)));
         }
     }
 
@@ -147,7 +147,7 @@ impl Engine {
     }
 
     /// Finds a lock's keeper, or makes one that is still to be started, and leaves a message with it.
-    fn find(self: &Arc<Self>, name: &LockName, message: Message) -> Option<(Handle, Option<Driver>)> {
+    fn find(self: &Arc<Self>, name: &LockName, message: Message) -> Option<(Handle, Option<Box<Driver>>)> {
         let mut keepers = self.keepers();
         let running = keepers.get(name).filter(|handle| !handle.messages.is_closed()).cloned();
         let (handle, new) = match running {
@@ -156,22 +156,22 @@ impl Engine {
             None => self.make(name),
         };
         // A keeper that retires leaves the map before it closes its channel, under the same mutex: this cannot fail.
-        let _ = handle.messages.send(message);
+        let _ = handle.messages.send(Box::new(message));
         if new.is_some() {
             keepers.insert(name.clone(), handle.clone());
         }
         Some((handle, new))
     }
 
-    fn make(self: &Arc<Self>, name: &LockName) -> (Handle, Option<Driver>) {
+    fn make(self: &Arc<Self>, name: &LockName) -> (Handle, Option<Box<Driver>>) {
         let (messages, inbox) = mpsc::unbounded_channel();
         let (publish, standing) = watch::channel(Standing::default());
         let driver = Driver::new(Arc::clone(self), name.clone(), self.keeper(name), inbox, publish);
-        (Handle { messages, standing }, Some(driver))
+        (Handle { messages, standing }, Some(Box::new(driver)))
     }
 
     /// Takes a keeper off the map, unless somebody has just written to it.
-    fn retire(&self, name: &LockName, inbox: &mpsc::UnboundedReceiver<Message>) -> bool {
+    fn retire(&self, name: &LockName, inbox: &mpsc::UnboundedReceiver<Box<Message>>) -> bool {
         let mut keepers = self.keepers();
         let retires = inbox.is_empty();
         if retires {
@@ -203,7 +203,7 @@ impl Engine {
     /// Tells a keeper, if there is one.
     fn tell(&self, name: &LockName, event: Event) {
         if let Some(handle) = self.keepers().get(name) {
-            let _ = handle.messages.send(Message::Event(event));
+            let _ = handle.messages.send(Box::new(Message::Event(event)));
         }
     }
 
@@ -245,13 +245,13 @@ fn deserted(name: &LockName) -> Error {
 /// An acquisition that is awaited; given up when dropped.
 struct Waiting {
     ticket: Ticket,
-    messages: Option<mpsc::UnboundedSender<Message>>,
+    messages: Option<Messages>,
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
         if let Some(messages) = &self.messages {
-            let _ = messages.send(Message::Event(Event::Cancel(self.ticket)));
+            let _ = messages.send(Box::new(Message::Event(Event::Cancel(self.ticket))));
         }
     }
 }

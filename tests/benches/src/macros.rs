@@ -1,8 +1,7 @@
-//! What msync adds to the work that it guards, on the store in memory: `cargo run --release -p benches --bin overhead`.
+//! g: what the macros and `run` add to the work that they guard, on the store in memory.
 //!
 //! What is compared runs in turns of a few calls each, and the fastest twentieth of either side is reported: whatever else
-//! the machine does only ever adds. Never fails: figures depend on the machine, so they are for people to judge.
-#![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+//! the machine does only ever adds, and the difference is a hundredth of either.
 
 use std::{
     future::{Future, poll_fn},
@@ -11,32 +10,41 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
-use msync::{
-    Client, Error, Lock, MemoryStore,
-    clock::{BootClock, Clock},
-    locked,
-};
-use tokio::task::JoinSet;
+use anyhow::{Context, Result};
+use msync::{Client, Error, Lock, MemoryStore, locked};
+use tokio::{sync::oneshot, task::JoinSet};
 
-/// How often the sides take turns.
-const ROUNDS: usize = 4000;
+use crate::{
+    figures::{Figure, Table},
+    sizes::Sizes,
+};
 
 /// A ttl that no round reaches, so that no renewal falls into one.
 const TTL: Duration = Duration::from_secs(3600);
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<()> {
-    let timing = msync::Timing::with_ttl(TTL)?;
-    let client = Client::builder().memory(&MemoryStore::new()).timing(timing).build();
-    msync::init(client.clone());
-    println!("{:<52} {:>10} {:>10}", "", "measured", "goal");
-    acquisition(&client).await?;
-    contended(&client).await?;
-    check(&client.lock("check")?).await?;
-    polls(&client.lock("polls")?).await?;
-    client.shutdown().await;
+/// One figure after the other, in a runtime of one thread: a second one would only add the time to wake it.
+pub(crate) async fn measure(sizes: &Sizes, table: &mut Table) -> Result<()> {
+    let rounds = sizes.rounds;
+    let (done, figures) = oneshot::channel();
+    std::thread::spawn(move || done.send(on_one_thread(rounds)));
+    for figure in figures.await.context("the thread of the figures does not panic")?? {
+        table.add(figure);
+    }
     Ok(())
+}
+
+fn on_one_thread(rounds: usize) -> Result<Vec<Figure>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let timing = msync::Timing::with_ttl(TTL)?;
+        let client = Client::builder().memory(&MemoryStore::new()).timing(timing).build();
+        msync::init(client.clone());
+        let mut figures = Vec::from(acquisition(&client, rounds).await?);
+        figures.extend(contended(&client, rounds).await?);
+        figures.extend(polls(&client.lock("polls")?, rounds).await?);
+        client.shutdown().await;
+        Ok(figures)
+    })
 }
 
 #[locked("bench")]
@@ -68,50 +76,36 @@ async fn by_owned_client(client: Client) -> Result<u64, Error> {
 }
 
 /// A lock that is created and deleted by each call.
-async fn acquisition(client: &Client) -> Result<()> {
-    let (plain, added) = compare(10, async || under_guard(client, 1).await, async || under_macro(1).await).await?;
-    report("acquire, run and release by hand", plain, "");
-    report("  added by #[locked(\"bench\")]", added, "100 ns");
+async fn acquisition(client: &Client, rounds: usize) -> Result<[Figure; 3]> {
+    let by_hand = async || under_guard(client, 1).await;
+    let (plain, added) = compare(rounds, 10, by_hand, async || under_macro(1).await).await?;
     let by_hand = async || under_named_guard(client, 1).await;
-    let (_, added) = compare(10, by_hand, async || under_named_macro(1).await).await?;
-    report("  added by #[locked(\"bench-{x}\")]", added, "100 ns");
-    Ok(())
+    let (_, named) = compare(rounds, 10, by_hand, async || under_named_macro(1).await).await?;
+    Ok([
+        figure(rounds, "acquire, run and release by hand, in memory", plain),
+        figure(rounds, "added by #[locked(\"bench\")]", added).budget("<= 100 ns"),
+        figure(rounds, "added by #[locked(\"bench-{x}\")]", named).budget("<= 100 ns"),
+    ])
 }
 
 /// A lock that its process keeps, because other tasks wait for it: the store is not asked, so what is added shows best.
-async fn contended(client: &Client) -> Result<()> {
+async fn contended(client: &Client, rounds: usize) -> Result<[Figure; 2]> {
     const TASKS: u32 = 64;
     let by_hand = async || {
         let client = client.clone();
         together(TASKS, move || by_owned_client(client.clone())).await
     };
     let by_macro = async || together(TASKS, || under_macro(1)).await;
-    let (plain, added) = compare(1, by_hand, by_macro).await?;
+    let (plain, added) = compare(rounds, 1, by_hand, by_macro).await?;
     let each = f64::from(TASKS);
-    report("the same, handed from task to task", plain / each, "10000 ns");
-    report("  added by #[locked(\"bench\")]", added / each, "100 ns");
-    Ok(())
-}
-
-async fn check(lock: &Lock) -> Result<()> {
-    const CHECKS: u32 = 1000;
-    let guard = lock.acquire().await?;
-    let checks = async || (0..CHECKS).try_for_each(|_| black_box(&guard).check());
-    let clock = async || {
-        for _ in 0..CHECKS {
-            black_box(BootClock.now());
-        }
-        Ok::<_, Error>(())
-    };
-    let (look, added) = compare(1, clock, checks).await?;
-    report("one look at the clock", look / f64::from(CHECKS), "");
-    report("guard.check()", (look + added) / f64::from(CHECKS), "50 ns");
-    guard.release().await?;
-    Ok(())
+    Ok([
+        figure(rounds, "the same by hand, from task to task", plain / each).budget("<= 10000 ns"),
+        figure(rounds, "added to it by #[locked(\"bench\")]", added / each).budget("<= 100 ns"),
+    ])
 }
 
 /// A body that is woken again and again, as by a busy socket.
-async fn polls(lock: &Lock) -> Result<()> {
+async fn polls(lock: &Lock, rounds: usize) -> Result<[Figure; 3]> {
     const POLLS: u32 = 200;
     #[locked("polls")]
     async fn under_macro(polls: u32) -> Result<(), Error> {
@@ -122,22 +116,30 @@ async fn polls(lock: &Lock) -> Result<()> {
         woken(POLLS).await;
         Ok::<_, Error>(())
     };
-    let (plain, by_run) = compare(1, bare, async || lock.run(async |_| woken(POLLS).await).await).await?;
-    let (_, by_macro) = compare(1, bare, async || under_macro(POLLS).await).await?;
-    report("one poll of a body by tokio", plain / f64::from(POLLS), "");
-    report("  added by Lock::run", by_run / f64::from(POLLS), "");
-    report("  added by #[locked]", by_macro / f64::from(POLLS), "");
-    Ok(())
+    let (plain, by_run) = compare(rounds, 1, bare, async || lock.run(async |_| woken(POLLS).await).await).await?;
+    let (_, by_macro) = compare(rounds, 1, bare, async || under_macro(POLLS).await).await?;
+    let each = f64::from(POLLS);
+    Ok([
+        figure(rounds, "one poll of a body by tokio", plain / each),
+        figure(rounds, "added to each poll by Lock::run", by_run / each),
+        figure(rounds, "added to each poll by #[locked]", by_macro / each),
+    ])
+}
+
+/// The value is the fastest twentieth of so many rounds.
+fn figure(rounds: usize, what: &str, nanos: f64) -> Figure {
+    Figure::new('g', format!("{what} (p5 of {rounds} rounds)"), "ns", nanos)
 }
 
 /// Returns nanoseconds of one call of `first`, and how many more one call of `second` takes.
 async fn compare<T, E: Into<anyhow::Error>>(
+    rounds: usize,
     calls: u32,
     mut first: impl AsyncFnMut() -> Result<T, E>,
     mut second: impl AsyncFnMut() -> Result<T, E>,
 ) -> Result<(f64, f64)> {
     let (mut plain, mut other) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         plain.push(time(calls, &mut first).await?);
         other.push(time(calls, &mut second).await?);
     }
@@ -183,8 +185,4 @@ fn undisturbed(mut samples: Vec<f64>) -> f64 {
 
 fn nanos(time: Duration) -> f64 {
     time.as_secs_f64() * 1e9
-}
-
-fn report(what: &str, nanos: f64, goal: &str) {
-    println!("{what:<52} {nanos:>7.0} ns {goal:>10}");
 }

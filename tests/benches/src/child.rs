@@ -1,0 +1,243 @@
+//! The roles of child processes: the benchmark executes itself again, with the role in its environment.
+//!
+//! Children take orders as lines on stdin and answer with lines on stdout; they end when their parent does.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result};
+use futures::{StreamExt, TryStreamExt, stream};
+use kube::{
+    Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use msync::{
+    Client, Lock, LockGuard, Timing,
+    clock::{BootClock, Clock},
+    store::KubeStore,
+};
+use serde::{Deserialize, Serialize};
+use tests::process::{ChildProcess, Spawn, follow_parent};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::sleep,
+};
+
+use crate::recording::Recording;
+
+const ROLE: &str = "MSYNC_BENCH_ROLE";
+
+/// Within this every child must have answered.
+pub(crate) const LIMIT: Duration = Duration::from_secs(180);
+
+/// How many acquisitions of one engine run at once, where there are many: as many as its calls.
+const AT_ONCE: usize = 32;
+
+/// Where a child's client works, and as whom.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Place {
+    pub(crate) kubeconfig: PathBuf,
+    pub(crate) namespace: String,
+    pub(crate) owner: String,
+    pub(crate) ttl: Duration,
+    /// Instead of the kubeconfig's server.
+    pub(crate) url: Option<String>,
+}
+
+/// What a child does.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Role {
+    /// Several engines take one lock in turns, each for a while. After the order `go` until any other; after `once` once.
+    Contend { lock: String, hold: Duration, engines: usize },
+    /// Campaigns; resigns and campaigns again at every order.
+    Campaign { election: String },
+    /// Acquires many locks at the first order, forgets what it sent at the second, and reports at every later one.
+    Hold { locks: usize },
+    /// At the first order, several engines begin to wait for many locks each; until the second.
+    Crowd { engines: usize, locks: usize },
+}
+
+/// One hold of a lock, in nanoseconds of the machine's clock.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Held {
+    pub(crate) token: u64,
+    pub(crate) asked: u64,
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+}
+
+/// What a process that holds many locks has to tell.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Holdings {
+    pub(crate) lost: usize,
+    /// When renewals were sent, in nanoseconds.
+    pub(crate) renewals: Vec<u64>,
+    pub(crate) others: u64,
+}
+
+/// Says which role this process has; `None` in the parent.
+pub(crate) fn role() -> Result<Option<(Place, Role)>> {
+    let Ok(role) = std::env::var(ROLE) else { return Ok(None) };
+    serde_json::from_str(&role).context("a role").map(Some)
+}
+
+/// Starts a child and waits until it is ready.
+pub(crate) async fn start(place: &Place, role: &Role) -> Result<ChildProcess> {
+    let exe = std::env::current_exe().context("the path of this program")?;
+    let mut child = Spawn::program(exe).env(ROLE, serde_json::to_string(&(place, role))?).spawn()?;
+    child.line_with("ready", LIMIT).await?;
+    Ok(child)
+}
+
+/// Plays the role to its end.
+pub(crate) fn run((place, role): (Place, Role)) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+    runtime.block_on(async {
+        let orders = follow_parent();
+        match role {
+            Role::Contend { lock, hold, engines } => contend(&place, &lock, hold, engines, orders).await,
+            Role::Campaign { election } => campaign(&place, &election, orders).await,
+            Role::Hold { locks } => hold(&place, locks, orders).await,
+            Role::Crowd { engines, locks } => crowd(&place, engines, locks, orders).await,
+        }
+    })
+}
+
+// === impl Place ===
+
+impl Place {
+    /// The same, with its connections through a proxy.
+    pub(crate) fn via(self, url: String) -> Self {
+        Self { url: Some(url), ..self }
+    }
+
+    async fn kube(&self) -> Result<kube::Client> {
+        let kubeconfig = Kubeconfig::read_from(&self.kubeconfig)?;
+        let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        if let Some(url) = &self.url {
+            config.cluster_url = url.parse()?;
+        }
+        Ok(kube::Client::try_from(config)?)
+    }
+
+    async fn recording(&self) -> Result<Recording> {
+        Ok(Recording::new(KubeStore::new(self.kube().await?, &self.namespace)))
+    }
+
+    fn client(&self, store: &Recording, number: usize) -> Result<Client> {
+        let owner = format!("{}-{number}", self.owner);
+        let timing = Timing::with_ttl(self.ttl)?;
+        Ok(Client::builder().owner(owner).timing(timing).store(Arc::new(store.clone())).build())
+    }
+
+    /// A client whose connection is open.
+    async fn warm_client(&self, number: usize) -> Result<Client> {
+        let client = self.client(&self.recording().await?, number)?;
+        client.lock(format!("warm-{}-{number}", self.owner))?.acquire().await?.release().await?;
+        Ok(client)
+    }
+}
+
+type Orders = mpsc::UnboundedReceiver<String>;
+
+async fn contend(place: &Place, lock: &str, hold: Duration, engines: usize, mut orders: Orders) -> Result<()> {
+    let mut locks = Vec::new();
+    for number in 0..engines {
+        locks.push(place.warm_client(number).await?.lock(lock)?);
+    }
+    println!("ready");
+    let once = orders.recv().await.as_deref() == Some("once");
+    let (stop, stopped) = watch::channel(false);
+    let mut turns: JoinSet<_> = locks.into_iter().map(|lock| take_turns(lock, hold, once, stopped.clone())).collect();
+    if !once {
+        orders.recv().await;
+        stop.send_replace(true);
+    }
+    let mut all = Vec::new();
+    while let Some(held) = turns.join_next().await {
+        all.extend(held??);
+    }
+    println!("{}", serde_json::to_string(&all)?);
+    orders.recv().await; // the engines go only when everybody is done
+    Ok(())
+}
+
+async fn take_turns(lock: Lock, hold: Duration, once: bool, mut stopped: watch::Receiver<bool>) -> Result<Vec<Held>> {
+    let mut all = Vec::new();
+    loop {
+        let asked = BootClock.now().as_nanos();
+        let guard = tokio::select! {
+            biased;
+            _ = stopped.wait_for(|stop| *stop) => return Ok(all),
+            guard = lock.acquire() => guard?,
+        };
+        let from = BootClock.now().as_nanos();
+        if !hold.is_zero() {
+            sleep(hold).await;
+        }
+        let (token, to) = (guard.token().get(), BootClock.now().as_nanos());
+        guard.release().await?;
+        all.push(Held { token, asked, from, to });
+        if once {
+            return Ok(all);
+        }
+    }
+}
+
+async fn campaign(place: &Place, election: &str, mut orders: Orders) -> Result<()> {
+    let election = place.warm_client(0).await?.election(election)?;
+    println!("ready");
+    loop {
+        let term = election.campaign().await?;
+        println!("leads {}", BootClock.now().as_nanos());
+        orders.recv().await;
+        println!("resigns {}", BootClock.now().as_nanos());
+        term.resign().await?;
+    }
+}
+
+async fn hold(place: &Place, locks: usize, mut orders: Orders) -> Result<()> {
+    let store = place.recording().await?;
+    let client = place.client(&store, 0)?;
+    // As many at once as ever will be: all connections are open before memory is looked at.
+    drop(acquire_all(&client, "warm", 2 * AT_ONCE).await?);
+    println!("ready");
+    orders.recv().await;
+    let guards = acquire_all(&client, "held", locks).await?;
+    println!("held");
+    orders.recv().await;
+    store.clear();
+    println!("cleared");
+    while orders.recv().await.is_some() {
+        let lost = guards.iter().filter(|guard| guard.check().is_err()).count();
+        let renewals = store.sent_renewals().iter().map(|at| at.as_nanos()).collect();
+        println!("{}", serde_json::to_string(&Holdings { lost, renewals, others: store.sent_others() })?);
+    }
+    Ok(())
+}
+
+async fn acquire_all(client: &Client, kind: &str, locks: usize) -> Result<Vec<LockGuard>> {
+    let acquire = |number| async move { Ok(client.lock(format!("{kind}-{number}"))?.acquire().await?) };
+    stream::iter(0..locks).map(acquire).buffer_unordered(2 * AT_ONCE).try_collect().await
+}
+
+async fn crowd(place: &Place, engines: usize, locks: usize, mut orders: Orders) -> Result<()> {
+    let mut clients = Vec::new();
+    for number in 0..engines {
+        clients.push(place.warm_client(number).await?);
+    }
+    println!("ready");
+    orders.recv().await;
+    let mut waiting = JoinSet::new();
+    for client in &clients {
+        for number in 0..locks {
+            let lock = client.lock(format!("held-{number}"))?;
+            waiting.spawn(async move { lock.acquire().await.map(drop) });
+        }
+        sleep(Duration::from_millis(100)).await; // one pod after the other, as a deployment starts them
+    }
+    println!("waiting");
+    orders.recv().await;
+    drop(waiting);
+    Ok(())
+}

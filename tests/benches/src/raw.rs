@@ -1,0 +1,148 @@
+//! What the API server itself takes, asked by plain calls of kube: the limits that figures are compared with.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use futures::StreamExt;
+use kube::{
+    Api,
+    api::{Patch, PatchParams, PostParams, WatchEvent, WatchParams},
+};
+use msync::{
+    LockName,
+    clock::{BootClock, Clock, Moment},
+    crd::Lock,
+    record::{Beat, Change, Claim, EngineId, Record, Term},
+};
+use serde_json::json;
+use tokio::{sync::mpsc, task::JoinHandle, time::sleep};
+
+use crate::{
+    figures::{Sample, millis},
+    server::Room,
+};
+
+/// Between two raw writes: what else goes on at the server is hardly disturbed.
+const PAUSE: Duration = Duration::from_millis(25);
+
+/// An event of a watch: when it arrived, and what it showed.
+pub(crate) struct Sight {
+    pub(crate) at: Moment,
+    pub(crate) lock: Lock,
+}
+
+/// A watch of one lock by a client of its own; ends when dropped.
+pub(crate) struct Watching {
+    pub(crate) sights: mpsc::UnboundedReceiver<Sight>,
+    task: JoinHandle<()>,
+}
+
+// === impl Watching ===
+
+impl Watching {
+    pub(crate) async fn start(room: &Room<'_>, name: &str) -> Result<Self> {
+        let how = WatchParams::default().fields(&format!("metadata.name={name}"));
+        let mut events = room.locks().await?.watch(&how, "0").await?.boxed();
+        let (sender, sights) = mpsc::unbounded_channel();
+        let task = tokio::spawn(async move {
+            while let Some(Ok(event)) = events.next().await {
+                let at = BootClock.now();
+                if let WatchEvent::Added(lock) | WatchEvent::Modified(lock) = event {
+                    let _ = sender.send(Sight { at, lock });
+                }
+            }
+        });
+        Ok(Self { sights, task })
+    }
+
+    /// When the event of one version arrived.
+    async fn arrival(&mut self, version: Option<&str>) -> Result<Moment> {
+        loop {
+            let sight = self.sights.recv().await.context("the watch has ended")?;
+            if sight.lock.metadata.resource_version.as_deref() == version {
+                return Ok(sight.at);
+            }
+        }
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The object of a held lock.
+pub(crate) fn object(name: &str) -> Result<Lock> {
+    let (engine, ttl) = (EngineId::new("raw", 1), Duration::from_secs(15));
+    let claim = Claim { engine, term: Term(1), ttl, instant: true };
+    let create = Change::Create { claim, beat: Beat(1), wall: BootClock.wall() };
+    let record: Record = create.apply(None).ok().context("a creation needs no record")?;
+    Ok(Lock::of(&LockName::new(name)?, &record))
+}
+
+/// Writes a new beat, and nothing else.
+pub(crate) async fn write(locks: &Api<Lock>, name: &str, beat: u64) -> Result<Lock> {
+    let patch = Patch::Merge(json!({ "spec": { "beat": format!("{beat:016x}") } }));
+    Ok(locks.patch(name, &PatchParams::default(), &patch).await?)
+}
+
+/// Raw writes of an object of their own, each timed from its call to its event at another client.
+pub(crate) struct Writes {
+    locks: Api<Lock>,
+    name: String,
+    watching: Watching,
+    beat: u64,
+}
+
+// === impl Writes ===
+
+impl Writes {
+    pub(crate) async fn start(room: &Room<'_>, name: &str) -> Result<Self> {
+        let locks = room.locks().await?;
+        locks.create(&PostParams::default(), &object(name)?).await?;
+        Ok(Self { locks, name: name.to_owned(), watching: Watching::start(room, name).await?, beat: 1 })
+    }
+
+    /// Milliseconds from the call of one write to its event.
+    pub(crate) async fn one(&mut self) -> Result<f64> {
+        self.beat += 1;
+        let sent = BootClock.now();
+        let written = write(&self.locks, &self.name, self.beat).await?;
+        let arrived = self.watching.arrival(written.metadata.resource_version.as_deref()).await?;
+        Ok(millis(arrived.since(sent)))
+    }
+
+    /// One after the other, with pauses, until a moment.
+    pub(crate) async fn until(&mut self, end: Moment) -> Result<Sample> {
+        let mut took = Sample::default();
+        loop {
+            took.push(self.one().await?);
+            if BootClock.now() >= end {
+                return Ok(took);
+            }
+            sleep(PAUSE).await;
+        }
+    }
+}
+
+/// Writes per second that the server answers to 32 clients' worth of connections, each on an object of its own.
+pub(crate) async fn throughput(room: &Room<'_>, time: Duration) -> Result<f64> {
+    let locks = room.locks().await?;
+    let until = BootClock.now() + time;
+    let writers = (0..32).map(|number| {
+        let locks = locks.clone();
+        async move {
+            let name = format!("raw-{number}");
+            locks.create(&PostParams::default(), &object(&name)?).await?;
+            let mut written = 0_u64;
+            while BootClock.now() < until {
+                written += 1;
+                write(&locks, &name, written + 1).await?;
+            }
+            anyhow::Ok(written)
+        }
+    });
+    let written = futures::future::try_join_all(writers).await?;
+    Ok(written.iter().sum::<u64>() as f64 / time.as_secs_f64())
+}

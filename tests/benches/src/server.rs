@@ -1,0 +1,100 @@
+//! The API server of the run: fsync on, started by the test bed.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result};
+use kube::Api;
+use msync::{
+    Client, Timing,
+    crd::{Lock, install_crd},
+};
+use tests::testbed::{ADMIN, Options, TestServer};
+
+use crate::{
+    child::Place,
+    metrics::{Requests, Usage},
+};
+
+/// The server, and a client that asks it for its metrics.
+pub(crate) struct Server {
+    server: TestServer,
+    client: kube::Client,
+}
+
+/// A fresh namespace of the server.
+pub(crate) struct Room<'a> {
+    pub(crate) server: &'a Server,
+    pub(crate) namespace: String,
+    kubeconfig: PathBuf,
+}
+
+// === impl Server ===
+
+impl Server {
+    pub(crate) async fn start() -> Result<Self> {
+        let options = Options { fsync: true, ..Options::default() };
+        let server = TestServer::start(options).await?.context("benchmarks need an API server of their own")?;
+        let client = server.client(ADMIN).await?;
+        install_crd(&client).await?;
+        Ok(Self { server, client })
+    }
+
+    pub(crate) async fn room(&self) -> Result<Room<'_>> {
+        Ok(Room { server: self, namespace: self.server.namespace().await?, kubeconfig: self.server.kubeconfig(ADMIN)? })
+    }
+
+    pub(crate) fn test_server(&self) -> &TestServer {
+        &self.server
+    }
+
+    /// A client of kube with connections of its own, warmed up: its first request takes tens of milliseconds.
+    pub(crate) async fn kube(&self) -> Result<kube::Client> {
+        let client = self.server.client(ADMIN).await?;
+        client.apiserver_version().await?;
+        Ok(client)
+    }
+
+    pub(crate) async fn requests(&self) -> Result<Requests> {
+        Requests::settled(&self.client).await
+    }
+
+    /// The counts as they are, while requests go on.
+    pub(crate) async fn requests_now(&self) -> Result<Requests> {
+        Requests::now(&self.client).await
+    }
+
+    pub(crate) async fn usage(&self) -> Result<Usage> {
+        Usage::of(self.server.pid().await?)
+    }
+
+    /// The address of the etcd that the API server keeps its objects in.
+    pub(crate) fn etcd(&self) -> Result<String> {
+        let file = self.server.dir()?.join("etcd-client.port");
+        let port = fs::read_to_string(&file).context("no etcd of the test bed's own: unset KUBEBUILDER_ASSETS")?;
+        Ok(format!("http://127.0.0.1:{}", port.trim()))
+    }
+}
+
+// === impl Room ===
+
+impl Room<'_> {
+    pub(crate) async fn locks(&self) -> Result<Api<Lock>> {
+        Ok(Api::namespaced(self.server.kube().await?, &self.namespace))
+    }
+
+    /// A client of msync with connections of its own, warmed up.
+    pub(crate) async fn client(&self, owner: &str, ttl: Duration) -> Result<Client> {
+        Ok(self.client_of(self.server.kube().await?, owner, ttl)?)
+    }
+
+    pub(crate) fn client_of(&self, client: kube::Client, owner: &str, ttl: Duration) -> Result<Client, msync::Error> {
+        let timing = Timing::with_ttl(ttl)?;
+        Ok(Client::builder().namespace(&self.namespace).owner(owner).timing(timing).kube(client).build())
+    }
+
+    /// What a child process needs to make such a client.
+    pub(crate) fn place(&self, owner: &str, ttl: Duration) -> Place {
+        let (kubeconfig, namespace, owner) = (self.kubeconfig.clone(), self.namespace.clone(), owner.to_owned());
+        Place { kubeconfig, namespace, owner, ttl, url: None }
+    }
+}
