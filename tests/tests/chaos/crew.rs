@@ -236,16 +236,19 @@ impl<'s> Crew<'s> {
         Ok(())
     }
 
-    /// Lets every member end in order.
-    pub(crate) async fn end(&mut self) -> Result<()> {
+    /// Lets every member end in order; how long the slowest needed to release everything.
+    pub(crate) async fn end(&mut self) -> Result<Duration> {
         self.tell_all("calm")?;
         self.tell_all("end")?;
+        let mut slowest = Duration::ZERO;
         for member in &mut self.members {
-            member.child.line_with("ended", PATIENCE).await.with_context(|| member.owner.clone())?;
+            let ended = member.child.line_with("ended ", PATIENCE).await.with_context(|| member.owner.clone())?;
+            let millis = ended.trim_start_matches("ended ").parse().context("how long it took")?;
+            slowest = slowest.max(Duration::from_millis(millis));
             let status = member.child.wait(PATIENCE).await?;
             ensure!(status.success(), "{} ended with {status}", member.owner);
         }
-        Ok(())
+        Ok(slowest)
     }
 }
 

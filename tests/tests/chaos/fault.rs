@@ -251,6 +251,8 @@ async fn meddle(crew: &mut Crew<'_>, write: Write, loss: Loss) -> Result<()> {
         Write::Renew => {
             let who = crew.pin().await?.holder;
             arm(crew, who, &order).await?;
+            // If it has just lost the lock, it must be able to get it again.
+            crew.others(who).iter().try_for_each(|other| crew.tell(*other, "go"))?;
             struck(crew, who).await?;
             crew.tell_all("go")
         }

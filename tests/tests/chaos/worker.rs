@@ -10,7 +10,7 @@
 //! | `calm` | no more storm, nothing to meddle with |
 //! | `wall SECONDS` | the wall clock of msync is off by so much (whoever runs under libfaketime has no need of it) |
 //! | `wall?` | prints the wall clock in seconds |
-//! | `end` | releases everything and ends |
+//! | `end` | releases everything, prints `ended` and how many milliseconds that took, and ends |
 
 use std::{
     path::PathBuf,
@@ -92,8 +92,9 @@ async fn child_contends() -> Result<()> {
         ended = try_join_all(contenders.map(Contender::contend)) => drop(ended?),
         obeyed = obey(orders, &tamper, &wall, &mood) => obeyed?,
     }
+    let began = BootClock.now();
     client.shutdown().await;
-    println!("\nended");
+    println!("\nended {}", BootClock.now().since(began).as_millis());
     Ok(())
 }
 
