@@ -23,7 +23,9 @@ use tests::{
     proxy::Proxy,
 };
 
-use crate::{CHILD_DICE, CHILD_DIR, CHILD_ELECTION, CHILD_LOCK, EVERYONE, PATIENCE, TTL, report::Report};
+use crate::{
+    CHILD_DICE, CHILD_DIR, CHILD_ELECTION, CHILD_LOCK, EVERYONE, LONGEST_TRY_MS, PATIENCE, TTL, report::Report,
+};
 
 /// How many processes a crew has.
 pub(crate) const SIZE: usize = 10;
@@ -73,6 +75,7 @@ pub(crate) struct Member {
 }
 
 /// Who holds and who waits, in order, as members; everybody else is none of them.
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Roles {
     pub(crate) holder: usize,
     pub(crate) waiters: Vec<usize>,
@@ -170,15 +173,25 @@ impl<'s> Crew<'s> {
         Ok(())
     }
 
-    /// Lets the present holder keep the lock until all others wait for it.
+    /// Lets the present holder keep the lock until all others wait for it, and nobody who waits gives up any more.
     pub(crate) async fn pin(&mut self) -> Result<Roles> {
         self.tell_all("stay")?;
         let give_up = BootClock.now() + PATIENCE;
+        let (mut pinned, calm) = (None::<(Roles, Moment)>, Duration::from_millis(LONGEST_TRY_MS * 3 / 2));
         loop {
             // A server that is busy is asked again.
             let found = self.site.cluster.snapshot(&self.lock).await.ok().flatten();
             let roles = found.as_ref().and_then(|found| self.roles(&found.record));
-            if let Some(roles) = roles.filter(|roles| roles.waiters.len() + 1 == self.members.len()) {
+            let now = BootClock.now();
+            pinned = match roles.filter(|roles| roles.waiters.len() + 1 == self.members.len()) {
+                Some(roles) => {
+                    let since = pinned.filter(|(before, _)| *before == roles).map_or(now, |(_, since)| since);
+                    Some((roles, since))
+                }
+                None => None,
+            };
+            // Who began to wait before it was told to stay may give up its place at first.
+            if let Some((roles, _)) = pinned.take_if(|(_, since)| now.since(*since) > calm) {
                 return Ok(roles);
             }
             ensure!(BootClock.now() < give_up, "not everybody waits: {found:?}");

@@ -3,6 +3,7 @@
 use std::{fmt, fs, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
+use futures::future::select_ok;
 use msync::clock::{BootClock, Clock};
 use serde_json::{Value, json};
 use tests::{eventually, proxy::Direction};
@@ -264,12 +265,16 @@ async fn meddle(crew: &mut Crew<'_>, write: Write, loss: Loss) -> Result<()> {
             struck(crew, who).await
         }
         Write::Claim => {
-            let roles = crew.pin().await?;
-            let (heir, dead) = (roles.at(Role::Waiter(0)), roles.holder);
-            arm(crew, heir, &order).await?;
+            // The first in the queue claims if it has seen the last beat; else whoever has (promise L1).
+            let dead = crew.pin().await?.holder;
+            let heirs = crew.others(dead);
+            for &heir in &heirs {
+                arm(crew, heir, &order).await?;
+            }
             crew.kill(dead)?;
-            crew.others(dead).iter().try_for_each(|other| crew.tell(*other, "go"))?;
-            struck(crew, heir).await?;
+            heirs.iter().try_for_each(|heir| crew.tell(*heir, "go"))?;
+            anybody_struck(crew, dead).await?;
+            heirs.iter().try_for_each(|heir| crew.tell(*heir, "calm"))?;
             crew.replace(dead).await
         }
     }
@@ -282,6 +287,13 @@ async fn arm(crew: &mut Crew<'_>, who: usize, order: &str) -> Result<()> {
 
 async fn struck(crew: &mut Crew<'_>, who: usize) -> Result<()> {
     crew.members[who].child.line_with("struck", PATIENCE).await.context("no such write came").map(drop)
+}
+
+/// Waits until a write of any member met its fate, but for one.
+async fn anybody_struck(crew: &mut Crew<'_>, but: usize) -> Result<()> {
+    let others = crew.members.iter_mut().enumerate().filter(|(who, _)| *who != but);
+    let strikes = others.map(|(_, member)| Box::pin(member.child.line_with("struck", PATIENCE)));
+    select_ok(strikes).await.context("no such write came").map(drop)
 }
 
 async fn jump(crew: &mut Crew<'_>, who: usize, seconds: i64) -> Result<()> {

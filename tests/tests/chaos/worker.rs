@@ -37,7 +37,7 @@ use tests::{
 };
 use tokio::sync::{mpsc, watch};
 
-use crate::{CHILD_DICE, CHILD_DIR, CHILD_ELECTION, CHILD_LOCK, EVERYONE};
+use crate::{CHILD_DICE, CHILD_DIR, CHILD_ELECTION, CHILD_LOCK, EVERYONE, LONGEST_TRY_MS};
 
 /// What the parent wants of the contenders.
 #[derive(Clone, Copy, Debug, Default)]
@@ -130,7 +130,7 @@ impl Contender {
 
     /// Waits for it; or, unless it must be found in the queue, only for a while, or not at all.
     async fn take(&mut self, mood: Mood) -> Result<Option<Won>> {
-        let (choice, patience) = (self.dice.below(20), self.dice.millis(1, 400));
+        let (choice, patience) = (self.dice.below(20), self.dice.millis(1, LONGEST_TRY_MS));
         let (faithful, prize) = (mood.stay && self.obeys, &self.prize);
         let taking = async {
             match prize {
