@@ -7,6 +7,9 @@ use clap::Parser;
 use msync::{Client, MemoryStore};
 use tests::testbed::{ADMIN, Options, TestServer};
 
+const NO_CLUSTER: &str =
+    "no cluster is configured: set KUBECONFIG, run inside a cluster, or leave `--store` out for a store in memory";
+
 /// The arguments of every example.
 #[derive(Parser, Clone, Copy, Debug)]
 pub struct Args {
@@ -64,9 +67,7 @@ impl Place {
     pub async fn open(kind: StoreKind) -> Result<Self> {
         let (store, server) = match kind {
             StoreKind::Memory => (Store::Memory(MemoryStore::new()), None),
-            StoreKind::Kube => {
-                (cluster(kube::Config::infer().await.context("no cluster: is there a kubeconfig?")?), None)
-            }
+            StoreKind::Kube => (cluster(kube::Config::infer().await.context(NO_CLUSTER)?), None),
             StoreKind::Testbed => {
                 let server =
                     TestServer::start(Options::default()).await?.context("the API server needs Go to be built")?;

@@ -1,106 +1,69 @@
-//! The Metaparticle/Sync protocol, pure: request -> [`Call`], [`Outcome`] -> [`Answer`].
+//! The protocol, pure: bytes of a request -> [`Request`], [`Outcome`] -> [`Answer`].
 //!
-//! It knows routes, names, bodies and dates, and nothing of sockets, time or locks. Section numbers are those of the
-//! wire contract that the old clients were measured against. Every body is a JSON object.
+//! It knows routes, names, parameters, bodies and dates, and nothing of sockets, time or locks. What old clients send is
+//! read and answered as the wire contract says (sections are its own), whatever new clients are offered beside:
+//! `openapi.yaml` describes the whole. Every body is a JSON object, but for the page and the metrics.
 
+mod answer;
+mod body;
+mod call;
+mod client;
+mod listing;
 mod lock;
 mod name;
+mod query;
+mod version;
 
-pub use lock::Lock;
+pub use answer::{Answer, FIELDS, Kind};
+pub use call::{Call, Outcome, Request, Verb};
+pub use client::Client;
+pub use listing::{Listed, Listing, Waiting};
+pub use lock::{Grant, Lock};
 pub use name::Name;
+pub use query::long_poll;
+pub use version::Version;
 
-use std::borrow::Cow;
-
-use serde_json::{Value, json};
+use query::Query;
 
 /// The methods a lock understands.
-const ON_LOCK: &str = "GET, HEAD, PUT, POST";
-/// The methods the collection understands without a Lock as body.
-const ON_COLLECTION: &str = "POST, PUT";
+const ON_LOCK: &str = "GET, HEAD, PUT, POST, DELETE";
+/// The methods the collection understands.
+const ON_COLLECTION: &str = "GET, HEAD, POST, PUT";
+/// The methods of what cannot be changed.
+const ON_FIXED: &str = "GET, HEAD";
+/// The status page.
+const PAGE: &str = include_str!("page.html");
 
-/// What a request asks of a lock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verb {
-    /// Look at it; no side effect.
-    Get,
-    /// Take it, or beat for it.
-    Put,
-    /// Create it; never takes over.
-    Post,
+/// A request as the front has found it well-formed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Raw<'a> {
+    /// The method's token.
+    pub method: &'a str,
+    /// Path and query, or `*`.
+    pub target: &'a str,
+    /// The header `Msync-Client-Id`.
+    pub client: Option<&'a str>,
+    /// The body; it is not looked at beside a name in the path.
+    pub body: &'a [u8],
 }
 
-/// A request that concerns a lock with a valid name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Call {
-    /// What to do.
-    pub verb: Verb,
-    /// With which lock.
-    pub name: Name,
-}
-
-/// How a call ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// The lock as it is (GET), or as it is now held for the client (PUT, POST).
-    Good(Lock),
-    /// PUT: another sidecar has it; or ours is not sure enough to say 200.
-    Taken(Lock),
-    /// POST: it exists.
-    Exists,
-    /// GET: nobody ever had it.
-    Absent,
-    /// PUT, POST: not taken, and nothing to show, for this reason.
-    Refused(String),
-    /// The name was never seen and the API server does not answer.
-    Unavailable(String),
-}
-
-/// An HTTP answer without what belongs to the connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// The status code.
-    pub status: u16,
-    /// The methods to offer, with 405.
-    pub allow: Option<Cow<'static, str>>,
-    /// A JSON object, or empty.
-    pub body: String,
-}
-
-impl Answer {
-    /// `{"message": …}`.
-    pub fn message(status: u16, message: &str) -> Self {
-        Self { status, allow: None, body: json!({ "message": message }).to_string() }
-    }
-
-    fn lock(status: u16, lock: &Lock) -> Self {
-        Self { status, allow: None, body: lock.to_json() }
-    }
-
-    fn not_allowed(allow: &'static str) -> Self {
-        Self { allow: Some(allow.into()), ..Self::message(405, "Method not allowed.") }
-    }
-}
-
-/// Reads a request: `target` is a path with an optional query, which is ignored, as is a body beside a name in the path.
+/// Reads a request.
 ///
 /// # Errors
-/// The answer of a request that concerns no lock.
-pub fn read(method: &str, target: &str, body: &[u8]) -> Result<Call, Answer> {
-    let path = decoded_path(target)?;
+/// The answer of a request that concerns no lock: a refusal, the page, or that the sidecar lives.
+pub fn read(raw: Raw<'_>) -> Result<Request, Answer> {
+    let (path, query) = raw.target.split_once('?').unwrap_or((raw.target, ""));
+    let path = decoded(path)?;
     match route(&path) {
         Route::Unknown => Err(Answer::message(404, &format!("Unknown path: {path}"))),
         Route::Bad => Err(Answer::message(400, &format!("Bad path: {path}"))),
+        Route::Fixed(fixed) => fixed.read(raw.method, query),
         Route::Lock(name) => {
-            let verb = verb(method).ok_or_else(|| Answer::not_allowed(ON_LOCK))?;
-            Ok(Call { verb, name: valid(name)? })
+            let verb = method(raw.method).ok_or_else(|| Answer::not_allowed(ON_LOCK))?;
+            let verb = Query::read(query)?.verb(verb)?;
+            Ok(Request::Lock(Call { verb, name: valid(name)?, client: client(&raw)? }))
         }
-        Route::Collection => {
-            let verb = verb(method).ok_or_else(|| Answer::not_allowed(ON_COLLECTION))?;
-            if verb == Verb::Get && body.trim_ascii().is_empty() {
-                return Err(Answer::not_allowed(ON_COLLECTION));
-            }
-            Ok(Call { verb, name: valid(&named(body)?)? })
-        }
+        Route::Collection => collection(&raw, query),
     }
 }
 
@@ -110,9 +73,17 @@ pub fn write(outcome: &Outcome) -> Answer {
         Outcome::Good(lock) => Answer::lock(200, lock),
         Outcome::Taken(lock) => Answer::lock(409, lock),
         Outcome::Exists => Answer::message(409, "Conflict"),
-        Outcome::Absent => Answer::message(404, "Not found."),
+        Outcome::Absent(version) => Answer::message(404, "Not found.").versioned(*version),
         Outcome::Refused(why) => Answer::message(409, why),
         Outcome::Unavailable(why) => Answer::message(503, why),
+        Outcome::Ending => Answer::message(503, "This sidecar is about to end.").with("Retry-After", "1".into()),
+        Outcome::Released => Answer::empty(204),
+        Outcome::Foreign(who) => Answer::message(403, &format!("Not released: {who} holds it.")),
+        Outcome::NotHeld => Answer::message(404, "Not released: nobody holds it."),
+        Outcome::Stale => Answer::message(410, "This sidecar does not know that version: read the lock without watch."),
+        Outcome::Listed(listing) => Answer::of(200, Kind::Json, listing.to_json()),
+        Outcome::Well => Answer::well(),
+        Outcome::Metrics(text) => Answer::of(200, Kind::Metrics, text.clone()),
     }
 }
 
@@ -121,10 +92,34 @@ enum Route<'a> {
     Bad,
     Collection,
     Lock(&'a str),
+    Fixed(Fixed),
+}
+
+/// What has neither name nor parameters.
+enum Fixed {
+    Page,
+    Healthz,
+    Readyz,
+    Metrics,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Method {
+    Get,
+    Put,
+    Post,
+    Delete,
 }
 
 /// The name is the third segment of the decoded path; the original ignores empty segments at the end, so we do.
 fn route(path: &str) -> Route<'_> {
+    match path {
+        "/" => return Route::Fixed(Fixed::Page),
+        "/healthz" => return Route::Fixed(Fixed::Healthz),
+        "/readyz" => return Route::Fixed(Fixed::Readyz),
+        "/metrics" => return Route::Fixed(Fixed::Metrics),
+        _ => {}
+    }
     let Some(rest) = path.strip_prefix("/locks") else { return Route::Unknown };
     if !(rest.is_empty() || rest.starts_with('/')) {
         return Route::Unknown;
@@ -137,18 +132,46 @@ fn route(path: &str) -> Route<'_> {
     }
 }
 
-fn verb(method: &str) -> Option<Verb> {
-    match method {
+impl Fixed {
+    fn read(self, sent: &str, query: &str) -> Result<Request, Answer> {
+        if method(sent) != Some(Method::Get) {
+            return Err(Answer::not_allowed(ON_FIXED));
+        }
+        Query::read(query)?.must_be_empty()?;
+        match self {
+            Self::Page => Err(Answer::of(200, Kind::Html, PAGE.to_owned())),
+            Self::Healthz => Err(Answer::well()),
+            Self::Readyz => Ok(Request::Ready),
+            Self::Metrics => Ok(Request::Metrics),
+        }
+    }
+}
+
+fn collection(raw: &Raw<'_>, query: &str) -> Result<Request, Answer> {
+    let method = method(raw.method).filter(|method| *method != Method::Delete);
+    let method = method.ok_or_else(|| Answer::not_allowed(ON_COLLECTION))?;
+    let query = Query::read(query)?;
+    if method == Method::Get && raw.body.trim_ascii().is_empty() {
+        query.must_be_empty()?;
+        return Ok(Request::List);
+    }
+    let verb = query.verb(method)?;
+    Ok(Request::Lock(Call { verb, name: valid(&body::name(raw.body)?)?, client: client(raw)? }))
+}
+
+fn method(sent: &str) -> Option<Method> {
+    match sent {
         // The front drops the body of an answer to HEAD.
-        "GET" | "HEAD" => Some(Verb::Get),
-        "PUT" => Some(Verb::Put),
-        "POST" => Some(Verb::Post),
+        "GET" | "HEAD" => Some(Method::Get),
+        "PUT" => Some(Method::Put),
+        "POST" => Some(Method::Post),
+        "DELETE" => Some(Method::Delete),
         _ => None,
     }
 }
 
-fn decoded_path(target: &str) -> Result<String, Answer> {
-    let path = target.split(['?', '#']).next().unwrap_or_default();
+fn decoded(path: &str) -> Result<String, Answer> {
+    let path = path.split('#').next().unwrap_or_default();
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path.bytes();
     while let Some(byte) = rest.next() {
@@ -167,29 +190,9 @@ fn valid(name: &str) -> Result<Name, Answer> {
     Name::new(name).map_err(|error| Answer::message(422, &format!("Bad lock name: {error}.")))
 }
 
-/// `metadata.name` of a Lock as body. Only that counts; but a body that is no Lock is refused (section 6).
-fn named(body: &[u8]) -> Result<String, Answer> {
-    let bad = |why: &str| Answer::message(400, why);
-    let lock: Value = serde_json::from_slice(body).map_err(|error| bad(&format!("The body is no Lock: {error}.")))?;
-    let lock = lock.as_object().ok_or_else(|| bad("The body is no Lock: not an object."))?;
-    if !matches!(lock.get("spec"), None | Some(Value::Null | Value::Object(_))) {
-        return Err(bad("The body is no Lock: spec is not an object."));
-    }
-    let metadata = lock.get("metadata").and_then(Value::as_object);
-    let metadata = metadata.ok_or_else(|| bad("The body is no Lock: metadata is not an object."))?;
-    if !is_date(metadata.get("creationTimestamp")) {
-        return Err(bad("The body is no Lock: metadata.creationTimestamp is not a date."));
-    }
-    let name = metadata.get("name").and_then(Value::as_str);
-    Ok(name.ok_or_else(|| bad("The body is no Lock: metadata.name is not a string."))?.to_owned())
-}
-
-fn is_date(value: Option<&Value>) -> bool {
-    match value {
-        None | Some(Value::Null) => true,
-        Some(Value::String(text)) => text.parse::<jiff::Timestamp>().is_ok(),
-        Some(_) => false,
-    }
+fn client(raw: &Raw<'_>) -> Result<Option<Client>, Answer> {
+    let client = raw.client.map(Client::new).transpose();
+    client.map_err(|error| Answer::message(400, &format!("Bad Msync-Client-Id: {error}.")))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
+use crate::check::Probe;
 use crate::front::Hosts;
 
 /// Cluster-wide locks over HTTP on localhost, for any language.
@@ -55,6 +56,11 @@ pub struct Config {
     /// What to log on standard error, as in `info` or `debug,msync=trace`.
     #[arg(long, env = "MSYNC_LOG", default_value = "info", value_name = "FILTER")]
     pub log: String,
+
+    /// Ask the sidecar that runs with the same ports, and end: 0 when it is well. For exec probes, since a kubelet's HTTP
+    /// probes do not come to loopback.
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub check: Option<Probe>,
 }
 
 /// Where the locks are.

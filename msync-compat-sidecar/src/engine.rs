@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use futures::{Stream, StreamExt};
 use jiff::Timestamp;
 use msync::{
     Client, Error, Lock, LockGuard, Timing,
@@ -12,20 +13,25 @@ use msync::{
 };
 
 use crate::{
-    api::Name,
+    api::{self, Name},
     config::Config,
     session::{Attempt, Backend, Hold, Mode, Record, TTL, Trouble},
 };
 
 /// Holds locks for the clients of one sidecar.
+///
+/// A restarted sidecar takes its predecessor's locks back. It cannot know which client had them, so that is for the one
+/// client without an id only: what clients with an id hold, is held by an engine that no later start is akin to.
 #[derive(Debug, Clone)]
 pub struct Engine {
-    client: Client,
+    nameless: Client,
+    named: Client,
 }
 
 /// A lock that the engine holds, until it is released.
 #[derive(Debug)]
 pub struct Held {
+    token: u64,
     /// Behind a mutex because a release takes it out; nothing waits while it is locked.
     guard: Mutex<Option<LockGuard>>,
 }
@@ -33,6 +39,8 @@ pub struct Held {
 /// One second more than clients are granted: with the margin of one second our deadline is 30 s after the send, and so a
 /// new lock can show clients the 30 s of the contract without passing it. (The design says 30 s for the record.)
 const RECORD_TTL: Duration = TTL.saturating_add(MARGIN);
+/// A lock that nobody has: reading it needs the resource and a right, as every later call does.
+const PROBE: &str = "msync-probe";
 const MARGIN: Duration = Duration::from_secs(1);
 const RENEW: Duration = Duration::from_secs(5);
 /// Short enough for a read and a write within the time that an answer may take.
@@ -46,27 +54,43 @@ pub fn timing() -> Result<Timing, Error> {
     Timing::with_ttl(RECORD_TTL)?.margin(MARGIN)?.renew_every(RENEW)?.attempt(CALL)
 }
 
-/// Makes the client that the configuration describes.
+/// Makes the engine that the configuration describes.
 ///
 /// # Errors
 /// As [`timing`].
-pub fn client(config: &Config, store: &Arc<dyn Store>) -> Result<Client, Error> {
-    let mut builder = Client::builder().owner(config.owner()).timing(timing()?);
-    if let Some(uid) = config.pod_uid.as_deref().filter(|uid| !uid.is_empty()) {
-        builder = builder.pod_uid(uid);
-    }
-    Ok(builder.store(Arc::clone(store)).build())
+pub fn engine(config: &Config, store: &Arc<dyn Store>) -> Result<Engine, Error> {
+    let builder = Client::builder().owner(config.owner()).timing(timing()?);
+    let named = builder.clone().store(Arc::clone(store)).build();
+    let nameless = match config.pod_uid.as_deref().filter(|uid| !uid.is_empty()) {
+        Some(uid) => builder.pod_uid(uid).store(Arc::clone(store)).build(),
+        None => builder.store(Arc::clone(store)).build(),
+    };
+    Ok(Engine::new(nameless, named))
 }
 
 impl Engine {
-    /// Holds locks by this client, whose owner is shown as theirs.
-    pub fn new(client: Client) -> Self {
-        Self { client }
+    /// Holds locks by two clients of one owner: one for requests without a client's id, one for those with.
+    pub fn new(nameless: Client, named: Client) -> Self {
+        Self { nameless, named }
+    }
+
+    /// The name under which locks are held.
+    pub fn owner(&self) -> &str {
+        self.nameless.owner()
+    }
+
+    /// Releases what is held, in order.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops nothing that has begun.
+    pub async fn shutdown(&self) {
+        futures::join!(self.nameless.shutdown(), self.named.shutdown());
     }
 
     /// Locks are freed, not deleted, so that a GET of them stays 200; an earlier start of this pod gives way at once.
-    fn lock(&self, name: &Name) -> Result<Lock, Trouble> {
-        Ok(self.client.lock(name.as_str()).map_err(trouble)?.retained().adopt())
+    fn lock(&self, name: &Name, client: Option<&api::Client>) -> Result<Lock, Trouble> {
+        let engine = if client.is_some() { &self.named } else { &self.nameless };
+        Ok(engine.lock(name.as_str()).map_err(trouble)?.retained().adopt())
     }
 }
 
@@ -74,14 +98,14 @@ impl Backend for Engine {
     type Hold = Held;
 
     async fn read(&self, name: &Name) -> Result<Option<Record>, Trouble> {
-        let found = self.lock(name)?.look().await.map_err(trouble)?;
+        let found = self.lock(name, None)?.look().await.map_err(trouble)?;
         Ok(found.as_ref().map(record))
     }
 
-    async fn attempt(&self, name: &Name, mode: Mode) -> Result<Attempt<Held>, Trouble> {
-        let lock = self.lock(name)?;
+    async fn attempt(&self, name: &Name, client: Option<&api::Client>, mode: Mode) -> Result<Attempt<Held>, Trouble> {
+        let lock = self.lock(name, client)?;
         if let Some(guard) = lock.attempt(mode == Mode::Create).await.map_err(trouble)? {
-            return Ok(Attempt::Held(Held { guard: Mutex::new(Some(guard)) }));
+            return Ok(Attempt::Held(Held::new(guard)));
         }
         let seen = match lock.last_seen() {
             Some(seen) => Some(seen),
@@ -90,9 +114,31 @@ impl Backend for Engine {
         let holder = seen.ok_or_else(|| Trouble("the lock is changing hands just now".into()))?;
         Ok(Attempt::Busy(record(&holder)))
     }
+
+    async fn acquire(&self, name: &Name, client: Option<&api::Client>) -> Result<Held, Trouble> {
+        self.lock(name, client)?.acquire().await.map(Held::new).map_err(trouble)
+    }
+
+    async fn newest(&self, name: &Name, client: Option<&api::Client>) -> Option<Record> {
+        self.lock(name, client).ok()?.newest().await.as_ref().map(record)
+    }
+
+    fn sightings(&self, name: &Name) -> impl Stream<Item = Option<Record>> + Send + 'static {
+        let lock = self.lock(name, None).expect("names of the API are names of locks");
+        lock.sightings().map(|seen| seen.as_ref().map(record))
+    }
+
+    async fn ready(&self) -> Result<(), Trouble> {
+        let probe = Name::new(PROBE).expect("the name is valid");
+        self.read(&probe).await.map(drop)
+    }
 }
 
 impl Held {
+    fn new(guard: LockGuard) -> Self {
+        Self { token: guard.token().get(), guard: Mutex::new(Some(guard)) }
+    }
+
     fn guard(&self) -> MutexGuard<'_, Option<LockGuard>> {
         self.guard.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -107,6 +153,10 @@ impl Hold for Held {
         self.guard().as_ref().map_or(0, LockGuard::version).to_string()
     }
 
+    fn token(&self) -> u64 {
+        self.token
+    }
+
     fn created(&self) -> Option<Timestamp> {
         None
     }
@@ -119,12 +169,14 @@ impl Hold for Held {
         }
     }
 
-    async fn release(&self) {
-        let Some(guard) = self.guard().take() else { return };
+    async fn release(&self) -> Result<(), Trouble> {
+        let Some(guard) = self.guard().take() else { return Ok(()) };
         let name = guard.name().clone();
-        if let Err(error) = guard.release().await {
+        let released = guard.release().await;
+        released.map_err(|error| {
             tracing::warn!(lock = %name, %error, "not released in order");
-        }
+            trouble(error)
+        })
     }
 }
 
@@ -139,5 +191,7 @@ fn record(snapshot: &Snapshot) -> Record {
     // The records of sidecars live a second longer than what clients are granted.
     let padding = if record.is_free() || record.ttl != RECORD_TTL { Duration::ZERO } else { MARGIN };
     let expiry = written.and_then(|expiry| expiry.checked_sub(padding).ok());
-    Record { version, created: None, owner: record.engine.owner().to_owned(), expiry }
+    let owners = record.waiters.iter().filter_map(|entry| Some(entry.claim()?.engine.owner().to_owned()));
+    let (owner, queue) = (record.engine.owner().to_owned(), owners.collect());
+    Record { version, created: None, owner, expiry, term: record.term.0, queue }
 }

@@ -37,6 +37,7 @@ struct Shared {
     hosts: Hosts,
     back: back::Back,
     pending: Semaphore,
+    long_polls: Semaphore,
     stop: CancellationToken,
 }
 
@@ -60,6 +61,7 @@ impl Front {
             spare: Mutex::new(TcpSocket::new_v4().ok()),
             shared: Arc::new(Shared {
                 pending: Semaphore::new(limits.pending),
+                long_polls: Semaphore::new(limits.long_polls()),
                 back: back::Back::new(doors),
                 limits,
                 hosts,

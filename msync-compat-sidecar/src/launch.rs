@@ -1,14 +1,18 @@
 //! From the command line to a running sidecar, and to its end.
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::{
+    io::{IsTerminal, Write},
+    process::ExitCode,
+};
 
 use anyhow::{Context, Result};
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
+    check::{Probe, check},
     config::Config,
-    engine::{self, Engine},
+    engine,
     front::Limits,
     janitor,
     run::{Ended, run},
@@ -25,10 +29,24 @@ const NAMESPACE: &str = "default";
 /// Reads the command line and runs until told to end.
 pub fn main() -> ExitCode {
     let config = Config::parse();
+    if let Some(probe) = config.check {
+        return checked(&config, probe);
+    }
     match start(&config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A kubelet shows what a failed probe has printed.
+fn checked(config: &Config, probe: Probe) -> ExitCode {
+    match check(config, probe) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "{error:#}");
             ExitCode::FAILURE
         }
     }
@@ -49,13 +67,13 @@ async fn launch(config: &Config) -> Result<()> {
     let limits = Limits::default().afforded().context("too few descriptors are allowed")?;
     let bound = Bound::bind(&config.bind, &config.ports).context("cannot listen")?;
     let store = store::open(config).await?;
-    let client = engine::client(config, &store)?;
+    let engine = engine::engine(config, &store)?;
     let janitor = tokio::spawn(janitor::run(store));
-    let identity = Identity { owner: client.owner().to_owned(), namespace: NAMESPACE.into() };
-    let ended = run(config, limits, bound, identity, Engine::new(client.clone())).await?;
+    let identity = Identity { owner: engine.owner().to_owned(), namespace: NAMESPACE.into() };
+    let ended = run(config, limits, bound, identity, engine.clone()).await?;
     janitor.abort();
     if ended == Ended::Drained {
-        client.shutdown().await;
+        engine.shutdown().await;
     }
     Ok(())
 }

@@ -4,12 +4,14 @@
 //! [`front`] (bytes, limits) -> [`server`] (`tiny_http`) -> [`api`] (pure protocol) -> [`session`] (what a beat means).
 
 pub mod api;
+pub mod check;
 pub mod clock;
 pub mod config;
 pub mod engine;
 pub mod front;
 pub mod janitor;
 pub mod launch;
+pub mod metrics;
 pub mod run;
 pub mod server;
 pub mod session;

@@ -2,7 +2,10 @@
 //!
 //! Two servers, since `tiny_http` keeps a thread per kept connection: one for the few kept sockets, one for sockets
 //! that carry a single request. A call that can be answered at once is answered by the thread that read it; any
-//! other goes on as a task, so that a slow API server costs no thread. It never sees bytes the front has not judged.
+//! other goes on as a task, so that a slow API server or a long wait costs no thread. It never sees bytes the front has
+//! not judged. A request that the front has withdrawn, since its client hung up, is dropped wherever it is.
+
+#![allow(clippy::disallowed_methods, reason = "measures how long answers take, and judges no lock")]
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,26 +20,35 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tiny_http::{HTTPVersion, Header, Request, Response};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, Answer, Call, Outcome};
+use crate::api::{self, Answer, Outcome, Raw};
+use crate::metrics::Answered;
 
 /// Threads that take requests, for each of the two servers.
 const WORKERS: usize = 2;
 
 /// The header that tells which announced request has arrived.
 pub(crate) const ARRIVAL: &str = "Arrival";
+/// The header that tells which client asks.
+pub(crate) const CLIENT: &str = "Msync-Client-Id";
+/// A body up to this fits into a socket's buffer, whatever the kernel's settings.
+const SMALL: usize = 64 * 1024;
 /// Requests on their way to being read at once. `tiny_http` starts a thread for each that finds none waiting.
 const ARRIVING: usize = 16;
 
 /// Answers calls: the seam between HTTP and locks.
 pub trait Locks: Send + Sync + 'static {
-    /// Does what the call asks; it answers in time by itself.
-    fn call(&self, call: Call) -> impl Future<Output = Outcome> + Send + 'static;
+    /// Does what the request asks; it answers in time by itself. Dropping the future gives the request up.
+    fn call(&self, request: api::Request) -> impl Future<Output = Outcome> + Send + 'static;
+
+    /// Takes note of an answer, and of how long it took.
+    fn answered(&self, _answered: &Answered, _took: Duration) {}
 }
 
 /// The running servers; dropping it ends them and removes their sockets.
@@ -63,11 +75,18 @@ pub(crate) struct Door {
     path: PathBuf,
     server: Mutex<Option<Arc<tiny_http::Server>>>,
     arriving: Arc<Semaphore>,
-    announced: Mutex<HashMap<u64, OwnedSemaphorePermit>>,
+    announced: Mutex<HashMap<u64, Announced>>,
     ids: AtomicU64,
 }
 
-/// A request announced to a [`Door`]; dropping it withdraws the announcement.
+/// A request that the front waits for an answer to.
+struct Announced {
+    /// Until it has been read.
+    place: Option<OwnedSemaphorePermit>,
+    withdrawn: CancellationToken,
+}
+
+/// A request announced to a [`Door`]; dropping it withdraws the request, on its way or while it waits for its answer.
 pub(crate) struct Arrival<'a> {
     door: &'a Door,
     id: u64,
@@ -82,7 +101,9 @@ impl Arrival<'_> {
 
 impl Drop for Arrival<'_> {
     fn drop(&mut self) {
-        self.door.arrived(self.id);
+        if let Some(announced) = self.door.announced().remove(&self.id) {
+            announced.withdrawn.cancel();
+        }
     }
 }
 
@@ -99,7 +120,7 @@ impl Server {
             let (inside, locks, runtime) = (Arc::clone(&inside), Arc::clone(locks), runtime.clone());
             thread::Builder::new().name("tiny-http".into()).spawn(move || {
                 let door = if once { &inside.once } else { &inside.kept };
-                door.serve(&inside, &*locks, &runtime);
+                door.serve(&inside, &locks, &runtime);
             })
         });
         Ok(Self { doors: Doors(inside), threads: threads.into_iter().collect::<io::Result<_>>()? })
@@ -155,12 +176,21 @@ impl Door {
     pub(crate) async fn expect_arrival(&self) -> Arrival<'_> {
         let place = Arc::clone(&self.arriving).acquire_owned().await.expect("this semaphore is never closed");
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        self.announced.lock().expect("no thread panics while it holds this lock").insert(id, place);
+        let announced = Announced { place: Some(place), withdrawn: CancellationToken::new() };
+        self.announced().insert(id, announced);
         Arrival { door: self, id }
     }
 
-    fn arrived(&self, id: u64) {
-        self.announced.lock().expect("no thread panics while it holds this lock").remove(&id);
+    /// What tells that the request is withdrawn; `None` if it is already.
+    fn arrived(&self, id: u64) -> Option<CancellationToken> {
+        let mut announced = self.announced();
+        let announced = announced.get_mut(&id)?;
+        announced.place = None;
+        Some(announced.withdrawn.clone())
+    }
+
+    fn announced(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Announced>> {
+        self.announced.lock().expect("no thread panics while it holds this lock")
     }
 
     fn open(path: PathBuf) -> io::Result<Self> {
@@ -170,7 +200,7 @@ impl Door {
     }
 
     /// Serves until the sidecar closes; a server that ends before is replaced.
-    fn serve<L: Locks>(&self, inside: &Inside, locks: &L, runtime: &Handle) {
+    fn serve<L: Locks>(&self, inside: &Inside, locks: &Arc<L>, runtime: &Handle) {
         loop {
             let server = self.server();
             if let Some(server) = &server {
@@ -190,13 +220,15 @@ impl Door {
     }
 
     /// Takes requests until the server ends, then wakes the next worker, since an error is told to one of them only.
-    fn work<L: Locks>(&self, server: &tiny_http::Server, locks: &L, runtime: &Handle) {
+    fn work<L: Locks>(&self, server: &tiny_http::Server, locks: &Arc<L>, runtime: &Handle) {
         while let Ok(request) = server.recv() {
-            let id = request.headers().iter().find(|header| header.field.equiv(ARRIVAL));
-            if let Some(id) = id.and_then(|header| header.value.as_str().parse().ok()) {
-                self.arrived(id);
-            }
-            if catch_unwind(AssertUnwindSafe(|| handle(request, locks, runtime))).is_err() {
+            // A kept socket announces nothing: its calls are short.
+            let withdrawn = match field(&request, ARRIVAL).and_then(|id| id.parse().ok()) {
+                Some(id) => self.arrived(id),
+                None => Some(CancellationToken::new()),
+            };
+            let Some(withdrawn) = withdrawn else { continue };
+            if catch_unwind(AssertUnwindSafe(|| handle(request, withdrawn, locks, runtime))).is_err() {
                 tracing::error!("a request met a panic");
             }
         }
@@ -236,57 +268,100 @@ fn bind(path: &Path) -> io::Result<tiny_http::Server> {
     tiny_http::Server::http_unix(path).map_err(|error| io::Error::other(format!("{}: {error}", path.display())))
 }
 
-fn handle<L: Locks>(mut request: Request, locks: &L, runtime: &Handle) {
+fn field<'a>(request: &'a Request, name: &'static str) -> Option<&'a str> {
+    let found = request.headers().iter().find(|header| header.field.equiv(name));
+    found.map(|header| header.value.as_str())
+}
+
+fn handle<L: Locks>(mut request: Request, withdrawn: CancellationToken, locks: &Arc<L>, runtime: &Handle) {
+    let begun = Instant::now();
     let mut body = Vec::new();
     if let Err(error) = request.as_reader().read_to_end(&mut body) {
         tracing::debug!(%error, "the front hung up");
         return;
     }
-    let call = api::read(request.method().as_str(), request.url(), &body);
+    let client = field(&request, CLIENT);
+    let raw = Raw { method: request.method().as_str(), target: request.url(), client, body: &body };
+    let (method, wait) = (known(raw.method), api::long_poll(raw.target).is_some());
+    let read = api::read(raw);
     // Without its reader the request no longer holds a thread of the server.
-    let reply = Reply(Some(request.into_writer()));
-    match call {
+    let reply = Reply { writer: Some(request.into_writer()), locks: Arc::clone(locks), method, wait, begun };
+    match read {
         Err(answer) => reply.send(answer),
-        Ok(call) => answer(reply, Box::pin(locks.call(call)), runtime),
+        Ok(call) => answer(reply, withdrawn, Box::pin(locks.call(call)), runtime),
     }
+}
+
+/// A method as a label of figures, of which there must be few.
+fn known(method: &str) -> &'static str {
+    ["GET", "HEAD", "PUT", "POST", "DELETE"].into_iter().find(|known| *known == method).unwrap_or("other")
 }
 
 type Pending = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// Polls once here: a beat is answered from memory, and a task for it would cost two hand-overs between threads.
-fn answer(reply: Reply, mut outcome: Pending, runtime: &Handle) {
+fn answer<L: Locks>(reply: Reply<L>, withdrawn: CancellationToken, mut outcome: Pending, runtime: &Handle) {
     let _inside = runtime.enter();
-    match outcome.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(outcome) => reply.send(api::write(&outcome)),
-        Poll::Pending => drop(runtime.spawn(async move { reply.send(api::write(&outcome.await)) })),
+    if let Poll::Ready(outcome) = outcome.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        return reply.send(api::write(&outcome));
     }
+    drop(runtime.spawn(async move {
+        match withdrawn.run_until_cancelled_owned(outcome).await {
+            Some(outcome) => reply.send_from_task(api::write(&outcome)),
+            None => reply.withdraw(),
+        }
+    }));
 }
 
 /// The answer that a request is owed; dropped without one, by a panic, it says so.
-struct Reply(Option<Box<dyn Write + Send>>);
+struct Reply<L: Locks> {
+    writer: Option<Box<dyn Write + Send>>,
+    locks: Arc<L>,
+    method: &'static str,
+    wait: bool,
+    begun: Instant,
+}
 
-impl Reply {
+impl<L: Locks> Reply<L> {
     fn send(mut self, answer: Answer) {
-        if let Some(writer) = self.0.take() {
-            respond(writer, answer);
+        self.respond(answer);
+    }
+
+    /// A large answer may have to wait for the front, which must not wait for this thread then.
+    fn send_from_task(self, answer: Answer) {
+        if answer.body.len() <= SMALL {
+            self.send(answer);
+        } else {
+            drop(tokio::task::spawn_blocking(move || self.send(answer)));
         }
+    }
+
+    /// Nobody is there any more to hear it.
+    fn withdraw(mut self) {
+        self.writer = None;
+    }
+
+    fn respond(&mut self, answer: Answer) {
+        let Some(writer) = self.writer.take() else { return };
+        let answered = Answered { method: self.method, wait: self.wait, status: answer.status };
+        respond(writer, answer);
+        self.locks.answered(&answered, self.begun.elapsed());
     }
 }
 
-impl Drop for Reply {
+impl<L: Locks> Drop for Reply<L> {
     fn drop(&mut self) {
-        if let Some(writer) = self.0.take() {
-            respond(writer, Answer::message(500, "this request met a defect of the sidecar"));
-        }
+        self.respond(Answer::message(500, "this request met a defect of the sidecar"));
     }
 }
 
-/// An answer fits into the socket's buffer, and the front always reads: this does not block.
 fn respond(mut writer: Box<dyn Write + Send>, answer: Answer) {
-    let mut response = Response::from_data(answer.body).with_status_code(answer.status);
-    if let Some(allow) = answer.allow {
-        let header = Header::from_bytes("Allow", allow.as_bytes()).expect("a list of methods is ASCII");
-        response.add_header(header);
+    // The front reads answers by their length, however long.
+    let response = Response::from_data(answer.body).with_status_code(answer.status);
+    let mut response = response.with_chunked_threshold(usize::MAX);
+    let kind = ("Content-Type", answer.kind.media_type().to_owned());
+    for (name, value) in answer.fields.into_iter().chain([kind]) {
+        response.add_header(Header::from_bytes(name, value).expect("our own fields are ASCII"));
     }
     let written = response.raw_print(&mut writer, HTTPVersion(1, 1), &[], false, None).and_then(|()| writer.flush());
     if let Err(error) = written {

@@ -3,37 +3,47 @@
 //! The sidecar holds locks in the engine's records and answers beats from memory. A client that stops beating loses
 //! its lock when its lease ends; it is released then, so that others need not wait for a TTL. An answer is 200 only
 //! while our own deadline leaves the client time to learn of a loss at its next beat. It never passes the API
-//! server's errors on to a client that holds a lock, and never answers later than in [`ANSWER`].
+//! server's errors on to a client that holds a lock, and never answers later than in [`ANSWER`], unless the client
+//! asked to wait.
 #![allow(clippy::disallowed_methods, reason = "time-outs of answers are real time; leases are judged by `Moment`s")]
 
 mod backend;
+mod beat;
+mod changes;
+mod desk;
 mod lease;
-mod seen;
+mod listing;
+mod picture;
+mod queue;
+mod recent;
+mod release;
+mod watch;
 
 pub use backend::{Attempt, Backend, Hold, Mode, Record, Trouble};
 pub use lease::{Beat, Lease, SAFE, TTL};
-pub use seen::Seen;
+pub use recent::Recent;
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::sync::{Notify, OwnedMutexGuard};
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
-use crate::api::{Call, Lock, Name, Outcome, Verb};
+use crate::api::{Call, Outcome, Request, Verb};
 use crate::clock::Moment;
+use crate::metrics::{Answered, Metrics};
 use crate::server::Locks;
 
-/// The longest a client waits for an answer; old clients give up after 10 s.
+use changes::Changes;
+use desk::Desk;
+
+/// The longest a client waits for an answer that it wants at once; old clients give up after 10 s.
 pub const ANSWER: Duration = Duration::from_secs(7);
-/// How long a beat that must not be answered yet waits for a renewal.
-const FRESHEN: Duration = Duration::from_millis(4_900);
-/// How long a beat that could be answered waits for a renewal, so that its expiry is the whole TTL.
-const PROLONG: Duration = Duration::from_secs(1);
-/// What is left of our own deadline just after a renewal, at least.
-const PROLONGED: Duration = Duration::from_millis(29_500);
+/// How long the API server may take to say that it is there.
+const READY: Duration = Duration::from_secs(3);
+/// What such an answer is good for.
+const READY_FOR: Duration = Duration::from_secs(1);
 /// How many names are remembered, so that a GET of them stays 200.
 pub const SEEN: usize = 10_000;
 /// The longest nap between two looks at the leases: timers stop in suspend, leases do not.
@@ -65,34 +75,49 @@ struct Inner<B: Backend> {
     identity: Identity,
     now: Now,
     desk: Mutex<Desk<B::Hold>>,
-    draining: AtomicBool,
+    /// Locked after the desk, never before.
+    changes: Mutex<Changes>,
+    draining: CancellationToken,
     changed: Notify,
-}
-
-struct Desk<H> {
-    held: HashMap<Name, Session<H>>,
-    seen: Seen,
-    turns: HashMap<Name, Arc<tokio::sync::Mutex<()>>>,
-}
-
-struct Session<H> {
-    hold: Arc<H>,
-    lease: Lease,
+    metrics: Metrics,
+    /// The last answer to whether the API server is there, and when it was given.
+    ready: tokio::sync::Mutex<Option<(Duration, Result<(), Trouble>)>>,
 }
 
 impl<B: Backend> Locks for Sessions<B> {
-    fn call(&self, call: Call) -> impl Future<Output = Outcome> + Send + 'static {
+    fn call(&self, request: Request) -> impl Future<Output = Outcome> + Send + 'static {
         let sessions = self.clone();
-        async move { sessions.answer(call.verb, &call.name).await }
+        async move {
+            match request {
+                Request::Lock(call) => sessions.answer(&call).await,
+                Request::List => Outcome::Listed(sessions.list().await),
+                Request::Ready => sessions.ready().await,
+                Request::Metrics => Outcome::Metrics(sessions.metrics()),
+            }
+        }
+    }
+
+    fn answered(&self, answered: &Answered, took: Duration) {
+        self.0.metrics.answered(answered, took);
     }
 }
 
 impl<B: Backend> Sessions<B> {
     /// Sessions that begin with no lock held.
     pub fn new(backend: B, identity: Identity, now: Now) -> Self {
-        let desk = Desk { held: HashMap::new(), seen: Seen::new(SEEN), turns: HashMap::new() };
-        let (draining, changed) = (AtomicBool::new(false), Notify::new());
-        Self(Arc::new(Inner { backend, identity, now, desk: Mutex::new(desk), draining, changed }))
+        // Without randomness versions may be mistaken for those of an earlier run: then a change is told late.
+        let run = getrandom::u32().unwrap_or_default();
+        Self(Arc::new(Inner {
+            backend,
+            identity,
+            now,
+            desk: Mutex::new(Desk::new(SEEN)),
+            changes: Mutex::new(Changes::new(run, SEEN)),
+            draining: CancellationToken::new(),
+            changed: Notify::new(),
+            metrics: Metrics::new(),
+            ready: tokio::sync::Mutex::default(),
+        }))
     }
 
     /// Ends leases in time; runs as long as the sidecar.
@@ -109,12 +134,13 @@ impl<B: Backend> Sessions<B> {
         }
     }
 
-    /// Refuses new locks from now on and waits until the last client has lost or given up its lock.
+    /// Refuses new locks from now on, ends every long wait, and returns when the last client has lost or given up its
+    /// lock.
     ///
     /// # Cancel safety
     /// May be dropped and called again; new locks stay refused.
     pub async fn drain(&self) {
-        self.0.draining.store(true, Ordering::Release);
+        self.0.draining.cancel();
         while !self.desk().held.is_empty() {
             // Looking again is cheap, and no wake-up can be missed.
             sleep(Duration::from_millis(50)).await;
@@ -126,245 +152,101 @@ impl<B: Backend> Sessions<B> {
         self.desk().held.len()
     }
 
-    /// Releases what no client wants any more and forgets what was lost; the time until the next lease ends.
-    ///
-    /// Must be called within a tokio runtime, which releases in the background.
-    pub fn sweep(&self) -> Option<Duration> {
-        let now = self.now();
-        let mut desk = self.desk();
-        let over: Vec<Name> =
-            desk.held.iter().filter(|(_, session)| session.is_over(now)).map(|(name, _)| name.clone()).collect();
-        for name in &over {
-            self.end(&mut desk, name, now);
-        }
-        desk.held.values().map(|session| session.lease.left(now)).min()
+    /// How many requests wait for a lock.
+    pub fn waiting(&self) -> usize {
+        self.desk().waiting.len()
     }
 
-    async fn answer(&self, verb: Verb, name: &Name) -> Outcome {
-        if let Some(outcome) = self.at_once(verb, name) {
-            return outcome;
-        }
-        match timeout(ANSWER, self.slowly(verb, name)).await {
-            Ok(outcome) => outcome,
-            Err(_) => self.without_api(verb, name, &Trouble("the API server does not answer".into())),
-        }
-    }
-
-    /// What memory alone can answer.
-    fn at_once(&self, verb: Verb, name: &Name) -> Option<Outcome> {
-        let now = self.now();
-        let mut desk = self.desk();
-        let Desk { held, .. } = &mut *desk;
-        let session = held.get_mut(name)?;
-        match (verb, session.judge()) {
-            (_, Beat::Lost) => {
-                self.end(&mut desk, name, now);
-                None
-            }
-            (Verb::Put, Beat::Stale) => None,
-            (Verb::Put, Beat::Good) if session.is_due(now) => None,
-            (Verb::Put, Beat::Good) => {
-                session.lease.beat(now, || session.hold.version());
-                Some(Outcome::Good(self.own(session, name, now)))
-            }
-            (Verb::Get, _) => Some(Outcome::Good(self.own(session, name, now))),
-            (Verb::Post, _) => Some(Outcome::Exists),
-        }
-    }
-
-    async fn slowly(&self, verb: Verb, name: &Name) -> Outcome {
-        if verb == Verb::Get {
-            return self.look(name).await;
-        }
-        let _turn = self.turn(name).await;
-        // Whoever had the turn before may have taken or freshened the lock.
-        if let Some(outcome) = self.at_once(verb, name) {
-            return outcome;
-        }
-        if let Some(outcome) = self.freshen(name).await {
-            return outcome;
-        }
-        if self.0.draining.load(Ordering::Acquire) {
-            return self.not_taken(verb, name, "this sidecar is about to end and takes no new locks".into());
-        }
-        self.take(verb, name).await
-    }
-
-    /// A beat that needs a renewal first: because the hold leaves too little time to say 200, or because the client
-    /// is due for a new expiry, which may not be past our own deadline.
-    async fn freshen(&self, name: &Name) -> Option<Outcome> {
-        let (hold, judged) = self.desk().held.get(name).map(|session| (Arc::clone(&session.hold), session.judge()))?;
-        let (wanted, patience) = match judged {
-            Beat::Good => (PROLONGED, PROLONG),
-            Beat::Stale | Beat::Lost => (SAFE, FRESHEN),
-        };
-        // Settling looks at what the renewal has brought, in time or not.
-        let _ = timeout(patience, hold.fresh(wanted)).await;
-        self.settle(name)
-    }
-
-    fn settle(&self, name: &Name) -> Option<Outcome> {
-        let now = self.now();
-        let mut desk = self.desk();
-        let session = desk.held.get_mut(name)?;
-        if session.judge() == Beat::Good {
-            session.lease.beat(now, || session.hold.version());
-            return Some(Outcome::Good(self.own(session, name, now)));
-        }
-        let picture = self.own(session, name, now);
-        self.end(&mut desk, name, now);
-        Some(Outcome::Taken(picture))
-    }
-
-    async fn take(&self, verb: Verb, name: &Name) -> Outcome {
-        let mode = if verb == Verb::Post { Mode::Create } else { Mode::Take };
-        match self.0.backend.attempt(name, mode).await {
-            Ok(Attempt::Held(hold)) => self.begin(verb, name, hold).await,
-            Ok(Attempt::Busy(record)) => {
-                let lock = self.picture(name, record);
-                if verb == Verb::Post { Outcome::Exists } else { Outcome::Taken(lock) }
-            }
-            Err(trouble) => self.without_api(verb, name, &trouble),
-        }
-    }
-
-    async fn begin(&self, verb: Verb, name: &Name, hold: B::Hold) -> Outcome {
-        let now = self.now();
-        let session = Session { lease: Lease::begin(now, hold.version()), hold: Arc::new(hold) };
-        let picture = self.own(&session, name, now);
-        let judged = session.judge();
-        self.desk().held.insert(name.clone(), session);
-        self.0.changed.notify_one();
-        match judged {
-            Beat::Good => Outcome::Good(picture),
-            Beat::Stale | Beat::Lost => self.freshen(name).await.unwrap_or(match verb {
-                Verb::Post => Outcome::Exists,
-                Verb::Get | Verb::Put => Outcome::Taken(picture),
-            }),
-        }
-    }
-
-    async fn look(&self, name: &Name) -> Outcome {
-        match self.0.backend.read(name).await {
-            Ok(Some(record)) => Outcome::Good(self.picture(name, record)),
-            Ok(None) => self.remembered(name).map_or(Outcome::Absent, Outcome::Good),
-            Err(trouble) => self.without_api(Verb::Get, name, &trouble),
-        }
-    }
-
-    /// The answer while the API server gives none: what is known, or 503 for a name that nobody here ever saw.
-    fn without_api(&self, verb: Verb, name: &Name, trouble: &Trouble) -> Outcome {
-        tracing::warn!(lock = %name, error = %trouble.0, "answered from memory");
-        match (verb, self.remembered(name)) {
-            (_, None) => Outcome::Unavailable(trouble.0.clone()),
-            (Verb::Get, Some(lock)) => Outcome::Good(lock),
-            (Verb::Put, Some(lock)) => Outcome::Taken(lock),
-            (Verb::Post, Some(_)) => Outcome::Exists,
-        }
-    }
-
-    fn not_taken(&self, verb: Verb, name: &Name, why: String) -> Outcome {
-        match self.remembered(name) {
-            Some(lock) if verb == Verb::Put => Outcome::Taken(lock),
-            _ => Outcome::Refused(why),
-        }
-    }
-
-    /// Ends a session: the lock is remembered as it was last shown, and released while its name is locked here.
-    fn end(&self, desk: &mut Desk<B::Hold>, name: &Name, now: Moment) {
-        let Some(session) = desk.held.remove(name) else { return };
-        desk.seen.remember(self.own(&session, name, now));
-        let turn = Arc::clone(desk.turns.entry(name.clone()).or_default()).try_lock_owned();
-        let (sessions, name) = (self.clone(), name.clone());
-        tokio::spawn(async move {
-            session.hold.release().await;
-            drop(turn);
-            sessions.forget_turn(&name);
-        });
-    }
-
-    async fn turn(&self, name: &Name) -> Turn<'_, B> {
-        let turn = Arc::clone(self.desk().turns.entry(name.clone()).or_default());
-        Turn { guard: Some(turn.lock_owned().await), sessions: self, name: name.clone() }
-    }
-
-    /// Drops the entry of a name that nobody waits for.
-    fn forget_turn(&self, name: &Name) {
-        let mut desk = self.desk();
-        if desk.turns.get(name).is_some_and(|turn| Arc::strong_count(turn) == 1) {
-            desk.turns.remove(name);
-        }
-    }
-
-    fn own(&self, session: &Session<B::Hold>, name: &Name, now: Moment) -> Lock {
-        Lock {
-            name: name.clone(),
-            namespace: self.0.identity.namespace.clone(),
-            version: session.lease.version().to_owned(),
-            created: session.hold.created(),
-            owner: self.0.identity.owner.clone(),
-            expiry: Some(session.lease.expiry(now, session.hold.remaining())),
-        }
-    }
-
-    /// A record as clients shall see it, and remembers it. A freed lock is shown as its last holder left it.
-    fn picture(&self, name: &Name, record: Record) -> Lock {
-        let mut desk = self.desk();
-        let last = desk.seen.recall(name).filter(|last| record.owner.is_empty() && !last.owner.is_empty());
-        let lock = match last {
-            Some(last) => Lock { expiry: last.expiry.min(record.expiry).or(record.expiry), ..last.clone() },
-            None => Lock {
-                name: name.clone(),
-                namespace: self.0.identity.namespace.clone(),
-                version: record.version,
-                created: record.created,
-                owner: record.owner,
-                expiry: record.expiry,
+    async fn answer(&self, call: &Call) -> Outcome {
+        match call.verb {
+            Verb::Watch { version, wait } => self.watch(call, version, wait).await,
+            Verb::Put { wait, .. } if !wait.is_zero() => self.queue(call, wait).await,
+            _ => match self.at_once(call) {
+                Some(outcome) => outcome,
+                None => self.in_time(call, self.slowly(call)).await,
             },
-        };
-        desk.seen.remember(lock.clone());
-        lock
+        }
     }
 
-    /// A lock as it was last seen.
-    fn remembered(&self, name: &Name) -> Option<Lock> {
-        self.desk().seen.recall(name).cloned()
+    /// The outcome, or what is known without the API server.
+    async fn in_time(&self, call: &Call, outcome: impl Future<Output = Outcome>) -> Outcome {
+        match timeout(ANSWER, outcome).await {
+            Ok(outcome) => outcome,
+            Err(_) => self.without_api(call, &Trouble("the API server does not answer".into())),
+        }
+    }
+
+    async fn slowly(&self, call: &Call) -> Outcome {
+        match call.verb {
+            Verb::Get | Verb::Watch { .. } => return self.look(call).await,
+            Verb::Delete => return self.release(call).await,
+            Verb::Put { .. } | Verb::Post { .. } => {}
+        }
+        if self.desk().is_awaited(&call.name) {
+            return self.behind_the_queue(call).await;
+        }
+        let _turn = self.turn(&call.name).await;
+        // Whoever had the turn before may have taken or freshened the lock.
+        if let Some(outcome) = self.at_once(call) {
+            return outcome;
+        }
+        if let Some(outcome) = self.freshen(call).await {
+            return outcome;
+        }
+        if self.0.draining.is_cancelled() {
+            return self.not_taken(call, "this sidecar is about to end and takes no new locks".into());
+        }
+        self.take(call).await
+    }
+
+    async fn take(&self, call: &Call) -> Outcome {
+        let post = matches!(call.verb, Verb::Post { .. });
+        let mode = if post { Mode::Create } else { Mode::Take };
+        match self.0.backend.attempt(&call.name, call.client.as_ref(), mode).await {
+            Ok(Attempt::Held(hold)) => self.begin(call, hold).await,
+            Ok(Attempt::Busy(record)) => {
+                let lock = self.picture(&call.name, record);
+                if post { Outcome::Exists } else { Outcome::Taken(lock) }
+            }
+            Err(trouble) => self.without_api(call, &trouble),
+        }
+    }
+
+    /// Asks the API server at most once a second, however many ask.
+    async fn ready(&self) -> Outcome {
+        if self.0.draining.is_cancelled() {
+            return Outcome::Ending;
+        }
+        let mut last = self.0.ready.lock().await;
+        let fresh = last.as_ref().filter(|(at, _)| self.now().since_boot.saturating_sub(*at) < READY_FOR);
+        let answer = if let Some((_, answer)) = fresh {
+            answer.clone()
+        } else {
+            let asked = timeout(READY, self.0.backend.ready()).await;
+            let answer = asked.unwrap_or_else(|_| Err(Trouble("the API server does not answer".into())));
+            *last = Some((self.now().since_boot, answer.clone()));
+            answer
+        };
+        match answer {
+            Ok(()) => Outcome::Well,
+            Err(trouble) => Outcome::Unavailable(trouble.0),
+        }
+    }
+
+    fn metrics(&self) -> String {
+        let (held, waiting) = (self.held(), self.waiting());
+        self.0.metrics.text(held, waiting)
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk<B::Hold>> {
         self.0.desk.lock().expect("no thread panics while it holds this lock")
     }
 
+    fn changes(&self) -> MutexGuard<'_, Changes> {
+        self.0.changes.lock().expect("no thread panics while it holds this lock")
+    }
+
     fn now(&self) -> Moment {
         (self.0.now)()
-    }
-}
-
-impl<H: Hold> Session<H> {
-    fn judge(&self) -> Beat {
-        Beat::judge(self.hold.remaining())
-    }
-
-    /// The client is to be shown a new expiry that our own deadline does not reach yet.
-    fn is_due(&self, now: Moment) -> bool {
-        self.lease.is_due(now) && self.hold.remaining() < PROLONGED
-    }
-
-    fn is_over(&self, now: Moment) -> bool {
-        self.lease.is_over(now) || self.judge() == Beat::Lost
-    }
-}
-
-/// The right to change what this sidecar holds of one name.
-struct Turn<'a, B: Backend> {
-    guard: Option<OwnedMutexGuard<()>>,
-    sessions: &'a Sessions<B>,
-    name: Name,
-}
-
-impl<B: Backend> Drop for Turn<'_, B> {
-    fn drop(&mut self) {
-        self.guard = None;
-        self.sessions.forget_turn(&self.name);
     }
 }

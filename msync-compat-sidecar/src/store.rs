@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use futures::future::join_all;
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
+use kube::{Api, api::PostParams};
 use msync::{
     LockName, MemoryStore,
     crd::install_crd,
@@ -14,6 +17,9 @@ use crate::config::{self, Config};
 
 /// How long the API server may take to say whether locks can be stored. If it is down now it may be up later.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What a lock's life needs; `get` alone says little of the others.
+const VERBS: [&str; 6] = ["create", "delete", "get", "list", "patch", "watch"];
 
 /// Opens the store. On a cluster it installs the `Lock` resource if that is absent.
 ///
@@ -42,7 +48,43 @@ async fn cluster(config: &Config) -> Result<KubeStore> {
         Err(Fault::Fatal(fatal)) => bail!(fatal),
         Err(fault) => tracing::warn!(?fault, "the API server gives no answer yet; serving all the same"),
     }
+    let missing = refused(&client, &namespace).await;
+    ensure!(
+        missing.is_empty(),
+        "not allowed to {} locks.metaparticle.io in namespace {namespace}; missing is a Role with the rule \
+         {{apiGroups: [metaparticle.io], resources: [locks], verbs: [{}]}}, as in examples/manifests/rbac.yaml",
+        missing.join(" or "),
+        VERBS.join(", ")
+    );
     Ok(store)
+}
+
+/// The verbs that this user may not use. What cannot be asked is taken for allowed: the first call will tell.
+async fn refused(client: &kube::Client, namespace: &str) -> Vec<&'static str> {
+    let asked = join_all(VERBS.map(|verb| is_refused(client, namespace, verb))).await;
+    VERBS.into_iter().zip(asked).filter(|(_, refused)| *refused).map(|(verb, _)| verb).collect()
+}
+
+#[allow(clippy::disallowed_methods, reason = "a real server is waited for in real time")]
+async fn is_refused(client: &kube::Client, namespace: &str, verb: &str) -> bool {
+    let attributes = ResourceAttributes {
+        group: Some("metaparticle.io".into()),
+        resource: Some("locks".into()),
+        namespace: Some(namespace.into()),
+        verb: Some(verb.into()),
+        ..ResourceAttributes::default()
+    };
+    let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() };
+    let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
+    match timeout(PATIENCE, reviews.create(&PostParams::default(), &review)).await {
+        Ok(Ok(answer)) => answer.status.is_some_and(|status| !status.allowed),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, verb, "the API server does not say what is allowed");
+            false
+        }
+        Err(_) => false,
+    }
 }
 
 /// Reads a lock that nobody has: that needs the resource and a right, as every later call does.

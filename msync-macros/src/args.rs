@@ -173,14 +173,14 @@ impl Args {
             syn::Error::new(key.span(), format!("`{}` needs a value: write `{}`", row.key, row.example))
         })?;
         if self.options.contains_key(row.key) {
-            let _ = value(row, input);
+            let _ = value(row, &key, input);
             return Err(syn::Error::new(key.span(), format!("`{}` is given twice", row.key)));
         }
         if row.takes == Takes::Name {
-            let name = named(input, errors)?;
+            let name = named(&key, input, errors)?;
             return self.set_name(key.span(), name);
         }
-        let value = value(row, input)?;
+        let value = value(row, &key, input)?;
         self.options.insert(row.key, (key, value));
         Ok(())
     }
@@ -351,9 +351,9 @@ fn row(which: Macro, key: &Ident) -> syn::Result<&'static Row> {
     Err(syn::Error::new(key.span(), message))
 }
 
-fn value(row: &Row, input: ParseStream<'_>) -> syn::Result<Value> {
+fn value(row: &Row, key: &Ident, input: ParseStream<'_>) -> syn::Result<Value> {
     if input.is_empty() || input.peek(Token![,]) {
-        return Err(syn::Error::new(input.span(), format!("`{}` needs a value: write `{}`", row.key, row.example)));
+        return Err(syn::Error::new(key.span(), format!("`{}` needs a value: write `{}`", row.key, row.example)));
     }
     match row.takes {
         Takes::Duration => DurationArg::parse(input).map(Value::Duration),
@@ -407,13 +407,13 @@ fn positional_name(input: ParseStream<'_>, which: Macro, errors: &mut Errors) ->
     Ok(Name::list(literals, errors))
 }
 
-fn named(input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<Name> {
+fn named(key: &Ident, input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<Name> {
     let ahead = input.fork();
     if ahead.parse::<LitStr>().is_ok() && (ahead.is_empty() || ahead.peek(Token![,])) {
         return Ok(Name::Template(Template::parse(input.parse()?, errors)));
     }
     if input.is_empty() || input.peek(Token![,]) {
-        return Err(syn::Error::new(input.span(), "`name` needs a value: write `name = KEY`"));
+        return Err(syn::Error::new(key.span(), "`name` needs a value: write `name = KEY`"));
     }
     Ok(Name::Expr(Box::new(input.parse()?)))
 }

@@ -282,7 +282,8 @@ impl Plan {
             Pat::Wild(_) => quote_spanned!(site=> #(#inner)* let #outer = #outer;),
             // An argument that is kept only for its drop: `_guard`. Rebinding it is no use of it.
             Pat::Ident(_) if simple(&pat).is_some() && outer.to_string().starts_with('_') => {
-                quote_spanned!(site=> #(#inner)* #[allow(clippy::used_underscore_binding)] let #pat = #outer;)
+                let lints = quote!(clippy::no_effect_underscore_binding, clippy::used_underscore_binding);
+                quote_spanned!(site=> #(#inner)* #[allow(#lints)] let #pat = #outer;)
             }
             Pat::Ident(_) if simple(&pat).is_some() => quote_spanned!(site=> #(#inner)* let #pat = #outer;),
             // First into a variable, or a pattern that binds nothing would leave the argument outside.

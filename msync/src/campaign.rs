@@ -1,15 +1,16 @@
 //! Background campaigns of `#[leader_only]`: one per client and name, begun by the first call.
 //!
 //! A campaign goes on, through losses and failures, until the client is shut down or the runtime it was begun on ends; in
-//! the latter case the next call begins it again. Never resigns by itself: a leader stays one between calls.
+//! the latter case the next call begins it again. Never resigns by itself: a leader stays one between calls. A term that
+//! has ended is let go once every body under it has been dropped (promise S7).
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
-use crate::{Client, Election, Error, Lease};
+use crate::{Client, Election, Error, Lease, LockName};
 
 /// How long the first calls wait to learn whether this process leads, before they take it for a follower.
 const FIRST_ANSWER: Duration = Duration::from_secs(1);
@@ -24,18 +25,25 @@ static CAMPAIGNS: Mutex<BTreeMap<(String, String), watch::Receiver<Standing>>> =
 enum Standing {
     Unknown,
     Following,
-    Leading(Lease),
+    Leading(Term),
     Failed(Error),
 }
 
-/// Returns the lease of the running term; `None` says that another process leads.
+/// A running term, for one body. The leadership is kept until all of these are gone.
+#[derive(Clone)]
+pub(crate) struct Term {
+    pub(crate) lease: Lease,
+    _running: mpsc::Sender<()>,
+}
+
+/// Returns the running term; `None` says that another process leads.
 ///
 /// With `wait` it waits until this process leads. Either way the campaign is begun if it does not run.
-pub(crate) async fn lease(client: &Client, name: &str, wait: bool) -> Result<Option<Lease>, Error> {
-    let mut standing = join(client, name)?;
+pub(crate) async fn term(client: &Client, name: &LockName, wait: bool) -> Result<Option<Term>, Error> {
+    let mut standing = join(client, name);
     loop {
         match standing.borrow_and_update().clone() {
-            Standing::Leading(lease) if lease.check().is_ok() => return Ok(Some(lease)),
+            Standing::Leading(term) if term.lease.check().is_ok() => return Ok(Some(term)),
             Standing::Failed(error) => return Err(error),
             Standing::Following | Standing::Leading(_) if !wait => return Ok(None),
             Standing::Unknown | Standing::Following | Standing::Leading(_) => {}
@@ -46,18 +54,18 @@ pub(crate) async fn lease(client: &Client, name: &str, wait: bool) -> Result<Opt
     }
 }
 
-fn join(client: &Client, name: &str) -> Result<watch::Receiver<Standing>, Error> {
-    let key = (client.identity().to_owned(), name.to_owned());
+fn join(client: &Client, name: &LockName) -> watch::Receiver<Standing> {
+    let key = (client.identity().to_owned(), name.to_string());
     let mut campaigns = CAMPAIGNS.lock().unwrap_or_else(PoisonError::into_inner);
     // One whose runtime has ended has dropped its sender.
     if let Some(running) = campaigns.get(&key).filter(|running| running.has_changed().is_ok()) {
-        return Ok(running.clone());
+        return running.clone();
     }
-    let election = client.election(name)?;
+    let election = client.election_named(name.clone());
     let (sender, standing) = watch::channel(Standing::Unknown);
     campaigns.insert(key.clone(), standing.clone());
     tokio::spawn(campaign(election, sender, key));
-    Ok(standing)
+    standing
 }
 
 async fn campaign(election: Election, standing: watch::Sender<Standing>, key: (String, String)) {
@@ -76,19 +84,21 @@ async fn campaign(election: Election, standing: watch::Sender<Standing>, key: (S
     CAMPAIGNS.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
 }
 
-// One campaign and one term. The leadership is kept until it is lost: dropping it would resign.
+// One campaign and one term. The leadership is kept until it is lost and nothing runs under it: dropping it would resign.
 async fn next_term(election: &Election, standing: &watch::Sender<Standing>) -> Result<(), Error> {
     let mut winning = std::pin::pin!(election.campaign());
-    let term = tokio::select! {
+    let leadership = tokio::select! {
         won = &mut winning => won?,
         () = pause(FIRST_ANSWER) => {
             standing.send_replace(Standing::Following);
             winning.await?
         }
     };
-    standing.send_replace(Standing::Leading(term.lease().clone()));
-    term.lost().await;
+    let (running, mut all_ended) = mpsc::channel(1);
+    standing.send_replace(Standing::Leading(Term { lease: leadership.lease().clone(), _running: running }));
+    leadership.lost().await;
     standing.send_replace(Standing::Following);
+    all_ended.recv().await;
     Ok(())
 }
 
@@ -100,7 +110,11 @@ async fn pause(duration: Duration) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{LockName, MemoryStore, clock::TokioClock};
+    use crate::{MemoryStore, clock::TokioClock};
+
+    async fn lease(client: &Client, name: &str, wait: bool) -> Result<Option<Lease>, Error> {
+        Ok(term(client, &LockName::new(name)?, wait).await?.map(|term| term.lease))
+    }
 
     fn client(store: &MemoryStore) -> Client {
         Client::builder().memory(store).clock(TokioClock::default()).build()

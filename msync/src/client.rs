@@ -111,10 +111,15 @@ impl Client {
     /// # Errors
     /// [`Error::InvalidName`] when Kubernetes would refuse the name.
     pub fn lock(&self, name: impl AsRef<str>) -> Result<Lock, Error> {
-        Ok(Lock::new(Arc::clone(&self.engine), LockName::new(name)?, self.timing))
+        Ok(self.lock_named(LockName::new(name)?))
     }
 
-    /// Names several locks that are acquired together: sorted, so that two sets cannot deadlock, each name once.
+    pub(crate) fn lock_named(&self, name: LockName) -> Lock {
+        Lock::new(Arc::clone(&self.engine), name, self.timing)
+    }
+
+    /// Names several locks that are acquired together: sorted, so that two sets cannot deadlock, each name once. While one is
+    /// waited for, those before it are held and may be lost: then the acquisition fails with [`Error::Lost`].
     ///
     /// # Errors
     /// [`Error::InvalidName`] for the first name that Kubernetes would refuse, or when no name is given.
@@ -128,7 +133,11 @@ impl Client {
     /// # Errors
     /// [`Error::InvalidName`] when Kubernetes would refuse the name.
     pub fn election(&self, name: impl AsRef<str>) -> Result<Election, Error> {
-        Ok(Election::new(Arc::clone(&self.engine), LockName::new(name)?, self.timing))
+        Ok(self.election_named(LockName::new(name)?))
+    }
+
+    pub(crate) fn election_named(&self, name: LockName) -> Election {
+        Election::new(Arc::clone(&self.engine), name, self.timing)
     }
 
     /// Returns the name under which this client's holds are shown to people.

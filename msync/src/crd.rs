@@ -25,6 +25,9 @@ pub use install::{definition, install_crd};
 /// The form of a term and of a beat.
 const NONCE: &str = "^([0-9a-f]{16})?$";
 
+/// The annotation of a lock whose name had to be escaped: what the name was made of.
+pub const ORIGINAL_NAME: &str = "metaparticle.io/original-name";
+
 /// The wire form of a [`Record`]. Its limits are at the leaves: a rule over the whole would be evaluated at each renewal.
 #[allow(clippy::duplicated_attributes, reason = "several columns have the same type")]
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -152,7 +155,11 @@ fn date(wall: Option<Wall>) -> String {
 impl Lock {
     /// Makes the object of a record.
     pub fn of(name: &LockName, record: &Record) -> Self {
-        Self::new(name.as_str(), LockSpec::from(record))
+        let mut lock = Self::new(name.as_str(), LockSpec::from(record));
+        if let Some(original) = name.original() {
+            lock.annotations_mut().insert(ORIGINAL_NAME.to_owned(), original.to_owned());
+        }
+        lock
     }
 
     /// Reads the object.
@@ -173,7 +180,8 @@ impl Lock {
     /// # Errors
     /// [`Fatal::Other`] when the API server allowed a name that is none.
     pub(crate) fn lock_name(&self) -> Result<LockName, Fault> {
-        LockName::new(self.name_any()).map_err(|error| self.unusable(error))
+        let name = LockName::new(self.name_any()).map_err(|error| self.unusable(error))?;
+        Ok(name.with_original(self.annotations().get(ORIGINAL_NAME).map(String::as_str)))
     }
 
     /// Reads the version alone, which fencing tokens are made of.

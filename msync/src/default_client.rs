@@ -20,7 +20,7 @@ enum NoClient {
         "call msync::init(client) first, or set MSYNC_STORE=memory for a store inside this process, \
          or run where a kube config or a service account is ({0})"
     )]
-    Cluster(#[source] Error),
+    Cluster(Error),
     #[cfg(not(feature = "kube"))]
     #[error("call msync::init(client) first, or set MSYNC_STORE=memory; msync was built without its feature `kube`")]
     WithoutKube,
@@ -53,9 +53,11 @@ pub fn init(client: Client) {
 
 /// Makes something of the default client, starting it if there is none.
 pub(crate) async fn with_default_client<T>(make: impl FnOnce(&Client) -> Result<T, Error>) -> Result<T, Error> {
-    if current().is_none() {
-        start_once().await?;
+    if let Some(client) = current().as_ref() {
+        return make(client);
     }
+    // Boxed: it happens once, and would make the future of every call several times as large.
+    Box::pin(start_once()).await?;
     make(current().as_ref().expect("a default client is replaced and never taken away"))
 }
 

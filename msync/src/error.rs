@@ -109,6 +109,18 @@ pub enum LossReason {
     /// The client is being shut down.
     #[error("the client is shutting down")]
     ShutDown,
+    /// Nobody renews it any more: the async runtime that did has ended, while the guard lives on in another.
+    #[error("the runtime that renewed it has ended")]
+    RuntimeEnded,
+}
+
+// === impl LossReason ===
+
+impl LossReason {
+    /// Says whether nobody else can have the lock yet: while a client shuts down, a hold lasts as long as its guard.
+    pub(crate) fn is_orderly(self) -> bool {
+        matches!(self, Self::Released | Self::ShutDown)
+    }
 }
 
 // === impl Error ===

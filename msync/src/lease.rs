@@ -128,6 +128,25 @@ impl Lease {
         }
     }
 
+    /// Completes when another may have it; not when it ends in order, by a release or while its client shuts down.
+    pub(crate) fn broken(&self) -> impl Future<Output = LossReason> + Send + use<> {
+        let (lease, mut standing) = (self.clone(), self.standing());
+        async move {
+            let reason = lease.lost().await;
+            if !reason.is_orderly() {
+                return reason;
+            }
+            let is_broken = |seen: &Standing| {
+                seen.ticket == Some(lease.0.ticket) && seen.ended.is_some_and(|reason| !reason.is_orderly())
+            };
+            let broken = standing.wait_for(is_broken).await.ok().and_then(|standing| standing.ended);
+            match broken {
+                Some(reason) => reason,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
     /// Returns where the keeper stands, to wait for a change.
     pub(crate) fn standing(&self) -> watch::Receiver<Standing> {
         self.0.standing.clone()

@@ -38,7 +38,8 @@
 //! # What is not
 //!
 //! Exclusion of side effects, unless the resource compares fencing tokens: a process can freeze between a check and a
-//! write. Exactly-once. Anything after a record was edited by hand, etcd restored from a backup, or a virtual machine from
+//! write. The repository's `tests/tests/lock/memory/fence.rs` shows such a holder spoil a resource, and the [fencing
+//! token](FencingToken) stop it. Exactly-once. Anything after a record was edited by hand, etcd restored from a backup, or a virtual machine from
 //! a snapshot. Interruption of code that does not yield.
 //!
 //! # Features

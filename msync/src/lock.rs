@@ -10,7 +10,7 @@ use crate::{
     Error, FencingToken, Lease, LockName, LossReason, Timing,
     clock::Clock,
     engine::{Engine, Turn},
-    held::{OnLost, held},
+    held::{OnLost, Stopped, held},
     protocol::{Patience, Ticket, Want},
     scope,
 };
@@ -316,7 +316,7 @@ impl LockGuard {
 
     /// Runs a body for as long as the lock is held; see [`Lock::run`].
     pub(crate) async fn protect<F: Future>(&self, body: F) -> Result<F::Output, Error> {
-        held(from_ref(self.lease()), OnLost::Cancel, || body).await.finish()
+        held(from_ref(self.lease()), OnLost::Cancel, || body).await.map_err(Stopped::into_error)
     }
 
     /// Releases the lock and waits until the store has acknowledged it.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     Error, FencingToken, LeaseSet, Lock, LockGuard,
-    held::{OnLost, held},
+    held::{OnLost, Stopped, held},
 };
 
 /// Several locks that are acquired together, in the order of their names, so that two sets cannot deadlock.
@@ -43,7 +43,8 @@ impl LockSet {
     /// Acquires all, waiting as long as it takes. While it waits for one, it holds those before it.
     ///
     /// # Errors
-    /// As [`Lock::acquire`]; those that were acquired are released.
+    /// As [`Lock::acquire`], and [`Error::Lost`] when one of them was lost while the rest was waited for, as by its
+    /// `max_hold`. Those that were acquired are released.
     ///
     /// # Cancel safety
     /// Dropping the future releases those that were acquired.
@@ -59,7 +60,7 @@ impl LockSet {
     /// Acquires all if all are free; `None` if somebody has one of them.
     ///
     /// # Errors
-    /// As [`Lock::try_acquire`]; those that were acquired are released.
+    /// As [`Lock::try_acquire`], and [`Error::Lost`] as [`acquire`](Self::acquire). Those that were acquired are released.
     ///
     /// # Cancel safety
     /// Dropping the future releases those that were acquired.
@@ -78,7 +79,7 @@ impl LockSet {
     /// Acquires all, waiting no longer than `limit` for all together.
     ///
     /// # Errors
-    /// [`Error::Timeout`], naming the set's first lock, after the limit; otherwise as [`Lock::acquire`].
+    /// [`Error::Timeout`], naming the set's first lock, after the limit; otherwise as [`acquire`](Self::acquire).
     ///
     /// # Cancel safety
     /// Dropping the future releases those that were acquired.
@@ -95,7 +96,7 @@ impl LockSet {
     /// Runs a body while all are held; see [`Lock::run`].
     ///
     /// # Errors
-    /// As [`Lock::run`].
+    /// [`Error::Lost`] when one was lost before the body ended, otherwise as [`acquire`](Self::acquire).
     ///
     /// # Cancel safety
     /// Dropping the future drops the body, then releases.
@@ -151,7 +152,7 @@ impl LockSetGuard {
 
     /// Runs a body for as long as all are held.
     pub(crate) async fn protect<F: Future>(&self, body: F) -> Result<F::Output, Error> {
-        held(self.lease().leases(), OnLost::Cancel, || body).await.finish()
+        held(self.lease().leases(), OnLost::Cancel, || body).await.map_err(Stopped::into_error)
     }
 
     /// Returns a view of the holds, for a body that runs under them.

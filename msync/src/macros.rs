@@ -42,7 +42,8 @@
 ///
 /// # Name
 /// A literal may hold parameters, their fields, and format specs. What is fixed is checked against RFC 1123 when the
-/// program is compiled. A name that turns out invalid at run time is escaped: the nearest valid name and a hash.
+/// program is compiled. A name that turns out invalid at run time is escaped: the nearest valid name and a hash. The `Lock`
+/// object then shows the original, at most 1,024 bytes of it, in its annotation `metaparticle.io/original-name`.
 /// ```
 /// # use msync::{Error, locked};
 /// # struct Shop { name: String }
@@ -128,7 +129,8 @@
 /// # `on_lost`
 /// What a lost lock does to the body: `cancel` (the default) drops it at its next await and the call returns
 /// [`Error::Lost`](crate::Error::Lost); `signal` lets it run and only the guard says so; `abort` ends the process at once,
-/// for bodies that block a thread and cannot be dropped (on a runtime with more than one thread).
+/// for bodies that block a thread and cannot be dropped (on a runtime with more than one thread). A client that is shut down
+/// aborts nothing: the body is dropped at its next await, and its lock is kept until then.
 /// ```
 /// # use msync::{Error, locked};
 /// #[locked("import", on_lost = signal, guard = lease)]
@@ -141,6 +143,12 @@
 ///         done += 1;
 ///     }
 ///     Ok(done)
+/// }
+///
+/// #[locked("blocking-import", on_lost = abort)]
+/// async fn import_blocking() -> Result<(), Error> {
+///     // … hours of computing without an await …
+///     Ok(())
 /// }
 /// ```
 ///
@@ -224,7 +232,8 @@ pub use msync_macros::locked;
 ///
 /// The first call begins a campaign in the background, which goes on until the client is shut down; no call campaigns by
 /// itself. While this process leads, a call runs the body under the term that is running; when leadership is lost the body is
-/// dropped at its next await. When it is regained, calls run again.
+/// dropped at its next await. When it is regained, calls run again. A term ends for others only when all bodies that ran
+/// under it have been dropped; until then this process does not lead again either.
 ///
 /// ```
 /// # async fn main_() {
@@ -284,6 +293,15 @@ pub use msync_macros::locked;
 /// # use msync::leader_only;
 /// #[leader_only("scheduler", on_lost = abort)]
 /// async fn blocking_work() {}
+///
+/// #[leader_only("scheduler", on_lost = signal, guard = term)]
+/// async fn careful_work() {
+///     while term.check().is_ok() {
+///         // … a step …
+/// #       break;
+///     }
+///     // … clean up in peace …
+/// }
 /// ```
 ///
 /// # `guard`

@@ -1,18 +1,41 @@
 //! Names of locks: valid by construction, so that no later layer has to refuse one.
 
-use std::{fmt, sync::Arc};
+use std::{
+    borrow::Cow,
+    cmp::Ordering,
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
 use crate::Error;
 
 /// The longest name that Kubernetes allows for an object.
 const MAX_LEN: usize = 253;
 
+/// The longest original that is kept: enough to recognise it by, and little beside what etcd stores in one object.
+const MAX_ORIGINAL: usize = 1024;
+
+/// How much of an escaped name is left of the original: the rest is a dash and the hash.
+const MAX_KEPT: usize = MAX_LEN - 1 - 16;
+
 /// The name of a lock or an election: an RFC 1123 subdomain, as Kubernetes wants its object names.
 ///
 /// Lower-case letters, digits, `-` and `.`; every part between dots starts and ends with a letter or a digit;
 /// at most 253 characters.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LockName(Arc<str>);
+#[derive(Clone)]
+pub struct LockName {
+    text: Text,
+    /// What it was made of, if that was no name; informative, so that it is no part of its identity.
+    original: Option<Arc<str>>,
+}
+
+/// Most names of annotated functions are in the program: they need no allocation.
+#[derive(Clone)]
+enum Text {
+    Fixed(&'static str),
+    Made(Arc<str>),
+}
 
 // === impl LockName ===
 
@@ -24,33 +47,110 @@ impl LockName {
     pub fn new(name: impl AsRef<str>) -> Result<Self, Error> {
         let name = name.as_ref();
         match fault(name) {
-            None => Ok(Self(name.into())),
+            None => Ok(Self::made(name)),
             Some(reason) => Err(Error::InvalidName { name: name.to_owned(), reason }),
         }
     }
 
+    /// Takes a name that the macro has checked.
+    pub(crate) const fn checked(name: &'static str) -> Self {
+        Self { text: Text::Fixed(name), original: None }
+    }
+
+    /// Makes a name of any text. One that is a name stays as it is; any other becomes the nearest name and a hash, so that
+    /// two originals do not share a lock, and the `Lock` object shows the original in an annotation.
+    #[doc(hidden)]
+    pub fn escaped(text: impl AsRef<str>) -> Self {
+        let text = text.as_ref();
+        if fault(text).is_none() {
+            return Self::made(text);
+        }
+        let name = format!("{}-{:016x}", sanitize(text, MAX_KEPT), fnv1a(text.as_bytes()));
+        Self { original: Some(shortened(text).into()), ..Self::made(&name) }
+    }
+
+    /// Adds what the name was made of, as it stands in an object.
+    #[cfg(feature = "kube")]
+    pub(crate) fn with_original(self, original: Option<&str>) -> Self {
+        Self { original: original.map(Into::into), ..self }
+    }
+
+    fn made(name: &str) -> Self {
+        Self { text: Text::Made(name.into()), original: None }
+    }
+
     /// Returns the name as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        match &self.text {
+            Text::Fixed(name) => name,
+            Text::Made(name) => name,
+        }
+    }
+
+    /// Returns what the name was made of, if that was no name itself; at most its first 1,024 bytes.
+    #[doc(hidden)]
+    pub fn original(&self) -> Option<&str> {
+        self.original.as_deref()
+    }
+}
+
+impl PartialEq for LockName {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for LockName {}
+
+impl PartialOrd for LockName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for LockName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_str().cmp(other.as_str())
+    }
+}
+
+impl Hash for LockName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
     }
 }
 
 impl fmt::Display for LockName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for LockName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
+        fmt::Debug::fmt(self.as_str(), f)
     }
 }
 
 impl AsRef<str> for LockName {
     fn as_ref(&self) -> &str {
-        &self.0
+        self.as_str()
     }
+}
+
+/// FNV-1a, 64 bits: the same in every process and every version, which the standard library's hasher does not promise.
+/// Two originals that do collide merely share a lock.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+fn shortened(original: &str) -> Cow<'_, str> {
+    if original.len() <= MAX_ORIGINAL {
+        return original.into();
+    }
+    let fits = |end: &usize| original.is_char_boundary(*end);
+    let end = (0..=MAX_ORIGINAL - '…'.len_utf8()).rev().find(fits).unwrap_or_default();
+    format!("{}…", &original[..end]).into()
 }
 
 /// Says what is wrong with a name, if anything (RFC 1123 subdomain, as `apimachinery` validates object names).
@@ -102,6 +202,50 @@ mod tests {
         for good in ["a", "a-b", "a.b", "0", "invoices-2026.eu", long.as_str()] {
             assert_eq!(LockName::new(good).unwrap().as_str(), good);
         }
+    }
+
+    #[test]
+    fn a_text_that_is_a_name_stays_as_it_is() {
+        for name in ["a", "invoice-17", "a.b"] {
+            let escaped = LockName::escaped(name);
+            assert_eq!((escaped.as_str(), escaped.original()), (name, None));
+        }
+    }
+
+    #[test]
+    fn other_texts_become_names_that_stay_apart_and_know_their_original() {
+        let long = "x".repeat(300);
+        let texts = ["Ada@Example.org", "ada@example.org", "", "--", "ä", "ö", "a\0b", long.as_str()];
+        let names = texts.map(LockName::escaped);
+        for (index, (name, text)) in names.iter().zip(texts).enumerate() {
+            assert_eq!(fault(name.as_str()), None, "{name}");
+            assert_eq!(name.original(), Some(text));
+            assert!(!names[..index].contains(name), "{name} stands for two");
+        }
+    }
+
+    #[test]
+    fn a_long_original_is_cut_between_two_characters() {
+        let name = LockName::escaped("ä".repeat(5000));
+        let original = name.original().unwrap();
+        assert!((MAX_ORIGINAL - 2..=MAX_ORIGINAL).contains(&original.len()) && original.ends_with("ä…"));
+    }
+
+    #[test]
+    fn a_name_is_the_same_whatever_it_was_made_of() {
+        use std::hash::BuildHasher;
+        let hasher = std::hash::RandomState::new();
+        let escaped = LockName::escaped("A");
+        let plain = LockName::new(escaped.as_str()).unwrap();
+        assert_eq!((&escaped, hasher.hash_one(&escaped)), (&plain, hasher.hash_one(&plain)));
+        assert_eq!(escaped.cmp(&plain), Ordering::Equal);
+        assert_eq!(LockName::checked("a"), LockName::new("a").unwrap());
+    }
+
+    #[test]
+    fn the_hash_is_the_published_one() {
+        assert_eq!(fnv1a(b""), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(fnv1a(b"foobar"), 0x8594_4171_f739_67e8);
     }
 
     #[test]

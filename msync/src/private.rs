@@ -4,71 +4,85 @@
 //! may not run returns is decided by [`OrError`] and [`OrSkip`] on the function's return type. Only msync's public API is
 //! used here, so a macro can do nothing that a guard cannot.
 
+mod acquire;
 mod config;
+mod hold;
 mod missed;
 mod name;
-mod target;
 #[cfg(test)]
 mod tests;
 
-use std::future::Future;
-use std::slice::from_ref;
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    task::{Poll, ready},
+};
 
 pub use config::{AsClient, Config};
+use hold::Hold;
 pub use missed::{FromLockError, Missed, OrError, OrSkip, SkipValue};
 pub use name::{AsName, Name};
 
-use crate::campaign;
-use crate::held::held;
-use crate::{Error, Lease, LeaseSet};
-use target::Target;
+use crate::{Lease, LeaseSet};
 
 /// Runs a body under one lock.
-pub async fn run<F, Fut>(config: &Config, name: Name, body: F) -> Result<Fut::Output, Missed>
+pub fn run<F, Fut>(config: &Config, name: Name, body: F) -> impl Future<Output = Result<Fut::Output, Missed>>
 where
     F: FnOnce(Lease) -> Fut,
     Fut: Future,
 {
-    let lock = config.with_client(|client| client.lock(name)).await?;
-    hold(config, lock, body).await
+    under(move || acquire::one(config, name), body)
 }
 
 /// Runs a body under several locks: all or nothing, in the order of their names.
-pub async fn run_all<const N: usize, F, Fut>(config: &Config, names: [Name; N], body: F) -> Result<Fut::Output, Missed>
+pub fn run_all<const N: usize, F, Fut>(
+    config: &Config,
+    names: [Name; N],
+    body: F,
+) -> impl Future<Output = Result<Fut::Output, Missed>>
 where
     F: FnOnce(LeaseSet) -> Fut,
     Fut: Future,
 {
-    let locks = config.with_client(|client| client.lock_all(names)).await?;
-    hold(config, locks, body).await
+    under(move || acquire::all(config, names.into()), body)
 }
 
 /// Runs a body under the running term of an election, if this process leads it.
-pub async fn lead<F, Fut>(config: &Config, name: Name, body: F) -> Result<Fut::Output, Missed>
+pub fn lead<F, Fut>(config: &Config, name: Name, body: F) -> impl Future<Output = Result<Fut::Output, Missed>>
 where
     F: FnOnce(Lease) -> Fut,
     Fut: Future,
 {
-    let client = config.with_client(|client| Ok(client.clone())).await?;
-    let Some(lease) = campaign::lease(&client, name.as_ref(), config.follower_waits()).await? else {
-        return Err(Error::Busy { name: name.into_string() }.into());
-    };
-    Ok(held(from_ref(&lease), config.on_lost(), || body(lease.clone())).await.finish()?)
+    under(move || acquire::term(config, name), body)
 }
 
-async fn hold<T, F, Fut>(config: &Config, mut target: T, body: F) -> Result<Fut::Output, Missed>
+// Compiled again for each annotated function: what does not depend on the body is elsewhere.
+async fn under<L, A, F, Fut>(acquire: impl FnOnce() -> A, body: F) -> Result<Fut::Output, Missed>
 where
-    T: Target,
-    F: FnOnce(T::Lease) -> Fut,
+    A: Future<Output = Result<(Hold, L), Missed>>,
+    F: FnOnce(L) -> Fut,
     Fut: Future,
 {
-    target.configure(config)?;
-    let guard = target.acquire_within(config.patience()).await?;
-    let ended = held(&T::leases(&guard), config.on_lost(), || body(T::lease(&guard))).await;
-    match T::release(guard).await {
-        // What is lost needs no release, and the caller is told of the loss.
-        Ok(()) | Err(Error::Lost { .. }) => {}
-        Err(error) => tracing::warn!(%error, "the lock was not released in order"),
+    let (mut hold, lease) = acquire().await?;
+    let value = {
+        let mut body = pin!(body(lease));
+        poll_fn(|cx| {
+            let mut value = None;
+            let counts = ready!(hold.poll(cx, &mut |cx| match body.as_mut().poll(cx) {
+                Poll::Ready(returned) => {
+                    value = Some(returned);
+                    true
+                }
+                Poll::Pending => false,
+            }));
+            // One that does not count is dropped here, before the release (promise S7).
+            Poll::Ready(if counts { value } else { None })
+        })
+        .await
+    };
+    let missed = hold.end().await;
+    match value {
+        Some(value) => Ok(value),
+        None => Err(hold::why(missed)),
     }
-    Ok(ended.finish()?)
 }

@@ -4,8 +4,6 @@
 //! and into everything it awaits. Never seen: tasks that the body spawns, and guards held by hand.
 
 use std::cell::RefCell;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
 
 use crate::{Error, Lease, LockName, record::EngineId};
 
@@ -13,13 +11,14 @@ thread_local! {
     static INSIDE: RefCell<Vec<Lease>> = const { RefCell::new(Vec::new()) };
 }
 
-// Takes the marks away again when the poll ends, by a panic too.
-struct Marks(usize);
+/// The marks of one poll, taken away again when it ends, by a panic too.
+pub(crate) struct Marks(usize);
 
 // === impl Marks ===
 
 impl Marks {
-    fn set(leases: &[Lease]) -> Self {
+    /// Marks the running task as inside of these locks.
+    pub(crate) fn set(leases: &[Lease]) -> Self {
         INSIDE.with_borrow_mut(|inside| {
             let before = inside.len();
             inside.extend_from_slice(leases);
@@ -42,23 +41,24 @@ pub(crate) fn check(engine: &EngineId, name: &LockName) -> Result<(), Error> {
     Ok(())
 }
 
-/// Runs a future inside of locks.
-pub(crate) async fn inside<Fut: Future>(leases: &[Lease], future: Fut) -> Fut::Output {
-    let mut future = pin!(future);
-    poll_fn(|cx| {
-        let _marks = Marks::set(leases);
-        future.as_mut().poll(cx)
-    })
-    .await
-}
-
 #[cfg(test)]
 mod tests {
+    use std::{future::poll_fn, pin::pin};
+
     use super::*;
     use crate::{Client, LockGuard, MemoryStore};
 
     async fn acquired(client: &Client, name: &str) -> LockGuard {
         client.lock(name).unwrap().acquire().await.unwrap()
+    }
+
+    async fn inside<Fut: Future>(leases: &[Lease], future: Fut) -> Fut::Output {
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            let _marks = Marks::set(leases);
+            future.as_mut().poll(cx)
+        })
+        .await
     }
 
     fn client() -> Client {

@@ -5,8 +5,8 @@ use std::fmt;
 /// A number that is greater for every later acquisition of the same lock (promise S1).
 ///
 /// Hand it to the resource that the lock protects; a resource that refuses a smaller token than the greatest it has
-/// seen is safe even from a holder that was paused past its ttl. See Martin Kleppmann, "How to do distributed
-/// locking" (2016), for the idea.
+/// seen is safe even from a holder that was paused past its ttl; `tests/tests/lock/memory/fence.rs` in the repository
+/// shows what happens with and without it. See Martin Kleppmann, "How to do distributed locking" (2016), for the idea.
 ///
 /// The upper 48 bits are the `resourceVersion` of the acquiring write, the lower 16 count hand-overs inside one process.
 /// Restoring etcd from a backup, or moving to another cluster, can set it back; see `Lock::token_floor`.

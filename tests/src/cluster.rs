@@ -13,7 +13,7 @@ use kube::{
     core::ApiResource,
 };
 use msync::{
-    Client, Timing,
+    Client, ClientBuilder, Timing,
     crd::{Lock, install_crd},
     record::Record,
     store::Snapshot,
@@ -35,7 +35,7 @@ pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// A namespace of a server with the `Lock` resource.
 pub struct Cluster {
-    server: &'static TestServer,
+    server: Server,
     namespace: String,
     client: kube::Client,
     locks: Api<Lock>,
@@ -43,11 +43,19 @@ pub struct Cluster {
     _turn: Option<MutexGuard<'static, ()>>,
 }
 
+/// The server of some tests, or of one.
+enum Server {
+    Shared(&'static TestServer),
+    /// Ends with the cluster.
+    Own(Box<TestServer>),
+}
+
 /// What a child process is told by its environment.
 const CHILD_KUBECONFIG: &str = "MSYNC_TEST_KUBECONFIG";
 const CHILD_NAMESPACE: &str = "MSYNC_TEST_NAMESPACE";
 const CHILD_OWNER: &str = "MSYNC_TEST_OWNER";
 const CHILD_TTL: &str = "MSYNC_TEST_TTL_MS";
+const CHILD_VIA: &str = "MSYNC_TEST_VIA";
 
 // === impl Cluster ===
 
@@ -64,7 +72,7 @@ impl Cluster {
     pub async fn shared() -> Result<Option<Self>> {
         static INSTALLED: OnceCell<()> = OnceCell::const_new();
         let Some(server) = TestServer::shared().await? else { return Ok(None) };
-        Self::on(server, &INSTALLED, None).await.map(Some)
+        Self::on(Server::Shared(server), &INSTALLED, None).await.map(Some)
     }
 
     /// A namespace of a server that this test may break, and whose requests it may count: nobody else uses it meanwhile.
@@ -88,24 +96,35 @@ impl Cluster {
             server.restart().await?; // a test that failed has left it dead
         }
         server.thaw().await?;
-        Self::on(server, &INSTALLED, Some(turn)).await.map(Some)
+        Self::on(Server::Shared(server), &INSTALLED, Some(turn)).await.map(Some)
     }
 
-    async fn on(
-        server: &'static TestServer,
-        installed: &OnceCell<()>,
-        turn: Option<MutexGuard<'static, ()>>,
-    ) -> Result<Self> {
-        let client = server.client(ADMIN).await?;
+    /// A namespace of a new server with these options, which ends with the cluster. `None` means that the test is to be
+    /// skipped.
+    ///
+    /// # Errors
+    ///
+    /// When the server cannot be had.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is left behind.
+    pub async fn start(options: Options) -> Result<Option<Self>> {
+        let Some(server) = TestServer::start(options).await? else { return Ok(None) };
+        Self::on(Server::Own(Box::new(server)), &OnceCell::new(), None).await.map(Some)
+    }
+
+    async fn on(server: Server, installed: &OnceCell<()>, turn: Option<MutexGuard<'static, ()>>) -> Result<Self> {
+        let client = server.get().client(ADMIN).await?;
         installed.get_or_try_init(|| install_crd(&client)).await?;
-        let namespace = server.namespace().await?;
+        let namespace = server.get().namespace().await?;
         let locks = Api::namespaced(client.clone(), &namespace);
         Ok(Self { server, namespace, client, locks, _turn: turn })
     }
 
     /// The server.
-    pub fn server(&self) -> &'static TestServer {
-        self.server
+    pub fn server(&self) -> &TestServer {
+        self.server.get()
     }
 
     /// The namespace.
@@ -128,7 +147,7 @@ impl Cluster {
     ///
     /// Nothing is lost.
     pub async fn client(&self, owner: &str, timing: Timing) -> Result<Client> {
-        Ok(self.client_of(self.server.client(ADMIN).await?, owner, timing))
+        Ok(self.client_of(self.server().client(ADMIN).await?, owner, timing))
     }
 
     /// A client whose connections go through a proxy.
@@ -141,7 +160,7 @@ impl Cluster {
     ///
     /// Nothing is lost.
     pub async fn client_via(&self, proxy: &Proxy, owner: &str, timing: Timing) -> Result<Client> {
-        Ok(self.client_of(self.server.client_via(proxy, ADMIN).await?, owner, timing))
+        Ok(self.client_of(self.server().client_via(proxy, ADMIN).await?, owner, timing))
     }
 
     /// A client whose requests are tampered with; kube's own retries are above that, if they are on.
@@ -154,7 +173,7 @@ impl Cluster {
     ///
     /// Nothing is lost.
     pub async fn client_with(&self, tamper: &Tamper, retry: bool, owner: &str, timing: Timing) -> Result<Client> {
-        let mut config = self.server.config(ADMIN).await?;
+        let mut config = self.server().config(ADMIN).await?;
         config.default_retry = retry;
         Ok(self.client_of(tamper.client(config)?, owner, timing))
     }
@@ -305,14 +324,34 @@ impl Cluster {
     /// When the kubeconfig is missing.
     pub fn child(&self, test: &str, owner: &str, ttl: Duration) -> Result<Spawn> {
         let spawn = Spawn::this_test(test)?
-            .env(CHILD_KUBECONFIG, self.server.kubeconfig(ADMIN)?)
+            .env(CHILD_KUBECONFIG, self.server().kubeconfig(ADMIN)?)
             .env(CHILD_NAMESPACE, &self.namespace)
             .env(CHILD_OWNER, owner);
         Ok(spawn.env(CHILD_TTL, ttl.as_millis().to_string()))
     }
 
+    /// As [`Cluster::child`], with connections that go through a proxy.
+    ///
+    /// # Errors
+    ///
+    /// When the kubeconfig is missing.
+    pub fn child_via(&self, proxy: &Proxy, test: &str, owner: &str, ttl: Duration) -> Result<Spawn> {
+        Ok(self.child(test, owner, ttl)?.env(CHILD_VIA, format!("https://{}", proxy.addr())))
+    }
+
     fn raw(&self) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), &self.namespace, &ApiResource::erase::<Lock>(&()))
+    }
+}
+
+// === impl Server ===
+
+impl Server {
+    fn get(&self) -> &TestServer {
+        match self {
+            Self::Shared(server) => server,
+            Self::Own(server) => server,
+        }
     }
 }
 
@@ -326,11 +365,37 @@ impl Cluster {
 ///
 /// Nothing is lost.
 pub async fn child_client() -> Result<Client> {
+    Ok(child_builder()?.kube(kube::Client::try_from(child_config().await?)?).build())
+}
+
+/// In a child process: how it reaches the server that its parent meant.
+///
+/// # Errors
+///
+/// When this is no child of [`Cluster::child`].
+///
+/// # Cancel safety
+///
+/// Nothing is lost.
+pub async fn child_config() -> Result<Config> {
     let path = PathBuf::from(std::env::var_os(CHILD_KUBECONFIG).context("no kubeconfig in the environment")?);
-    let config = Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &KubeConfigOptions::default()).await?;
+    let options = KubeConfigOptions::default();
+    let mut config = Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await?;
+    if let Ok(proxy) = std::env::var(CHILD_VIA) {
+        config.cluster_url = proxy.parse()?;
+    }
+    Ok(config)
+}
+
+/// In a child process: who its parent wants it to be.
+///
+/// # Errors
+///
+/// When this is no child of [`Cluster::child`].
+pub fn child_builder() -> Result<ClientBuilder> {
     let ttl = Duration::from_millis(std::env::var(CHILD_TTL)?.parse()?);
     let client = Client::builder().namespace(std::env::var(CHILD_NAMESPACE)?).owner(std::env::var(CHILD_OWNER)?);
-    Ok(client.timing(Timing::with_ttl(ttl)?).kube(kube::Client::try_from(config)?).build())
+    Ok(client.timing(Timing::with_ttl(ttl)?))
 }
 
 /// The timing of a ttl in milliseconds.

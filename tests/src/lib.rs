@@ -2,13 +2,16 @@
 //!
 //! A test that needs a cluster begins with [`testbed::TestServer::shared`] or, when it injects faults into the server or
 //! counts requests, with [`testbed::TestServer::start`]. Faults of the network are in [`proxy`], faults of single
-//! requests in [`tamper`], several real processes in [`process`]; [`cluster`] puts msync on top of it all.
+//! requests in [`tamper`], several real processes in [`process`]; [`cluster`] puts msync on top of it all, and [`ledger`]
+//! judges what many processes saw of one lock.
 // Servers, sockets and processes run in real time: there is no clock to inject.
 #![allow(clippy::disallowed_methods)]
 
 pub mod cluster;
+pub mod dice;
 pub mod faulty;
 pub mod history;
+pub mod ledger;
 pub mod lock_request;
 pub mod memory;
 pub mod process;

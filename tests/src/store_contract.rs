@@ -194,6 +194,28 @@ pub async fn delete_needs_the_newest_version(store: Subject) {
     assert!(matches!(fault, Fault::Refused(Refused::Absent)), "{fault:?}");
 }
 
+/// A name that was made of another text shows it for as long as the object lives, whoever writes to it.
+pub async fn an_escaped_name_keeps_its_original(store: Subject) {
+    let text = "Ada \"the 1st\"\n<ada@example.org> \u{1f512} \u{0} %{x}";
+    let escaped = LockName::escaped(text);
+    let plain = name(escaped.as_str());
+    done(&store, &escaped, create("a", 1)).await;
+    assert_eq!(originals(&store).await, [Some(text.to_owned())]);
+    let queued = done(&store, &plain, enqueue("b", 2)).await;
+    let granted = done(&store, &plain, grant(1, 0, queued.record.waiters[0].clone())).await;
+    assert_eq!(originals(&store).await, [Some(text.to_owned())]);
+    let (_watch, seen) = open(&store, Scope::Lock(plain.clone())).await;
+    assert_eq!(seen[0].0.original(), Some(text));
+    store.delete(&plain, &granted.version).await.expect("nothing was changed since");
+    done(&store, &plain, create("a", 3)).await;
+    assert_eq!(originals(&store).await, [None]);
+}
+
+async fn originals(store: &Subject) -> Vec<Option<String>> {
+    let listed = store.list().await.expect("the list is answered");
+    listed.iter().map(|(name, _)| name.original().map(str::to_owned)).collect()
+}
+
 /// A list has every lock, held or free, as a read would show it.
 pub async fn a_list_shows_every_lock(store: Subject) {
     assert!(store.list().await.expect("the list is answered").is_empty());

@@ -1,9 +1,11 @@
 //! The Lock as old clients know it (contract, section 3).
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::Name;
+use super::{Name, Version};
 
 /// What an answer shows of a lock. It is a picture: nothing decides by it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +22,19 @@ pub struct Lock {
     pub owner: String,
     /// The end of the hold unless it is prolonged; `None` when the record tells no readable date.
     pub expiry: Option<Timestamp>,
+    /// What its holder is told, if it is the one that asks.
+    pub grant: Option<Grant>,
+    /// What the next change is counted from, where changes are counted.
+    pub watch: Option<Version>,
+}
+
+/// What a lock's holder has, at the time of the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    /// The fencing token of this acquisition.
+    pub token: u64,
+    /// For how long the lock is safe even if no further request succeeds.
+    pub remaining: Duration,
 }
 
 #[derive(Serialize)]

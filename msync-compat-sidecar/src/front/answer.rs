@@ -3,10 +3,14 @@
 //! Every body is a JSON object or nothing: Java's client takes any other body for a failed request and repeats it
 //! without a pause (contract, section 5).
 
-use crate::api::Answer;
+use crate::api::{Answer, Kind};
 use crate::clock;
 
 use super::head::Refusal;
+
+/// The page loads nothing but what it asks this sidecar for, and is shown inside no other page.
+const POLICY: &str = "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
+     connect-src 'self'; img-src data:; frame-ancestors 'none'\r\nCache-Control: no-store\r\n";
 
 /// What the rest of the exchange asks of an answer.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,18 +30,29 @@ impl From<Refusal> for Answer {
 /// The answer as it goes over the wire.
 pub(super) fn bytes(answer: &Answer, manner: Manner) -> Vec<u8> {
     let mut text = format!(
-        "HTTP/1.1 {} {}\r\nDate: {}\r\nContent-Length: {}\r\n",
+        "HTTP/1.1 {} {}\r\nDate: {}\r\n",
         answer.status,
         reason(answer.status),
         clock::wall().strftime("%a, %d %b %Y %H:%M:%S GMT"),
-        answer.body.len(),
     );
-    if !answer.body.is_empty() {
-        text += "Content-Type: application/json\r\n";
+    // RFC 9110 8.6: where there can be no body, there is no length.
+    if answer.status != 204 {
+        text += "Content-Length: ";
+        text += &answer.body.len().to_string();
+        text += "\r\n";
     }
-    if let Some(allow) = &answer.allow {
-        text += "Allow: ";
-        text += allow;
+    if !answer.body.is_empty() {
+        text += "Content-Type: ";
+        text += answer.kind.media_type();
+        text += "\r\n";
+    }
+    if answer.kind == Kind::Html {
+        text += POLICY;
+    }
+    for (name, value) in &answer.fields {
+        text += name;
+        text += ": ";
+        text += value;
         text += "\r\n";
     }
     text += if manner.close { "Connection: close\r\n\r\n" } else { "Connection: keep-alive\r\n\r\n" };
@@ -51,12 +66,14 @@ pub(super) fn bytes(answer: &Answer, manner: Manner) -> Vec<u8> {
 fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        204 => "No Content",
         400 => "Bad Request",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
         409 => "Conflict",
+        410 => "Gone",
         413 => "Content Too Large",
         417 => "Expectation Failed",
         421 => "Misdirected Request",

@@ -13,21 +13,22 @@ use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
-use crate::api::Answer;
-use crate::server::{ARRIVAL, Door, Doors};
+use crate::api::{self, Answer, Kind};
+use crate::server::{ARRIVAL, CLIENT, Door, Doors};
 
 /// Kept sockets, and so threads of `tiny_http` that live on.
 const KEPT: usize = 8;
 /// How long a request waits for a kept socket before it opens its own.
 const PATIENCE: Duration = Duration::from_millis(1);
 /// An answer larger than this is no answer of ours.
-const MAX_ANSWER: usize = 256 * 1024;
+const MAX_ANSWER: usize = 16 * 1024 * 1024;
 
 /// A request that the front has judged, complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Canonical {
     pub(super) method: String,
     pub(super) target: String,
+    pub(super) client: Option<String>,
     pub(super) body: Vec<u8>,
 }
 
@@ -45,8 +46,14 @@ impl Back {
         Self { doors, turns: Semaphore::new(KEPT), kept: Mutex::default(), opening: tokio::sync::Mutex::default() }
     }
 
-    /// The answer to one request, without a time limit of its own.
-    pub(super) async fn ask(&self, request: &Canonical) -> io::Result<Answer> {
+    /// The answer to one request, without a time limit of its own. One that may be long in coming takes no kept socket.
+    ///
+    /// # Cancel safety
+    /// Dropping the future withdraws the request.
+    pub(super) async fn ask(&self, request: &Canonical, long: bool) -> io::Result<Answer> {
+        if long {
+            return self.ask_once(request).await;
+        }
         if let Some(turn) = self.turn().await
             && let Ok(answer) = self.ask_kept(request, turn).await
         {
@@ -91,7 +98,7 @@ impl Back {
     async fn open_kept(&self) -> io::Result<UnixStream> {
         let _alone = self.opening.lock().await;
         let mut socket = self.connect(self.doors.kept()).await?;
-        exchange(&mut socket, b"GET / HTTP/1.1\r\n\r\n").await?;
+        exchange(&mut socket, b"GET /healthz HTTP/1.1\r\n\r\n").await?;
         Ok(socket)
     }
 
@@ -118,8 +125,9 @@ impl Canonical {
     /// A request that comes alone on its connection bears the id of its arrival.
     fn bytes(&self, alone: Option<u64>) -> Vec<u8> {
         let alone = alone.map_or(String::new(), |id| format!("Connection: close\r\n{ARRIVAL}: {id}\r\n"));
-        let head =
-            format!("{} {} HTTP/1.1\r\n{alone}Content-Length: {}\r\n\r\n", self.method, self.target, self.body.len());
+        let client = self.client.as_ref().map_or(String::new(), |client| format!("{CLIENT}: {client}\r\n"));
+        let (method, target, length) = (&self.method, &self.target, self.body.len());
+        let head = format!("{method} {target} HTTP/1.1\r\n{alone}{client}Content-Length: {length}\r\n\r\n");
         let mut bytes = head.into_bytes();
         bytes.extend_from_slice(&self.body);
         bytes
@@ -151,11 +159,17 @@ fn parse(bytes: &[u8]) -> io::Result<Option<Answer>> {
         let found = response.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name));
         found.and_then(|field| std::str::from_utf8(field.value).ok())
     };
-    let length: usize = field("content-length").and_then(|text| text.parse().ok()).ok_or_else(broken)?;
+    let status = response.code.ok_or_else(broken)?;
+    let length = match field("content-length") {
+        // The one answer that never has a body, and so no length.
+        None if status == 204 => 0,
+        length => length.and_then(|text| text.parse::<usize>().ok()).ok_or_else(broken)?,
+    };
     let Some(body) = bytes.get(start..start.saturating_add(length)) else { return Ok(None) };
     let body = String::from_utf8(body.to_vec()).map_err(|_| broken())?;
-    let status = response.code.ok_or_else(broken)?;
-    Ok(Some(Answer { status, allow: field("allow").map(|text| text.to_owned().into()), body }))
+    let kind = field("content-type").map(Kind::of_media_type).unwrap_or_default();
+    let fields = api::FIELDS.into_iter().filter_map(|name| Some((name, field(name)?.to_owned()))).collect();
+    Ok(Some(Answer { status, fields, kind, body }))
 }
 
 fn broken() -> io::Error {

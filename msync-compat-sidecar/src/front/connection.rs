@@ -16,7 +16,7 @@ use super::answer::{self, Manner};
 use super::back::Canonical;
 use super::chunked::Chunked;
 use super::head::{self, Framing, Head, Refusal, Scan};
-use crate::api::Answer;
+use crate::api::{self, Answer};
 
 const READ: usize = 4 * 1024;
 
@@ -42,7 +42,7 @@ impl From<io::Error> for End {
 
 /// Serves a connection to its end.
 pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
-    let mut connection = Connection { stream, bytes: Vec::new(), shared };
+    let mut connection = Connection { stream, bytes: Vec::new(), head_only: false, shared };
     let end = loop {
         match connection.exchange().await {
             Ok(false) => {}
@@ -60,6 +60,8 @@ struct Connection {
     stream: TcpStream,
     /// Read, but not yet part of an answered request.
     bytes: Vec<u8>,
+    /// What has arrived begins as a HEAD request: its refusal has no body either.
+    head_only: bool,
     shared: Arc<Shared>,
 }
 
@@ -70,7 +72,8 @@ impl Connection {
         let body = self.body(&head).await?;
         let close = head.close || self.shared.stop.is_cancelled();
         let head_only = head.method == "HEAD";
-        let answer = self.answer(Canonical { method: head.method, target: head.target, body }).await;
+        let Head { method, target, client, .. } = head;
+        let answer = self.answer(Canonical { method, target, client, body }).await?;
         self.send(&answer, Manner { close, head_only }).await?;
         Ok(close)
     }
@@ -80,6 +83,7 @@ impl Connection {
         let deadline = Instant::now() + self.shared.limits.head_time;
         let mut seen = 0;
         let end = loop {
+            self.head_only = self.bytes.starts_with(b"HEAD ");
             match head::scan(&self.bytes, seen) {
                 Scan::Complete(end) if end <= self.shared.limits.head => break end,
                 Scan::Partial if self.bytes.len() <= self.shared.limits.head => {}
@@ -173,23 +177,47 @@ impl Connection {
         }
     }
 
-    async fn answer(&self, request: Canonical) -> Answer {
-        let Ok(_one_of_few) = self.shared.pending.try_acquire() else {
-            return Answer::message(503, "too many requests are waiting here");
+    async fn answer(&mut self, request: Canonical) -> Result<Answer, End> {
+        let shared = Arc::clone(&self.shared);
+        let Ok(_one_of_few) = shared.pending.try_acquire() else {
+            return Ok(Answer::message(503, "too many requests are waiting here"));
         };
-        match timeout(self.shared.limits.answer_time, self.shared.back.ask(&request)).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => {
-                tracing::error!(%error, "the inner server did not answer");
-                Answer::message(503, "the inner server did not answer")
+        let Some(wait) = api::long_poll(&request.target) else {
+            return Ok(asked(&shared, &request, None).await);
+        };
+        let Ok(_one_of_fewer) = shared.long_polls.try_acquire() else {
+            return Ok(Answer::message(503, "too many requests wait for locks here"));
+        };
+        tokio::select! {
+            biased;
+            answer = asked(&shared, &request, Some(wait)) => Ok(answer),
+            () = self.hang_up() => {
+                tracing::debug!(target = request.target, "a client hung up while it waited");
+                Err(End::Silent)
             }
-            Err(_) => Answer::message(503, "no answer in time"),
         }
+    }
+
+    /// Completes when the client has hung up, and keeps what it sends before. It must not end its side while it waits.
+    async fn hang_up(&mut self) {
+        // Who sends so much before it has its answer is not looked after any more.
+        while self.bytes.len() <= self.shared.limits.head {
+            if self.stream.readable().await.is_err() {
+                return;
+            }
+            self.bytes.reserve(READ);
+            match self.stream.try_read_buf(&mut self.bytes) {
+                Ok(0) => return,
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
+                Ok(_) | Err(_) => {}
+            }
+        }
+        std::future::pending::<()>().await;
     }
 
     async fn refuse(&mut self, refusal: Refusal) -> io::Result<()> {
         tracing::debug!(status = refusal.status, refusal.message, "refused a request");
-        self.send(&refusal.into(), Manner { close: true, head_only: false }).await
+        self.send(&refusal.into(), Manner { close: true, head_only: self.head_only }).await
     }
 
     async fn send(&mut self, answer: &Answer, manner: Manner) -> io::Result<()> {
@@ -198,6 +226,19 @@ impl Connection {
 
     async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         timeout(self.shared.limits.write_time, self.stream.write_all(bytes)).await?
+    }
+}
+
+/// Passes a request on, and waits as long as it may take.
+async fn asked(shared: &Shared, request: &Canonical, wait: Option<Duration>) -> Answer {
+    let limit = shared.limits.answer_time + wait.unwrap_or_default();
+    match timeout(limit, shared.back.ask(request, wait.is_some())).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => {
+            tracing::error!(%error, "the inner server did not answer");
+            Answer::message(503, "the inner server did not answer")
+        }
+        Err(_) => Answer::message(503, "no answer in time"),
     }
 }
 

@@ -44,6 +44,8 @@ pub(super) struct Head {
     pub(super) method: String,
     /// Origin-form path and query, or `*`; printable ASCII with valid percent codes.
     pub(super) target: String,
+    /// Who asks, as it says; visible ASCII.
+    pub(super) client: Option<String>,
     /// How the body is framed.
     pub(super) framing: Framing,
     /// The client waits for `100 Continue` before it sends the body.
@@ -111,6 +113,7 @@ fn judge(request: &httparse::Request<'_, '_>, hosts: &Hosts) -> Result<Head, Ref
     Ok(Head {
         method: method.to_owned(),
         target,
+        client: client(fields)?,
         framing: framing(fields, minor)?,
         expects_continue: expects_continue(fields, minor)?,
         close: minor == 0 || fields.has_token("connection", "close"),
@@ -207,6 +210,19 @@ fn is_clean(target: &str) -> bool {
             let digits = code.as_bytes();
             digits.len() >= 2 && digits[..2].iter().all(u8::is_ascii_hexdigit)
         })
+}
+
+/// What it may say more closely is the API's part; here only that it can be passed on as it is.
+fn client(fields: Fields<'_>) -> Result<Option<String>, Refusal> {
+    let mut clients = fields.all("msync-client-id");
+    let (client, None) = (clients.next(), clients.next()) else {
+        return Err(Refusal::bad("more than one Msync-Client-Id"));
+    };
+    let read = |client: &[u8]| {
+        let text = std::str::from_utf8(client).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic()));
+        text.map(str::to_owned).ok_or(Refusal::bad("Msync-Client-Id has characters that are not allowed"))
+    };
+    client.map(read).transpose()
 }
 
 fn framing(fields: Fields<'_>, minor: u8) -> Result<Framing, Refusal> {

@@ -34,7 +34,7 @@ pub struct Limits {
     pub body_time: Duration,
     /// How long a connection may stay without a request.
     pub idle_time: Duration,
-    /// From a complete request to its answer; after it 503.
+    /// From a complete request to its answer, beyond what the client itself asked to wait; after it 503.
     pub answer_time: Duration,
     /// For a client to take its answer.
     pub write_time: Duration,
@@ -73,6 +73,11 @@ impl Limits {
             return Err(io::Error::other(why));
         }
         Ok(self.within(descriptors))
+    }
+
+    /// Requests that wait for a lock at once: half of all that are pending, so that beats always find a place.
+    pub fn long_polls(&self) -> usize {
+        self.pending / 2
     }
 
     /// The same limits for a process that may open `descriptors` files.

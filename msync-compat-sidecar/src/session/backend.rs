@@ -5,9 +5,10 @@
 use std::future::Future;
 use std::time::Duration;
 
+use futures::Stream;
 use jiff::Timestamp;
 
-use crate::api::Name;
+use crate::api::{Client, Name};
 
 /// A record of the store, as far as answers show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,10 @@ pub struct Record {
     pub owner: String,
     /// The wall clock's date up to which the holder claims it; when free, when it became so.
     pub expiry: Option<Timestamp>,
+    /// Which acquisition holds it, 0 when free. Renewals leave it as it is.
+    pub term: u64,
+    /// The owners in its queue, the next one first.
+    pub queue: Vec<String>,
 }
 
 /// Why the engine could not say anything about a lock.
@@ -58,7 +63,28 @@ pub trait Backend: Send + Sync + 'static {
     ///
     /// # Cancel safety
     /// A dropped attempt leaves nothing that anybody renews.
-    fn attempt(&self, name: &Name, mode: Mode) -> impl Future<Output = Result<Attempt<Self::Hold>, Trouble>> + Send;
+    fn attempt(
+        &self,
+        name: &Name,
+        client: Option<&Client>,
+        mode: Mode,
+    ) -> impl Future<Output = Result<Attempt<Self::Hold>, Trouble>> + Send;
+
+    /// Waits in the queue, behind whoever waits already, here or elsewhere, for as long as it takes.
+    ///
+    /// # Cancel safety
+    /// A dropped acquisition leaves the queue, and nothing that anybody renews.
+    fn acquire(&self, name: &Name, client: Option<&Client>)
+    -> impl Future<Output = Result<Self::Hold, Trouble>> + Send;
+
+    /// The record as it is known without a request: kept up to date for a lock that is held or awaited for this client.
+    fn newest(&self, name: &Name, client: Option<&Client>) -> impl Future<Output = Option<Record>> + Send;
+
+    /// The record as it is, and again after each change of it; `None` while it is absent. Never ends.
+    fn sightings(&self, name: &Name) -> impl Stream<Item = Option<Record>> + Send + 'static;
+
+    /// Says whether locks can be read. One request.
+    fn ready(&self) -> impl Future<Output = Result<(), Trouble>> + Send;
 }
 
 /// A lock that the engine keeps renewing.
@@ -69,6 +95,9 @@ pub trait Hold: Send + Sync + 'static {
     /// The newest version of the record that is known here.
     fn version(&self) -> String;
 
+    /// The fencing token of this acquisition.
+    fn token(&self) -> u64;
+
     /// When the object was created, if known.
     fn created(&self) -> Option<Timestamp>;
 
@@ -78,6 +107,9 @@ pub trait Hold: Send + Sync + 'static {
     /// The renewal goes on.
     fn fresh(&self, remaining: Duration) -> impl Future<Output = ()> + Send;
 
-    /// Frees the lock; later calls do nothing. Ends when it is freed, lost, or nothing more can be done.
-    fn release(&self) -> impl Future<Output = ()> + Send;
+    /// Frees the lock; later calls do nothing. Ends when it is freed or lost, or with why nothing more can be done.
+    ///
+    /// # Cancel safety
+    /// The release goes on.
+    fn release(&self) -> impl Future<Output = Result<(), Trouble>> + Send;
 }

@@ -1,7 +1,8 @@
 //! How long a lock is kept for a client, and whether a beat may be answered with 200. Pure.
 //!
 //! The rule is the original's (contract, sections 1 and 2): a lease lasts 30 s, and a beat prolongs it once less than
-//! half is left; earlier beats change nothing that a client could see.
+//! half is left; earlier beats change nothing that a client could see. A client that names its own time is given it anew
+//! by every beat that does.
 
 use std::time::Duration;
 
@@ -9,16 +10,15 @@ use jiff::Timestamp;
 
 use crate::clock::{Moment, shifted};
 
-/// What a client is granted.
+/// What a client is granted that asks for nothing else.
 pub const TTL: Duration = Duration::from_secs(30);
-/// A beat prolongs the lease when less than this is left of it.
-const HALF: Duration = Duration::from_secs(15);
 /// A client that is told 200 must not lose its lock before its next beat, 10 s later at most, has told it so.
 pub const SAFE: Duration = Duration::from_secs(12);
 
 /// A client's claim on the lock that the sidecar holds for it.
 #[derive(Debug, Clone)]
 pub struct Lease {
+    ttl: Duration,
     ends: Duration,
     expiry: Timestamp,
     version: String,
@@ -48,20 +48,25 @@ impl Beat {
 
 impl Lease {
     /// A lease that begins now, on a record of this version.
-    pub fn begin(now: Moment, version: String) -> Self {
-        Self { ends: now.since_boot + TTL, expiry: shifted(now.wall, TTL), version }
+    pub fn begin(now: Moment, ttl: Duration, version: String) -> Self {
+        Self { ttl, ends: now.since_boot + ttl, expiry: shifted(now.wall, ttl), version }
     }
 
-    /// A client's beat: prolongs the lease when it is due, and only then asks for the record's version.
-    pub fn beat(&mut self, now: Moment, version: impl FnOnce() -> String) {
-        if self.is_due(now) {
-            *self = Self::begin(now, version());
+    /// A client's beat: prolongs the lease when it is due or asked for, and only then asks for the record's version.
+    pub fn beat(&mut self, now: Moment, ttl: Option<Duration>, version: impl FnOnce() -> String) {
+        if ttl.is_some() || self.is_due(now) {
+            *self = Self::begin(now, ttl.unwrap_or(self.ttl), version());
         }
+    }
+
+    /// How long the client may be silent.
+    pub fn ttl(&self) -> Duration {
+        self.ttl
     }
 
     /// The next beat prolongs it.
     pub fn is_due(&self, now: Moment) -> bool {
-        self.left(now) < HALF
+        self.left(now) < self.ttl / 2
     }
 
     /// How long it lasts unless a beat prolongs it.
@@ -101,7 +106,7 @@ mod tests {
     }
 
     fn lease() -> Lease {
-        Lease::begin(start(), "0".into())
+        Lease::begin(start(), TTL, "0".into())
     }
 
     #[test]
@@ -110,9 +115,21 @@ mod tests {
             [(0, 30, "0"), (1, 29, "0"), (13, 17, "0"), (15, 15, "0"), (16, 30, "1"), (29, 30, "1"), (33, 30, "1")]
         {
             let (now, mut lease) = (start().after(secs(at)), lease());
-            lease.beat(now, || "1".into());
+            lease.beat(now, None, || "1".into());
             assert_eq!((lease.left(now), lease.version()), (secs(left), version), "{at}");
         }
+    }
+
+    #[test]
+    fn a_client_that_names_its_time_is_given_it_anew() {
+        let (now, mut lease) = (start().after(secs(1)), lease());
+        lease.beat(now, Some(secs(300)), || "1".into());
+        assert_eq!((lease.left(now), lease.version()), (secs(300), "1"));
+        let later = now.after(secs(140));
+        lease.beat(later, None, || "2".into());
+        assert_eq!((lease.left(later), lease.version()), (secs(160), "1"), "more than half is left");
+        lease.beat(later, Some(secs(5)), || "2".into());
+        assert_eq!((lease.left(later), lease.ttl()), (secs(5), secs(5)), "less is given, too");
     }
 
     #[test]
@@ -121,7 +138,7 @@ mod tests {
         for at in (10..600).step_by(10) {
             let now = start().after(secs(at));
             assert!(!lease.is_over(now), "{at}");
-            lease.beat(now, || at.to_string());
+            lease.beat(now, None, || at.to_string());
         }
     }
 

@@ -8,9 +8,10 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use msync_compat_sidecar::api::{Call, Lock, Outcome, Verb};
+use msync_compat_sidecar::api::{Call, Lock, Outcome, Request, Verb};
 use msync_compat_sidecar::front::{self, Front, Hosts, Limits};
 use msync_compat_sidecar::server::{Locks, Server};
 use serde_json::Value;
@@ -20,23 +21,53 @@ use tokio_util::sync::CancellationToken;
 /// How long anything may take before a test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Locks without a store: `absent` is absent, `slow` takes 3 s, `panic` panics, any other is held here.
-#[derive(Debug, Default)]
-pub(crate) struct Stub;
+/// Locks without a store: `absent` is absent, `slow` takes 3 s, `never` for ever, `panic` panics, any other is held
+/// here by the client that asks, whose id is shown as the owner.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stub {
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Stub {
+    /// How many long requests are waiting, as far as the server knows.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::SeqCst)
+    }
+}
+
+/// Counts for as long as it lives.
+struct One(Arc<AtomicUsize>);
+
+impl One {
+    fn more(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for One {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
 
 impl Locks for Stub {
-    fn call(&self, call: Call) -> impl Future<Output = Outcome> + Send + 'static {
+    fn call(&self, request: Request) -> impl Future<Output = Outcome> + Send + 'static {
+        let Request::Lock(call) = request else { panic!("no test asks the stub that: {request:?}") };
         assert_ne!(call.name.as_str(), "panic", "as the test asks");
+        let one = matches!(call.verb, Verb::Put { wait, .. } if !wait.is_zero()).then(|| One::more(&self.waiting));
         async move {
             match call.name.as_str() {
+                "never" => std::future::pending().await,
                 "slow" => tokio::time::sleep(Duration::from_secs(3)).await,
                 "panic-later" => {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                     panic!("as the test asks");
                 }
-                "absent" if call.verb == Verb::Get => return Outcome::Absent,
+                "absent" if call.verb == Verb::Get => return Outcome::Absent(None),
                 _ => {}
             }
+            drop(one);
             Outcome::Good(lock(call))
         }
     }
@@ -48,8 +79,10 @@ fn lock(call: Call) -> Lock {
         namespace: "default".into(),
         version: "1".into(),
         created: None,
-        owner: "stub".into(),
+        owner: call.client.map_or("stub".into(), |client| client.to_string()),
         expiry: None,
+        grant: None,
+        watch: None,
     }
 }
 
@@ -155,7 +188,7 @@ impl Drop for Child {
 
 /// Serves until standard input ends.
 pub(crate) fn be_child() {
-    let served = Served::start(Limits::default().afforded().unwrap(), Stub);
+    let served = Served::start(Limits::default().afforded().unwrap(), Stub::default());
     println!("LISTEN {}", served.address);
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
 }
@@ -223,7 +256,9 @@ pub(crate) fn read_reply(stream: &mut TcpStream) -> Option<Reply> {
     let fields = lines.filter_map(|line| line.split_once(": "));
     let fields: Vec<_> = fields.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
     let mut reply = Reply { status, fields, body: Value::Null };
-    let mut body = vec![0; reply.field("content-length").unwrap().parse().unwrap()];
+    let length = reply.field("content-length").map_or(0, |text| text.parse().unwrap());
+    assert!(length > 0 || status == 204 || reply.field("content-length").is_some(), "no length");
+    let mut body = vec![0; length];
     stream.read_exact(&mut body).unwrap();
     if !body.is_empty() {
         reply.body = serde_json::from_slice(&body).unwrap();

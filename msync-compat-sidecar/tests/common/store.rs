@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use futures::Stream;
 use jiff::Timestamp;
-use msync_compat_sidecar::api::Name;
+use msync_compat_sidecar::api::{Client, Name};
 use msync_compat_sidecar::clock::{Moment, shifted};
 use msync_compat_sidecar::session::{Attempt, Backend, Hold, Identity, Mode, Now, Record, Sessions, Trouble};
 
@@ -123,7 +124,7 @@ impl Backend for Engine {
         Ok(self.world.records().get(name).map(|entry| entry.record.clone()))
     }
 
-    async fn attempt(&self, name: &Name, mode: Mode) -> Result<Attempt<Held>, Trouble> {
+    async fn attempt(&self, name: &Name, _client: Option<&Client>, mode: Mode) -> Result<Attempt<Held>, Trouble> {
         self.world.request().await;
         let now = self.world.now();
         let mut records = self.world.records();
@@ -135,10 +136,37 @@ impl Backend for Engine {
         let version = self.world.version();
         let term = version.parse().unwrap();
         let expiry = Some(shifted(now.wall, DEADLINE));
-        let record = Record { version, created: None, owner: self.owner.clone(), expiry };
+        let record = Record { version, created: None, owner: self.owner.clone(), expiry, term, queue: Vec::new() };
         records.insert(name.clone(), Entry { record, term, ends: now.since_boot + DEADLINE });
         let renewed = Mutex::new(now.since_boot);
         Ok(Attempt::Held(Held { world: self.world.clone(), name: name.clone(), term, renewed }))
+    }
+
+    /// Polls, so its queue has no order: what needs one is tested on the engine itself.
+    async fn acquire(&self, name: &Name, client: Option<&Client>) -> Result<Held, Trouble> {
+        loop {
+            match self.attempt(name, client, Mode::Take).await? {
+                Attempt::Held(held) => return Ok(held),
+                Attempt::Busy(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    }
+
+    async fn newest(&self, name: &Name, _client: Option<&Client>) -> Option<Record> {
+        self.world.records().get(name).map(|entry| entry.record.clone())
+    }
+
+    fn sightings(&self, name: &Name) -> impl Stream<Item = Option<Record>> + Send + 'static {
+        futures::stream::unfold((self.world.clone(), name.clone()), |(world, name)| async {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            let seen = world.records().get(&name).map(|entry| entry.record.clone());
+            Some((seen, (world, name)))
+        })
+    }
+
+    async fn ready(&self) -> Result<(), Trouble> {
+        self.world.request().await;
+        Ok(())
     }
 }
 
@@ -170,6 +198,10 @@ impl Hold for Held {
         self.world.records().get(&self.name).map(|entry| entry.record.version.clone()).unwrap_or_default()
     }
 
+    fn token(&self) -> u64 {
+        self.term
+    }
+
     fn created(&self) -> Option<Timestamp> {
         None
     }
@@ -181,14 +213,15 @@ impl Hold for Held {
         }
     }
 
-    async fn release(&self) {
+    async fn release(&self) -> Result<(), Trouble> {
         self.world.request().await;
         let now = self.world.now();
         let version = self.world.version();
         let mut records = self.world.records();
         if let Some(entry) = records.get_mut(&self.name).filter(|entry| entry.term == self.term) {
-            entry.record = Record { version, owner: String::new(), expiry: Some(now.wall), ..entry.record.clone() };
-            entry.term = 0;
+            let freed = Record { version, owner: String::new(), term: 0, ..entry.record.clone() };
+            (entry.record, entry.term) = (Record { expiry: Some(now.wall), ..freed }, 0);
         }
+        Ok(())
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     LockName,
     clock::{Clock, Moment},
     protocol::Event,
-    store::{Fault, Scope, Sighting, Snapshot, Store, Watch},
+    store::{Fault, Scope, Sighting, Snapshot, Store, Watch, told},
 };
 
 /// The longest pause between two attempts to watch.
@@ -61,23 +61,28 @@ impl Lookout {
             let silent = self.clock.sleep_until(self.heard + self.patience);
             let seen = tokio::select! {
                 biased;
-                seen = self.watch.next() => seen,
+                seen = self.watch.next() => Some(seen),
                 () = silent => None,
             };
             self.heard = self.clock.now();
             match seen {
-                Some(Ok(sighting)) => {
+                Some(Some(Ok(sighting))) => {
                     self.failures = 0;
                     return sighting;
                 }
-                Some(Err(fault)) => self.pause(&fault),
+                Some(Some(Err(fault))) => self.pause(&fault),
+                // Ours never end; another store's might, each time at once.
+                Some(None) => {
+                    self.pause(&Fault::Unknown(told("the watch has ended".to_owned())));
+                    self.reopen();
+                }
                 None => self.reopen(),
             }
         }
     }
 
     fn reopen(&mut self) {
-        tracing::debug!(scope = ?self.scope, "the watch was silent for too long and is opened anew");
+        tracing::debug!(scope = ?self.scope, "the watch was silent for too long, or has ended, and is opened anew");
         self.watch = self.store.watch(self.scope.clone());
     }
 
@@ -129,3 +134,6 @@ fn open(engine: &Weak<Engine>) -> Option<Lookout> {
     let engine = engine.upgrade()?;
     Some(Lookout::new(&engine, Scope::Engine(engine.id.clone())))
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ use crate::{
     Error, FencingToken, Lease, LockName, LossReason,
     clock::Moment,
     protocol::{Action, Call, Event, Keeper, Notice, Outcome, Standing, Ticket, Want},
-    store::{Fault, Scope, Sighting},
+    store::{Fault, Scope, Sighting, Snapshot},
 };
 
 /// A wait that ends before this opens no watch of the lock. Over HTTP/1.1 a watch takes a connection with it: the release
@@ -31,6 +31,8 @@ pub(crate) enum Message {
     Want(Want, oneshot::Sender<Result<FencingToken, Error>>),
     /// A user is done, and wants to know when its release is acknowledged.
     Release(Ticket, Option<String>, Option<oneshot::Sender<Result<(), Error>>>),
+    /// Somebody wants to see the record as the keeper knows it.
+    Show(oneshot::Sender<Option<Snapshot>>),
     /// Anything else.
     Event(Event),
 }
@@ -97,8 +99,8 @@ impl Driver {
 
     /// Tells guards that nobody renews any more: the runtime has ended, or the driver has panicked.
     fn desert(&self) {
-        let reason = LossReason::ShutDown;
-        self.publish.send_modify(|standing| standing.ended = standing.ended.or(Some(reason)));
+        let lost = |ended: Option<LossReason>| ended.filter(|reason| !reason.is_orderly());
+        self.publish.send_modify(|standing| standing.ended = lost(standing.ended).or(Some(LossReason::RuntimeEnded)));
     }
 
     async fn next_event(&mut self) -> Option<Event> {
@@ -113,21 +115,28 @@ impl Driver {
                     return Some(Event::Tick);
                 }
                 Some(sighting) = sighting => if let Some(event) = seen(sighting) { return Some(event) },
-                message = self.messages.recv() => return message.map(|message| self.admit(*message)),
+                message = self.messages.recv() => match message {
+                    Some(message) => if let Some(event) = self.admit(*message) { return Some(event) },
+                    None => return None,
+                },
             }
         }
     }
 
-    fn admit(&mut self, message: Message) -> Event {
+    fn admit(&mut self, message: Message) -> Option<Event> {
         match message {
-            Message::Event(event) => event,
+            Message::Event(event) => Some(event),
             Message::Want(want, verdict) => {
                 self.verdicts.insert(want.ticket, verdict);
-                Event::Want(want)
+                Some(Event::Want(want))
             }
             Message::Release(ticket, successor, acknowledge) => {
                 self.releases.extend(acknowledge.map(|acknowledge| (ticket, acknowledge)));
-                Event::Release(ticket, successor)
+                Some(Event::Release(ticket, successor))
+            }
+            Message::Show(asker) => {
+                let _ = asker.send(self.keeper.view().snapshot().cloned());
+                None
             }
         }
     }

@@ -9,7 +9,9 @@ use std::{
     time::Duration,
 };
 
-use super::Engine;
+use tokio::sync::oneshot;
+
+use super::{Engine, Message};
 use crate::{
     Error, LockName,
     clock::Moment,
@@ -88,6 +90,15 @@ impl Engine {
     /// Returns a lock as it was last seen by a look, a try or a keeper that has ended.
     pub(crate) fn last_seen(&self, name: &LockName) -> Option<Snapshot> {
         self.memory().recall(name).and_then(View::snapshot).cloned()
+    }
+
+    /// Returns a lock as this engine knows it, without a request: as its keeper sees it now, or as it was last seen.
+    pub(crate) async fn newest(&self, name: &LockName) -> Option<Snapshot> {
+        let (asker, answer) = oneshot::channel();
+        let asked =
+            self.keepers().get(name).is_some_and(|handle| handle.messages.send(Box::new(Message::Show(asker))).is_ok());
+        let shown = if asked { answer.await.ok().flatten() } else { None };
+        shown.or_else(|| self.last_seen(name))
     }
 
     /// Reads a lock; what it finds counts as an observation of its holder.

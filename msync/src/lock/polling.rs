@@ -2,8 +2,15 @@
 
 use std::time::Duration;
 
+use futures::stream::{self, Stream};
+
 use super::{Lock, LockGuard, acquire};
-use crate::{Error, protocol::Patience, store::Snapshot};
+use crate::{
+    Error,
+    engine::Lookout,
+    protocol::Patience,
+    store::{Scope, Sighting, Snapshot},
+};
 
 // === impl Lock: polling ===
 
@@ -44,6 +51,34 @@ impl Lock {
     #[doc(hidden)]
     pub fn last_seen(&self) -> Option<Snapshot> {
         self.engine.last_seen(&self.name)
+    }
+
+    /// Returns the record as this process knows it, without a request: for a lock that is held or awaited here, as the
+    /// watches show it now.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    #[doc(hidden)]
+    pub async fn newest(&self) -> Option<Snapshot> {
+        self.engine.newest(&self.name).await
+    }
+
+    /// Watches the record: as it is at first, and again after every change or repetition; `None` while it is absent. The
+    /// stream never ends, and outlives failures of the API server.
+    #[doc(hidden)]
+    pub fn sightings(&self) -> impl Stream<Item = Option<Snapshot>> + Send + use<> {
+        let lookout = Lookout::new(&self.engine, Scope::Lock(self.name.clone()));
+        stream::unfold(lookout, |mut lookout| async {
+            loop {
+                let seen = match lookout.next().await {
+                    Sighting::Listed(found) => found.into_iter().next().map(|(_, snapshot)| snapshot),
+                    Sighting::Changed(_, snapshot) => Some(snapshot),
+                    Sighting::Gone(..) => None,
+                    Sighting::Alive => continue,
+                };
+                return Some((seen, lookout));
+            }
+        })
     }
 }
 

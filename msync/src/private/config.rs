@@ -45,14 +45,12 @@ pub trait AsClient {
 impl Config {
     /// Makes the options of a function that has none.
     #[must_use]
-    #[inline]
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Names the client.
     #[must_use]
-    #[inline]
     pub fn via<C: AsClient + ?Sized>(mut self, client: &C) -> Self {
         self.client = Some(client.as_client().clone());
         self
@@ -60,7 +58,6 @@ impl Config {
 
     /// Sets the ttl.
     #[must_use]
-    #[inline]
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
         self
@@ -68,7 +65,6 @@ impl Config {
 
     /// Sets how long the lock stays held at least.
     #[must_use]
-    #[inline]
     pub fn at_least(mut self, least: Duration) -> Self {
         self.at_least = Some(least);
         self
@@ -76,7 +72,6 @@ impl Config {
 
     /// Sets how long the lock is held at most.
     #[must_use]
-    #[inline]
     pub fn max_hold(mut self, most: Duration) -> Self {
         self.max_hold = Some(most);
         self
@@ -84,7 +79,6 @@ impl Config {
 
     /// Waits no longer than this.
     #[must_use]
-    #[inline]
     pub fn wait(mut self, longest: Duration) -> Self {
         self.patience = Patience::Within(longest);
         self
@@ -92,7 +86,6 @@ impl Config {
 
     /// Does not wait.
     #[must_use]
-    #[inline]
     pub fn try_once(mut self) -> Self {
         self.patience = Patience::TryOnce;
         self
@@ -100,7 +93,6 @@ impl Config {
 
     /// Leaves the body running when the lock is lost.
     #[must_use]
-    #[inline]
     pub fn on_lost_signal(mut self) -> Self {
         self.on_lost = OnLost::Signal;
         self
@@ -108,7 +100,6 @@ impl Config {
 
     /// Ends the process when the lock is lost.
     #[must_use]
-    #[inline]
     pub fn on_lost_abort(mut self) -> Self {
         self.on_lost = OnLost::Abort;
         self
@@ -116,7 +107,6 @@ impl Config {
 
     /// Waits until this process leads.
     #[must_use]
-    #[inline]
     pub fn on_follower_wait(mut self) -> Self {
         self.follower_waits = true;
         self

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-use super::{Config, Name, lead, run, run_all};
+use super::{Config, Missed, Name, lead, run, run_all};
 use crate::clock::{Clock, Moment, TokioClock, Wall};
 use crate::{Client, Error, LockName, LossReason, MemoryStore};
 
@@ -31,6 +31,11 @@ struct Witness(MemoryStore, Arc<Mutex<Vec<bool>>>);
 /// As if somebody deleted the object by hand.
 fn delete(store: &MemoryStore) {
     store.remove(&LockName::new("job").unwrap());
+}
+
+/// An election's object stays when nobody leads.
+fn is_held(store: &MemoryStore) -> bool {
+    store.snapshot(&LockName::new("job").unwrap()).is_some_and(|snapshot| !snapshot.record.is_free())
 }
 
 impl Bed {
@@ -241,6 +246,40 @@ fn a_client_outlives_the_runtime_it_began_on() {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(client.shutdown());
+}
+
+/// Were it a loss, this process would end here.
+#[tokio::test(start_paused = true)]
+async fn an_orderly_shutdown_cancels_a_body_that_a_loss_would_abort() {
+    let bed = Bed::new();
+    let config = bed.config().on_lost_abort();
+    let (ended, ()) = tokio::join!(run(&config, NAME, |_| pending::<()>()), async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        bed.client.shutdown().await;
+    });
+    let Err(Error::Lost { reason, .. }) = ended.map_err(Missed::into_error) else {
+        unreachable!("the body never ends")
+    };
+    assert_eq!(reason, LossReason::ShutDown);
+    assert_eq!(bed.store.names(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn s7_a_term_is_given_up_after_the_bodies_that_run_under_it() {
+    let bed = Bed::new();
+    let store = bed.store.clone();
+    let config = bed.config().on_lost_signal();
+    let body = lead(&config, NAME, move |lease| async move {
+        let reason = lease.lost().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        (reason, is_held(&store))
+    });
+    let (ended, ()) = tokio::join!(body, async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        bed.client.shutdown().await;
+    });
+    assert_eq!(ended.unwrap(), (LossReason::ShutDown, true));
+    assert!(!is_held(&bed.store), "resigned when the bodies had ended");
 }
 
 #[test]

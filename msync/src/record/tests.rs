@@ -330,6 +330,24 @@ fn an_engine_id_edited_by_hand_still_has_an_owner() {
 }
 
 #[test]
+fn an_engine_id_shows_itself_to_people() {
+    assert_eq!(format!("{:?}", EngineId::new("web", 1)), "EngineId(web.0000000000000001)");
+}
+
+#[test]
+fn only_another_start_of_the_same_pod_is_kin() {
+    let id = EngineId::of_pod("web", 0xa1, 1);
+    assert!(id.is_kin_of(&EngineId::of_pod("web", 0xa1, 2)));
+    for other in [id.clone(), EngineId::of_pod("web", 0xa2, 2), EngineId::of_pod("api", 0xa1, 2)] {
+        assert!(!id.is_kin_of(&other), "{other}");
+    }
+    // Without a pod there is none, even if the random bits begin alike, or a hand has made them as long as a pod's.
+    assert!(!EngineId::new("web", 1).is_kin_of(&EngineId::new("web", 2)));
+    let edited = ["web.zzzzzzzzzzzzzzzzzzzzzzz1", "web.zzzzzzzzzzzzzzzzzzzzzzz2"].map(EngineId::from_text);
+    assert!(!edited[0].is_kin_of(&edited[1]));
+}
+
+#[test]
 fn a_nonce_is_written_as_16_digits_and_nobody_as_nothing() {
     assert_eq!(T(0x5f0c).to_string(), "0000000000005f0c");
     assert_eq!(Term::NONE.to_string(), "");

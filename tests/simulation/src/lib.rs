@@ -12,6 +12,7 @@ mod plan;
 mod process;
 mod rng;
 mod server;
+pub mod whole;
 mod world;
 
 pub use oracle::Tally;

@@ -1,24 +1,46 @@
-//! Long runs: `cargo run --release -p simulation -- 30000000 [first seed [enough]]`. Prints every seed that breaks a
-//! promise, and ends when that is enough (20) of them.
+//! Long runs: `cargo run --release -p simulation -- [whole] 30000000 [first seed [enough]]`. Prints every seed that breaks
+//! a promise, and ends when that is enough (20) of them. `whole` plays whole engines instead of cores.
 
-use std::time::Instant;
+use std::{fmt::Debug, time::Instant};
 
-use simulation::{Tally, play};
+use simulation::{Tally, play, whole};
 
-#[allow(clippy::disallowed_methods, reason = "the speed of the simulation is real time")]
 fn main() {
-    let mut arguments = std::env::args().skip(1).filter_map(|argument| argument.parse::<u64>().ok());
-    let acquisitions = arguments.next().unwrap_or(1_000_000);
-    let first = arguments.next().unwrap_or(1);
-    let enough = arguments.next().unwrap_or(20);
-    let (start, mut sum, mut broken) = (Instant::now(), Tally::default(), 0);
-    let mut seed = first;
-    while sum.acquisitions < acquisitions && broken < enough {
-        if std::env::var_os("MSYNC_TRACE").is_some() {
-            println!("seed {seed}");
-        }
-        match play(seed, false) {
-            Ok(tally) => sum.add(&tally),
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut numbers = arguments.iter().filter_map(|argument| argument.parse::<u64>().ok());
+    let acquisitions = numbers.next().unwrap_or(1_000_000);
+    let first = numbers.next().unwrap_or(1);
+    let enough = numbers.next().unwrap_or(20);
+    let tells = std::env::var_os("MSYNC_TRACE").is_some();
+    let broken = if arguments.iter().any(|argument| argument == "whole") {
+        let add = |sum: &mut whole::Story, story: &_| {
+            sum.add(story);
+            sum.acquisitions
+        };
+        run(acquisitions, first, enough, |seed| whole::play(seed, tells), add)
+    } else {
+        let add = |sum: &mut Tally, tally: &_| {
+            sum.add(tally);
+            sum.acquisitions
+        };
+        run(acquisitions, first, enough, |seed| play(seed, tells), add)
+    };
+    std::process::exit(i32::from(broken > 0));
+}
+
+/// Plays seed after seed, and returns how many of them broke a promise.
+#[allow(clippy::disallowed_methods, reason = "the speed of the simulation is real time")]
+fn run<T: Default + Debug>(
+    acquisitions: u64,
+    first: u64,
+    enough: u64,
+    play: impl Fn(u64) -> Result<T, String>,
+    add: impl Fn(&mut T, &T) -> u64,
+) -> u64 {
+    let (start, mut sum, mut made, mut broken, mut seed) = (Instant::now(), T::default(), 0, 0, first);
+    while made < acquisitions && broken < enough {
+        match play(seed) {
+            Ok(tally) => made = add(&mut sum, &tally),
             Err(what) => {
                 broken += 1;
                 println!("{}", what.chars().take(400).collect::<String>());
@@ -27,5 +49,5 @@ fn main() {
         seed = seed.wrapping_add(1);
     }
     println!("{sum:#?}\n{broken} broken promises in {} episodes, {:?}", seed - first, start.elapsed());
-    std::process::exit(i32::from(broken > 0));
+    broken
 }

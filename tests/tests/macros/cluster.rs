@@ -8,7 +8,12 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use msync::{Error, leader_only, locked};
+use kube::{Api, ResourceExt};
+use msync::{
+    Error,
+    crd::{Lock, ORIGINAL_NAME},
+    leader_only, locked,
+};
 use tests::{
     process::{ChildProcess, Spawn, follow_parent, is_child},
     testbed::{ADMIN, TestServer},
@@ -148,6 +153,32 @@ async fn s3_a_holder_that_froze_beyond_its_ttl_runs_not_one_step_more() -> Resul
     next.line_with("taken over", LIMIT).await?;
     holder.resume()?;
     assert_eq!(holder.line_with("lost", LIMIT).await?, "lost: true");
+    Ok(())
+}
+
+#[locked("mail-{address}", via = client, guard = lease)]
+async fn send(client: &msync::Client, locks: &Api<Lock>, address: &str) -> Result<(String, Lock)> {
+    let name = lease.name().to_string();
+    let object = locks.get(&name).await?;
+    Ok((name, object))
+}
+
+#[tokio::test]
+async fn the_object_of_an_escaped_name_shows_the_original() -> Result<()> {
+    let Some(server) = server().await? else { return Ok(()) };
+    let (kube, namespace) = (server.client(ADMIN).await?, server.namespace().await?);
+    let locks = Api::namespaced(kube.clone(), &namespace);
+    let client = msync::Client::builder().namespace(namespace).kube(kube).build();
+    let (name, object) = send(&client, &locks, "Zoë \"Z\"\t<zoe@example.org>/\u{1f512}\n").await?;
+    assert!(name.starts_with("mail-zo") && name.len() < 60, "{name}");
+    assert_eq!(object.annotations()[ORIGINAL_NAME], "mail-Zoë \"Z\"\t<zoe@example.org>/\u{1f512}\n");
+    let (name, object) = send(&client, &locks, "17").await?;
+    assert_eq!((name.as_str(), object.annotations().len()), ("mail-17", 0));
+    // More than the API server would store beside an object: it is cut.
+    let long = "Ö".repeat(300_000);
+    let (_, object) = send(&client, &locks, &long).await?;
+    assert!(object.annotations()[ORIGINAL_NAME].starts_with("mail-ÖÖÖ"));
+    client.shutdown().await;
     Ok(())
 }
 

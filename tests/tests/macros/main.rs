@@ -2,6 +2,7 @@
 #![allow(missing_docs, reason = "a test binary")]
 #![allow(clippy::disallowed_methods, reason = "processes run in real time; on the memory store tokio's is paused")]
 
+mod abort;
 mod cluster;
 mod leader;
 mod memory;

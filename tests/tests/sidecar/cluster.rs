@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use kube::{Api, api::PostParams};
 use msync::{Client, Timing};
+use serde_json::json;
 use tests::{
     eventually,
     testbed::{ADMIN, Options, SHARED_USERS, TestServer},
@@ -172,13 +175,55 @@ async fn a_frozen_api_server_ends_beats_while_twelve_seconds_remain() -> Result<
     server.thaw().await
 }
 
+/// What a sidecar says that may not start as this user.
+async fn refused_start(server: &TestServer, user: &str, namespace: &str) -> Result<String> {
+    let log = tempfile::NamedTempFile::new()?;
+    let spawn = prepared("a").env("KUBECONFIG", server.kubeconfig(user)?).args(["--namespace", namespace]);
+    let status = spawn.stderr_to(log.path())?.spawn()?.wait(20 * SECOND).await?;
+    let said = std::fs::read_to_string(log.path())?;
+    ensure!(!status.success(), "{status}: {said}");
+    Ok(said)
+}
+
+/// Allows a user these verbs on locks, in one namespace.
+async fn allow(server: &TestServer, user: &str, namespace: &str, verbs: &[&str]) -> Result<()> {
+    let client = server.client(ADMIN).await?;
+    let group = "rbac.authorization.k8s.io";
+    let role = json!({"metadata": {"name": "some"},
+        "rules": [{"apiGroups": ["metaparticle.io"], "resources": ["locks"], "verbs": verbs}]});
+    let binding = json!({"metadata": {"name": "some"}, "roleRef": {"apiGroup": group, "kind": "Role", "name": "some"},
+        "subjects": [{"kind": "User", "apiGroup": group, "name": user}]});
+    let how = PostParams::default();
+    Api::<Role>::namespaced(client.clone(), namespace).create(&how, &serde_json::from_value(role)?).await?;
+    Api::<RoleBinding>::namespaced(client, namespace).create(&how, &serde_json::from_value(binding)?).await?;
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sidecar_without_rights_says_which_are_missing() -> Result<()> {
     let Some(server) = TestServer::shared().await? else { return Ok(()) };
-    let (log, namespace) = (tempfile::NamedTempFile::new()?, server.namespace().await?);
-    let spawn = prepared("a").env("KUBECONFIG", server.kubeconfig(SHARED_USERS[0])?).args(["--namespace", &namespace]);
-    let status = spawn.stderr_to(log.path())?.spawn()?.wait(20 * SECOND).await?;
-    let said = std::fs::read_to_string(log.path())?;
-    ensure!(!status.success() && said.contains("missing is a Role with the rule"), "{status}: {said}");
-    Ok(())
+    // The resource must be there: without it nobody has been refused anything yet.
+    drop(Place::new(server).await?.sidecar("installer", None).await?);
+    let namespace = server.namespace().await?;
+    let said = refused_start(server, SHARED_USERS[0], &namespace).await?;
+    ensure!(said.contains("missing is a Role with the rule"), "{said}");
+    allow(server, SHARED_USERS[0], &namespace, &["get", "list", "watch", "create"]).await?;
+    eventually("the API server knows the new rights", 20 * SECOND, async || {
+        let said = refused_start(server, SHARED_USERS[0], &namespace).await.unwrap_or_default();
+        said.contains("not allowed to delete or patch locks") && said.contains("missing is a Role with the rule")
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sidecar_that_may_not_install_the_resource_says_what_is_missing() -> Result<()> {
+    let Some(server) = TestServer::start(Options::with_users(&["limited"])).await? else { return Ok(()) };
+    let namespace = server.namespace().await?;
+    allow(&server, "limited", &namespace, &["create", "delete", "get", "list", "patch", "watch"]).await?;
+    eventually("the API server knows the rights", 20 * SECOND, async || {
+        let said = refused_start(&server, "limited", &namespace).await.unwrap_or_default();
+        said.contains("the Lock resource is not installed, and this sidecar could not install it")
+            && said.contains("rbac-install.yaml")
+    })
+    .await
 }

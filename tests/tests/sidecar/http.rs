@@ -38,6 +38,14 @@ pub(crate) async fn ask(port: u16, method: &str, name: &str) -> Result<Reply> {
     send(port, &format!("{method} /locks/{name} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")).await
 }
 
+/// Asks for one lock as a client with an id, and waits as long as the target says.
+pub(crate) async fn ask_as(port: u16, method: &str, target: &str, client: &str) -> Result<Reply> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+    let head = format!("{method} /locks/{target} HTTP/1.1\r\nHost: localhost\r\nMsync-Client-Id: {client}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await?;
+    timeout(Duration::from_secs(310), read(&mut stream)).await.context("no answer")?
+}
+
 /// Sends these bytes on a connection of their own and reads one answer.
 pub(crate) async fn send(port: u16, bytes: &str) -> Result<Reply> {
     let exchange = async {
@@ -57,7 +65,7 @@ pub(crate) async fn read(stream: &mut TcpStream) -> Result<Reply> {
     let head = String::from_utf8(head)?;
     let status = head.split(' ').nth(1).context("no status")?.parse()?;
     let length = head.to_ascii_lowercase().lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
-    let mut body = vec![0; length.context("no length")?];
+    let mut body = vec![0; length.or((status == 204).then_some(0)).context("no length")?];
     stream.read_exact(&mut body).await?;
     let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body)? };
     ensure!(body.is_object() || body.is_null(), "a body that is no object: {body}");

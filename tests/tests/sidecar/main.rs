@@ -3,9 +3,13 @@
 #![allow(clippy::disallowed_methods)]
 
 mod cluster;
+mod contract;
+mod figures;
 mod http;
 mod memory;
+mod page;
 mod process;
 mod python;
 mod recorded;
 mod speed;
+mod waits;

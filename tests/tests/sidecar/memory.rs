@@ -16,7 +16,7 @@ use msync::{
     store::{Fault, Scope, Snapshot, Store, Version, Watch},
 };
 use msync_compat_sidecar::{
-    api::{Call, Lock, Name, Outcome, Verb},
+    api::{self, Call, Lock, Name, Outcome, Request, Verb},
     clock::Moment,
     engine::{Engine, timing},
     server::Locks,
@@ -26,13 +26,13 @@ use tokio::time::sleep;
 
 /// The store in memory, whose API server can freeze.
 #[derive(Clone, Debug, Default)]
-struct Shared {
-    store: MemoryStore,
+pub(crate) struct Shared {
+    pub(crate) store: MemoryStore,
     frozen: Arc<AtomicBool>,
 }
 
 impl Shared {
-    fn freeze(&self, frozen: bool) {
+    pub(crate) fn freeze(&self, frozen: bool) {
         self.frozen.store(frozen, Ordering::SeqCst);
     }
 
@@ -41,13 +41,14 @@ impl Shared {
         if self.frozen.load(Ordering::SeqCst) { Box::pin(std::future::pending()) } else { answer }
     }
 
-    fn sidecar(&self, owner: &str, pod: Option<&str>) -> Sidecar {
+    pub(crate) fn sidecar(&self, owner: &str, pod: Option<&str>) -> Sidecar {
         let clock = TokioClock::default();
         let mut builder = Client::builder().owner(owner).timing(timing().unwrap()).clock(clock.clone());
+        let named = builder.clone().store(Arc::new(self.clone())).build();
         if let Some(uid) = pod {
             builder = builder.pod_uid(uid);
         }
-        let engine = Engine::new(builder.store(Arc::new(self.clone())).build());
+        let engine = Engine::new(builder.store(Arc::new(self.clone())).build(), named);
         let identity = Identity { owner: owner.into(), namespace: "default".into() };
         let sessions = Sessions::new(engine, identity, Arc::new(move || moment(&clock)));
         tokio::spawn(sessions.clone().run());
@@ -82,30 +83,35 @@ impl Store for Shared {
     }
 }
 
-struct Sidecar(Sessions<Engine>);
+pub(crate) struct Sidecar(pub(crate) Sessions<Engine>);
 
 impl Sidecar {
-    async fn ask(&self, verb: Verb) -> Outcome {
-        self.0.call(Call { verb, name: Name::new("x").unwrap() }).await
+    pub(crate) async fn ask(&self, verb: Verb) -> Outcome {
+        self.ask_as(None, verb).await
     }
 
-    async fn put(&self) -> Result<Lock, String> {
-        match self.ask(Verb::Put).await {
+    pub(crate) async fn ask_as(&self, client: Option<&str>, verb: Verb) -> Outcome {
+        let client = client.map(|id| api::Client::new(id).unwrap());
+        self.0.call(Request::Lock(Call { verb, name: Name::new("x").unwrap(), client })).await
+    }
+
+    pub(crate) async fn put(&self) -> Result<Lock, String> {
+        match self.ask(Verb::PUT).await {
             Outcome::Good(lock) => Ok(lock),
             other => Err(format!("{other:?}")),
         }
     }
 
     /// Whom a refused PUT names.
-    async fn refused(&self) -> String {
-        match self.ask(Verb::Put).await {
+    pub(crate) async fn refused(&self) -> String {
+        match self.ask(Verb::PUT).await {
             Outcome::Taken(lock) => lock.owner,
             other => panic!("{other:?}"),
         }
     }
 }
 
-async fn wait(seconds: f64) {
+pub(crate) async fn wait(seconds: f64) {
     sleep(Duration::from_secs_f64(seconds)).await;
 }
 

@@ -55,7 +55,7 @@ impl Sidecar {
         Self::started(prepared(owner).args(["--store", "memory"])).await
     }
 
-    async fn started(spawn: Spawn) -> Result<Self> {
+    pub(crate) async fn started(spawn: Spawn) -> Result<Self> {
         let mut process = spawn.spawn()?;
         let line = process.line_with("\"ports\"", START).await?;
         let started: Value = serde_json::from_str(&line)?;

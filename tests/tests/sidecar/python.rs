@@ -15,7 +15,7 @@ const PACKAGES: [&str; 2] = ["metaparticle-sync==0.2.0", "six"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_python_binding_locks_and_leads() -> Result<()> {
-    let Some(python) = virtual_environment()? else { return Ok(()) };
+    let Some(python) = environment("metaparticle-sync-0.2.0", &PACKAGES)? else { return Ok(()) };
     let sidecar = Sidecar::in_memory("python").await?;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sidecar/binding.py");
     let base = format!("http://localhost:{}", sidecar.ports[1]);
@@ -26,25 +26,25 @@ async fn the_python_binding_locks_and_leads() -> Result<()> {
     Ok(())
 }
 
-/// The interpreter of an environment with the packages; `None`, said loudly, where it cannot be had. With `CI` set only
+/// The interpreter of an environment with these packages; `None`, said loudly, where it cannot be had. With `CI` set only
 /// a missing Python excuses.
-fn virtual_environment() -> Result<Option<PathBuf>> {
+pub(crate) fn environment(name: &str, packages: &[&str]) -> Result<Option<PathBuf>> {
     if Command::new("python3").arg("--version").output().is_err() {
-        loudly("SKIPPED the Python binding: there is no python3");
+        loudly(&format!("SKIPPED what needs {name}: there is no python3"));
         return Ok(None);
     }
     let target = Path::new(env!("CARGO_BIN_EXE_tested-sidecar")).ancestors().nth(2).context("the target directory")?;
-    let directory = target.join("msync-testbed/python-metaparticle-sync-0.2.0");
+    let directory = target.join("msync-testbed").join(format!("python-{name}"));
     let interpreter = directory.join("bin/python");
     let made = build_once(&directory.join("complete"), |complete| {
         run(Command::new("python3").args(["-m", "venv"]).arg(&directory))?;
-        run(Command::new(&interpreter).args(["-m", "pip", "install", "--quiet"]).args(PACKAGES))?;
+        run(Command::new(&interpreter).args(["-m", "pip", "install", "--quiet"]).args(packages))?;
         std::fs::write(complete, "").context("mark the environment")
     });
     match made {
         Ok(()) => Ok(Some(interpreter)),
         Err(error) if std::env::var_os("CI").is_none() => {
-            loudly(&format!("SKIPPED the Python binding: {error:#}"));
+            loudly(&format!("SKIPPED what needs {name}: {error:#}"));
             Ok(None)
         }
         Err(error) => Err(error),

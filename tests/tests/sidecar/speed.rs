@@ -134,7 +134,7 @@ fn bare_server() -> Result<u16> {
     Ok(port)
 }
 
-fn resident(pid: i32) -> Result<u64> {
+pub(crate) fn resident(pid: i32) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("0");
     Ok(line.split_whitespace().next().unwrap_or("0").parse()?)

@@ -6,12 +6,14 @@ use anyhow::Result;
 use msync::clock::{BootClock, Clock, Moment};
 use tests::{
     cluster::{Cluster, LIMIT},
+    dice::Dice,
+    ledger::Pen,
     process::ChildProcess,
 };
 
 use crate::{
-    Dice, TTL, WORKERS,
-    worker::{DICE, FILE, file_of, touch},
+    TTL, WORKERS,
+    worker::{DICE, FILE, file_of},
 };
 
 /// The workers, and how often each fault struck.
@@ -51,7 +53,7 @@ impl<'a> Chaos<'a> {
         let number = self.started;
         self.started += 1;
         let path = self.dir.join(file_of(number));
-        touch(&path)?;
+        Pen::open(&path)?; // it is there for whoever reads it early
         let child = self.cluster.child("worker::child_contends", &file_of(number), TTL)?;
         let child = child.env(FILE, &path).env(DICE, self.dice.roll().to_string()).spawn()?;
         Ok(Worker { child, number })

@@ -1,6 +1,6 @@
 //! One process that takes the lock again and again, in all the ways there are, and writes down when it believed.
 
-use std::{fs::File, io::Write, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use anyhow::Result;
 use msync::{
@@ -9,10 +9,12 @@ use msync::{
 };
 use tests::{
     cluster::child_client,
+    dice::Dice,
+    ledger::Pen,
     process::{follow_parent, is_child},
 };
 
-use crate::{Dice, LOCK, TTL};
+use crate::{LOCK, TTL};
 
 /// Where the child writes, and what its choices begin with.
 pub(crate) const FILE: &str = "MSYNC_SOAK_FILE";
@@ -27,12 +29,14 @@ async fn child_contends() -> Result<()> {
     let mut commands = follow_parent();
     let client = child_client().await?;
     let lock = client.lock(LOCK)?;
-    let mut file = File::options().create(true).append(true).open(std::env::var(FILE)?)?;
-    let mut dice = Dice(std::env::var(DICE)?.parse()?);
+    let mut pen = Pen::open(Path::new(&std::env::var(FILE)?))?;
+    let mut dice = Dice::new(std::env::var(DICE)?.parse()?);
     println!("\nready");
     while commands.try_recv().is_err() {
-        if let Some(guard) = take(&lock, &mut dice).await? {
-            hold(guard, &mut file, &mut dice).await?;
+        pen.wants()?;
+        match take(&lock, &mut dice).await? {
+            Some(guard) => hold(guard, &mut pen, &mut dice).await?,
+            None => pen.gave_up()?,
         }
         tokio::time::sleep(dice.millis(0, 30)).await;
     }
@@ -57,11 +61,15 @@ async fn take(lock: &Lock, dice: &mut Dice) -> Result<Option<LockGuard>> {
 }
 
 /// Holds for a moment, or through some renewals, and gives back in one of three ways.
-async fn hold(guard: LockGuard, file: &mut File, dice: &mut Dice) -> Result<()> {
+async fn hold(guard: LockGuard, pen: &mut Pen, dice: &mut Dice) -> Result<()> {
     let ttl = u64::try_from(TTL.as_millis())?;
     let length = if dice.below(8) == 0 { dice.millis(ttl / 4, ttl * 3 / 2) } else { dice.millis(0, 120) };
     let end = BootClock.now() + length;
-    while believes(&guard, file)? && BootClock.now() < end {
+    while pen.holds(&guard)? {
+        if BootClock.now() >= end {
+            pen.releases(&guard)?;
+            break;
+        }
         tokio::time::sleep(Duration::from_millis(4)).await;
     }
     if dice.below(2) == 0 {
@@ -70,24 +78,7 @@ async fn hold(guard: LockGuard, file: &mut File, dice: &mut Dice) -> Result<()> 
     Ok(())
 }
 
-/// Checks, and notes the time before the check if it is held.
-fn believes(guard: &LockGuard, file: &mut File) -> Result<bool> {
-    let before = BootClock.now().as_nanos();
-    let held = guard.check().is_ok();
-    if held {
-        // One write: a kill leaves whole lines.
-        file.write_all(format!("{} {before}\n", guard.token()).as_bytes())?;
-    }
-    Ok(held)
-}
-
 /// Names the file of the worker that is started as number so and so.
 pub(crate) fn file_of(number: usize) -> String {
     format!("worker-{number}")
-}
-
-/// Makes sure that the file is there, for whoever reads it early.
-pub(crate) fn touch(path: &Path) -> Result<()> {
-    File::options().create(true).append(true).open(path)?;
-    Ok(())
 }

@@ -42,6 +42,7 @@ on_both_stores! {
     delete_needs_the_newest_version
     versions_grow_across_deletion
     a_list_shows_every_lock
+    an_escaped_name_keeps_its_original
     enqueue_delivered_twice_stands_twice
     the_65th_waiter_is_refused
     an_entry_that_does_not_parse_can_be_removed

@@ -26,7 +26,10 @@ fn a_plain_request_passes() {
     let head = of(GET, &["Host: localhost:8080", "X: \u{e9}"]).unwrap();
     let target = "/locks/a".to_owned();
     let framing = Framing::Length(0);
-    assert_eq!(head, Head { method: "GET".into(), target, framing, expects_continue: false, close: false });
+    assert_eq!(
+        head,
+        Head { method: "GET".into(), target, client: None, framing, expects_continue: false, close: false }
+    );
 }
 
 #[test]

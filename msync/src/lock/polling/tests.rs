@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use futures::StreamExt;
+
 use super::*;
 use crate::{Client, MemoryStore, Timing, clock::TokioClock};
 
@@ -87,4 +89,40 @@ async fn a_renewal_on_demand_brings_the_whole_deadline() {
     store.remove(guard.name());
     sleep(0.1).await;
     assert!(guard.renewed(Duration::from_secs(30)).await.unwrap_err().is_lost());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_newest_record_is_shown_without_a_request() {
+    let store = MemoryStore::new();
+    let (a, b) = (lock(&store, "a", None), lock(&store, "b", None));
+    assert!(a.newest().await.is_none(), "nothing is known");
+    let guard = a.attempt(false).await.unwrap().unwrap();
+    let waiting = tokio::spawn({
+        let b = b.clone();
+        async move { b.acquire().await }
+    });
+    sleep(1.0).await;
+    let calls = store.calls();
+    let (held, awaited) = (a.newest().await.unwrap().record, b.newest().await.unwrap().record);
+    assert_eq!((held.engine.owner(), held.waiters.len()), ("a", 1));
+    assert_eq!(awaited.engine.owner(), "a");
+    assert_eq!(store.calls(), calls);
+    guard.release().await.unwrap();
+    let next = waiting.await.unwrap().unwrap();
+    assert_eq!(b.newest().await.unwrap().record.engine.owner(), "b");
+    next.release().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn sightings_begin_with_what_is_there_and_go_on_with_every_change() {
+    let store = MemoryStore::new();
+    let a = lock(&store, "a", None);
+    let mut sightings = Box::pin(lock(&store, "b", None).sightings());
+    assert_eq!(sightings.next().await, Some(None), "absent");
+    let guard = a.attempt(false).await.unwrap().unwrap();
+    assert_eq!(sightings.next().await.flatten(), store.snapshot(a.name()));
+    guard.release().await.unwrap();
+    assert!(sightings.next().await.flatten().unwrap().record.is_free());
+    store.remove(a.name());
+    assert_eq!(sightings.next().await, Some(None));
 }

@@ -10,4 +10,19 @@ async fn only_options() -> Result<(), Error> {
     Ok(())
 }
 
+#[locked([])]
+async fn empty_list() -> Result<(), Error> {
+    Ok(())
+}
+
+#[locked(name =)]
+async fn empty_expression() -> Result<(), Error> {
+    Ok(())
+}
+
+#[locked("a", ttl = , wait =)]
+async fn empty_values() -> Result<(), Error> {
+    Ok(())
+}
+
 fn main() {}

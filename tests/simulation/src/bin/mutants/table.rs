@@ -15,12 +15,24 @@ const fn mutant(name: &'static str, file: &'static str, from: &'static str, to: 
     Mutant { name, file, from, to, harmless: None }
 }
 
+impl Mutant {
+    /// Says whether the simulation of the core runs what it breaks.
+    pub(crate) fn is_of_the_core(&self) -> bool {
+        !self.file.starts_with("msync") || self.file.starts_with(KEEPER.trim_end_matches(".rs")) || self.file == RECORD
+    }
+}
+
 const RECORD: &str = "msync/src/record.rs";
 const KEEPER: &str = "msync/src/protocol.rs";
 const CONTEST: &str = "msync/src/protocol/contest.rs";
 const HOLD: &str = "msync/src/protocol/hold.rs";
 const RELEASE: &str = "msync/src/protocol/release.rs";
 const VIEW: &str = "msync/src/protocol/view.rs";
+const EVENT: &str = "msync/src/protocol/event.rs";
+const ENGINE: &str = "msync/src/engine.rs";
+const DRIVER: &str = "msync/src/engine/keeper.rs";
+const HELD: &str = "msync/src/held.rs";
+const LEASE: &str = "msync/src/lease.rs";
 const SERVER: &str = "tests/simulation/src/server.rs";
 
 pub(crate) const MUTANTS: &[Mutant] = &[
@@ -70,7 +82,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "a grant anchored at its event",
         CONTEST,
         "self.granted_deadline(record))?",
-        "self.granted_deadline(record).map(|_| now + self.claim.ttl - self.timing.safety_margin()))?",
+        "self.granted_deadline(record).map(|_| now + self.claim.ttl - self.want.timing.safety_margin()))?",
     ),
     mutant("an instant grant claimed after the accept timeout", VIEW, "if !record.instant {", "if true {"),
     mutant(
@@ -194,5 +206,72 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         CONTEST,
         "self.claim.term = Term::random((cx.random)());",
         "let _ = &cx;",
+    ),
+    // What follows is of the engine: the core does not have it.
+    mutant(
+        "a lost body is not dropped",
+        HELD,
+        "pin!(scope::inside(leases, body()))",
+        "std::mem::ManuallyDrop::new(Box::pin(scope::inside(leases, body())))",
+    ),
+    mutant(
+        "a body is polled without a look at the clock",
+        HELD,
+        "if let Some(error) = lost_now(leases, on_lost) {\n            return",
+        "if let Some(error) = lost_now(leases, OnLost::Signal) {\n            return",
+    ),
+    mutant(
+        "a body that sleeps is not woken by its loss",
+        HELD,
+        "lost.set(Some(first_loss(leases).fuse()));",
+        "lost.set(None.or_else(|| leases.is_empty().then(|| first_loss(leases).fuse())));",
+    ),
+    mutant(
+        "a guard trusts the timer and not the clock",
+        EVENT,
+        "self.ended.or_else(|| (now >= self.until).then_some(late))",
+        "self.ended.or_else(|| (now >= self.until && false).then_some(late))",
+    ),
+    mutant(
+        "a guard's first loss is not final",
+        LEASE,
+        "end.get().copied().or_else(|| self.loss_by_clock().map(|reason| *end.get_or_init(|| reason)))",
+        "end.get().copied().filter(|_| false).or_else(|| self.loss_by_clock())",
+    ),
+    mutant(
+        "a cancelled acquisition does not say so",
+        ENGINE,
+        "if let Some(messages) = &self.messages {",
+        "if let Some(messages) = self.messages.as_ref().filter(|_| false) {",
+    ),
+    mutant(
+        "what nobody hears is not given back",
+        DRIVER,
+        "(acquired && !heard).then_some(ticket)",
+        "(acquired && !heard && false).then_some(ticket)",
+    ),
+    mutant(
+        "a dropped guard does not release",
+        DRIVER,
+        "let _ = self.messages.send(Message::Release(self.ticket, self.successor.take(), None));",
+        "let _ = (&self.messages, self.successor.take());",
+    ),
+    mutant(
+        "the inbox shows only locks that are wanted",
+        ENGINE,
+        "if known || snapshot.record.engine == self.id {",
+        "if known {",
+    ),
+    mutant(
+        "a call without an answer counts as not applied",
+        DRIVER,
+        "(Outcome::Unknown, Some(fault))\n                }",
+        "(Outcome::Busy(None), Some(fault))\n                }",
+    ),
+    mutant(
+        "a keeper retires under a new message",
+        ENGINE,
+        "let retires = inbox.is_empty();",
+        "let retires = inbox.is_empty() || true;",
     ),
 ];

@@ -1,19 +1,17 @@
-//! The manifests that users apply are what the code says. `MSYNC_BLESS=1` writes the definition anew.
+//! The definition of the resource is what the code says. `MSYNC_BLESS=1` writes it anew.
 
-use std::{env, fs, path::PathBuf};
+use std::{env, fs};
 
 use anyhow::{Context, Result};
 use msync::crd::definition;
 use serde_json::Value;
 
+use crate::manifest;
+
 const HEADER: &str = "\
 # The Lock resource. Written from the code: MSYNC_BLESS=1 cargo test -p tests --test manifests
 #   kubectl apply --server-side --filename crd.yaml
 ";
-
-fn manifest(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../examples/manifests").join(name)
-}
 
 #[test]
 fn the_definition_in_the_manifests_is_the_one_of_the_code() -> Result<()> {

@@ -1,0 +1,238 @@
+//! What the processes of an episode share: true time, the server, its watches, the judge.
+
+use std::sync::{Arc, Mutex};
+
+use futures::channel::mpsc::UnboundedSender;
+use msync::{
+    LockName,
+    protocol::{Call, Outcome},
+    record::{EngineId, Record},
+    store::{Fault, Scope, Sighting, Snapshot},
+};
+
+use super::{
+    judge::Judge,
+    machine::{Machine, TrueTime},
+    wire::unknown,
+};
+use crate::{
+    network::{hop, long},
+    plan::{MILLI, Plan},
+    rng::Rng,
+    server::{Commit, Server},
+};
+
+/// The one lock of an episode.
+pub(crate) const LOCK: &str = "simulated";
+
+/// What all share.
+pub(crate) struct Stage {
+    pub(crate) time: TrueTime,
+    pub(crate) plan: Plan,
+    trace: bool,
+    state: Mutex<State>,
+}
+
+/// What changes. Every access is complete before the next begins.
+pub(crate) struct State {
+    pub(crate) rng: Rng,
+    pub(crate) server: Server,
+    pub(crate) judge: Judge,
+    /// The faults have ended.
+    pub(crate) calm: bool,
+    /// The last effect of a fault.
+    pub(crate) trouble_until: u64,
+    /// How many acquisitions are still to begin.
+    wants: u32,
+    watchers: Vec<Watcher>,
+}
+
+/// What a watch is told, and when.
+pub(crate) type Told = (u64, Result<Sighting, Fault>);
+
+/// The server's end of a watch.
+struct Watcher {
+    scope: Scope,
+    machine: Arc<Machine>,
+    queue: UnboundedSender<Told>,
+    /// Nothing more will come, and nobody says so.
+    silent: bool,
+    /// Nothing overtakes what was sent before.
+    last: u64,
+}
+
+// === impl Stage ===
+
+impl Stage {
+    pub(crate) fn new(mut rng: Rng, trace: bool) -> Arc<Self> {
+        let plan = Plan::draw(&mut rng);
+        let state = State {
+            rng,
+            server: Server::default(),
+            judge: Judge::new(plan.is_orderly()),
+            calm: false,
+            trouble_until: 0,
+            wants: plan.wants,
+            watchers: Vec::new(),
+        };
+        Arc::new(Self { time: TrueTime::new(), plan, trace, state: Mutex::new(state) })
+    }
+
+    /// Gives access to what changes.
+    pub(crate) fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        act(&mut self.state.lock().expect("nobody panics on stage"))
+    }
+
+    /// Says whether one more acquisition may begin. The faults end with the last.
+    pub(crate) fn begin(&self) -> bool {
+        self.with(|state| {
+            let more = state.wants > 0;
+            state.wants = state.wants.saturating_sub(1);
+            state.calm |= state.wants == 0;
+            more
+        })
+    }
+
+    pub(crate) fn is_calm(&self) -> bool {
+        self.with(|state| state.calm)
+    }
+
+    /// Makes the random numbers of one user or engine.
+    pub(crate) fn fork(&self) -> Rng {
+        self.with(|state| Rng::new(state.rng.bits()))
+    }
+
+    /// Returns a span as long as faults last.
+    pub(crate) fn long(&self, rng: &mut Rng) -> u64 {
+        let span = long(&self.plan, rng);
+        let now = self.time.now();
+        self.with(|state| state.trouble_until = state.trouble_until.max(now + span));
+        span
+    }
+
+    /// Freezes a machine.
+    pub(crate) fn freeze(&self, machine: &Machine, span: u64) {
+        let now = self.time.now();
+        self.with(|state| {
+            state.trouble_until = state.trouble_until.max(now + span);
+            state.judge.freezes(now, machine);
+        });
+        // Whole milliseconds, as timers are: when it is frozen no more, its tasks run.
+        machine.freeze((now + span).next_multiple_of(MILLI));
+        self.say(|| format!("{machine:?} is frozen for {} ms", span / MILLI));
+    }
+
+    /// Tells the story, if somebody listens.
+    pub(crate) fn say(&self, what: impl FnOnce() -> String) {
+        if self.trace {
+            println!("{:>9} ms  {}", self.time.now() / MILLI, what());
+        }
+    }
+
+    /// Lets a request take effect.
+    pub(crate) fn serve(&self, sender: &EngineId, machine: &Machine, call: &Call) -> Outcome {
+        let now = self.time.now();
+        let outcome = self.with(|state| {
+            let before = state.server.stored().map(|stored| stored.record.clone()).unwrap_or_default();
+            let (outcome, commit) = state.server.serve(call, &mut state.rng);
+            if let Some(commit) = commit {
+                state.judge.served(now, sender, machine, call, &before);
+                state.judge.committed(commit.after.as_ref());
+                state.tell(now, &self.plan, &commit);
+            }
+            outcome
+        });
+        self.say(|| format!("  served {machine:?} {call:?} -> {outcome:?}"));
+        outcome
+    }
+
+    /// Somebody edits the queue by hand.
+    pub(crate) fn scribble(&self) {
+        let now = self.time.now();
+        self.with(|state| {
+            if let Some(commit) = state.server.scribble(&mut state.rng) {
+                state.tell(now, &self.plan, &commit);
+            }
+        });
+    }
+
+    /// Opens a watch.
+    pub(crate) fn watch(&self, scope: Scope, machine: Arc<Machine>, queue: UnboundedSender<Told>) {
+        let now = self.time.now();
+        self.with(|state| {
+            let at = now + hop(&mut state.rng);
+            let mut watcher = Watcher { scope, silent: machine.is_cut(), machine, queue, last: at };
+            watcher.send(at, Ok(state.listed(&watcher.scope)));
+            state.watchers.push(watcher);
+        });
+    }
+}
+
+// === impl State ===
+
+impl State {
+    /// Ends the faults, and the acquisitions that go with them.
+    pub(crate) fn calm_down(&mut self) {
+        (self.calm, self.wants) = (true, 0);
+    }
+
+    fn listed(&self, scope: &Scope) -> Sighting {
+        let name = name();
+        let found = self.server.stored().filter(|snapshot| scope.matches(&name, &snapshot.record));
+        Sighting::Listed(found.map(|snapshot| (name.clone(), snapshot.clone())).into_iter().collect())
+    }
+
+    /// Tells every watch of a commit, as far as it still hears anything.
+    fn tell(&mut self, now: u64, plan: &Plan, commit: &Commit) {
+        let mut watchers = std::mem::take(&mut self.watchers);
+        watchers.retain(|watcher| !watcher.queue.is_closed());
+        for watcher in &mut watchers {
+            let Some(sighting) = seen(&watcher.scope, commit) else { continue };
+            watcher.silent |= watcher.machine.is_cut() || watcher.machine.is_dead();
+            let (lost, late) = if self.calm { (0, 0) } else { (plan.event_lost, plan.event_late) };
+            // Lost is an event in two ways: the watch goes deaf, or it breaks and starts over.
+            match (self.rng.chance(lost), self.rng.chance(500)) {
+                (true, true) => watcher.silent = true,
+                (true, false) => {
+                    let (list, at) = (self.listed(&watcher.scope), now + hop(&mut self.rng));
+                    watcher.send(at, Err(unknown()));
+                    watcher.send(at, Ok(list));
+                }
+                (false, _) => {
+                    let delay = if self.rng.chance(late) { self.rng.below(2 * plan.ttl) } else { hop(&mut self.rng) };
+                    watcher.send(now + delay, Ok(sighting));
+                }
+            }
+            self.trouble_until = self.trouble_until.max(watcher.last);
+        }
+        self.watchers = watchers;
+    }
+}
+
+// === impl Watcher ===
+
+impl Watcher {
+    fn send(&mut self, at: u64, what: Result<Sighting, Fault>) {
+        self.last = self.last.max(at);
+        if !self.silent {
+            let _ = self.queue.unbounded_send((self.last, what));
+        }
+    }
+}
+
+/// Returns the name of the one lock.
+pub(crate) fn name() -> LockName {
+    LockName::new(LOCK).expect("a valid name")
+}
+
+/// Returns what a watch of a scope sees of a commit, as the API server shows it.
+fn seen(scope: &Scope, commit: &Commit) -> Option<Sighting> {
+    let name = name();
+    let matches = |record: &Record| scope.matches(&name, record);
+    let before = commit.before.as_ref().is_some_and(matches);
+    let after: Option<&Snapshot> = commit.after.as_ref().filter(|snapshot| matches(&snapshot.record));
+    match after {
+        Some(snapshot) => Some(Sighting::Changed(name, snapshot.clone())),
+        None => before.then_some(Sighting::Gone(name, commit.version)),
+    }
+}

@@ -1,0 +1,168 @@
+//! The store that a process is given: the wire to the server, with everything that goes wrong on it.
+//!
+//! A request is under way on its own: whoever sent it may be dropped, frozen or dead, and it still arrives.
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
+
+use futures::{StreamExt, channel::mpsc, future::BoxFuture, stream};
+use msync::{
+    LockName,
+    protocol::{Call, Outcome},
+    record::{Change, EngineId},
+    store::{Fault, Scope, Snapshot, Store, Version, Watch},
+};
+use tokio::sync::oneshot;
+
+use super::{machine::Machine, stage::Stage};
+use crate::{network::Fate, plan::MILLI};
+
+/// The wire of one process.
+#[derive(Clone)]
+pub(crate) struct Wire {
+    pub(crate) stage: Arc<Stage>,
+    pub(crate) machine: Arc<Machine>,
+}
+
+/// What becomes of a call, and whether a reply that is lost is noticed at once.
+struct Course {
+    fate: Fate,
+    reset: bool,
+}
+
+/// Makes a fault whose call may or may not have been applied.
+pub(crate) fn unknown() -> Fault {
+    static SOURCE: OnceLock<Arc<dyn std::error::Error + Send + Sync>> = OnceLock::new();
+    let source = SOURCE.get_or_init(|| {
+        let error: Box<dyn std::error::Error + Send + Sync> = "the connection was lost".into();
+        error.into()
+    });
+    Fault::Unknown(Arc::clone(source))
+}
+
+// === impl Wire ===
+
+impl Wire {
+    async fn call(&self, call: Call) -> Result<Outcome, Fault> {
+        self.stage.with(|state| state.judge.sent(self.stage.time.now(), &self.machine, &call));
+        self.stop_at_random();
+        self.machine.awake().await;
+        let course = self.course();
+        if course.fate.busy {
+            self.machine.sleep(MILLI).await;
+            return Err(Fault::Busy(None));
+        }
+        let (reply, answer) = oneshot::channel();
+        let sent = self.clone();
+        tokio::spawn(async move { sent.deliver(&call, course, reply).await });
+        let answer = answer.await;
+        self.machine.awake().await;
+        if self.machine.is_cut() {
+            return std::future::pending().await;
+        }
+        answer.map_err(|_| unknown())
+    }
+
+    /// Freezes the machine now and then just when it sends: its anchor is taken, the request has not left yet.
+    fn stop_at_random(&self) {
+        let (stage, pause) = (&self.stage, self.stage.plan.pause / 8);
+        let mut rng = stage.fork();
+        if !stage.is_calm() && rng.chance(pause) {
+            let span = stage.long(&mut rng);
+            stage.freeze(&self.machine, span);
+        }
+    }
+
+    fn course(&self) -> Course {
+        let (plan, cut, now) = (&self.stage.plan, self.machine.is_cut(), self.stage.time.now());
+        self.stage.with(|state| {
+            let calm = state.calm && !cut;
+            let rng = &mut state.rng;
+            let fate = if calm { Fate::fair(rng) } else { Fate::draw(plan, cut, plan.ttl / 6, rng) };
+            let course = Course { fate, reset: rng.chance(500) };
+            let last = course.fate.first.max(course.fate.second).unwrap_or(0);
+            state.trouble_until = state.trouble_until.max(now + last);
+            course
+        })
+    }
+
+    async fn deliver(self, call: &Call, course: Course, reply: oneshot::Sender<Outcome>) {
+        let Self { stage, machine } = self;
+        let sender: EngineId = machine.engine.get().cloned().unwrap_or_default();
+        let sent = stage.time.now();
+        let mut answer = None;
+        for delay in [course.fate.first, course.fate.second].into_iter().flatten() {
+            stage.time.sleep_until(sent + delay).await;
+            answer = Some(stage.serve(&sender, &machine, call));
+        }
+        match (answer, course.fate.reply) {
+            (Some(answer), Some(back)) => {
+                stage.time.sleep(back).await;
+                let _ = reply.send(answer);
+            }
+            _ if course.reset => drop(reply),
+            _ => {
+                // Nobody answers, and nobody says so: the caller's own time-out must end it.
+                let mut reply = reply;
+                reply.closed().await;
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Wire({:?})", self.machine)
+    }
+}
+
+impl Store for Wire {
+    fn read<'a>(&'a self, _: &'a LockName) -> BoxFuture<'a, Result<Option<Snapshot>, Fault>> {
+        Box::pin(async {
+            match self.call(Call::Read).await? {
+                Outcome::Read(found) => Ok(found),
+                other => Err(refused(&other)),
+            }
+        })
+    }
+
+    fn apply<'a>(&'a self, _: &'a LockName, change: &'a Change) -> BoxFuture<'a, Result<Snapshot, Fault>> {
+        Box::pin(async {
+            match self.call(Call::Apply(change.clone())).await? {
+                Outcome::Applied(snapshot) => Ok(snapshot),
+                other => Err(refused(&other)),
+            }
+        })
+    }
+
+    fn delete<'a>(&'a self, _: &'a LockName, version: &'a Version) -> BoxFuture<'a, Result<(), Fault>> {
+        Box::pin(async {
+            match self.call(Call::Delete(version.clone())).await? {
+                Outcome::Deleted => Ok(()),
+                other => Err(refused(&other)),
+            }
+        })
+    }
+
+    fn watch(&self, scope: Scope) -> Watch {
+        let (queue, told) = mpsc::unbounded();
+        self.stage.watch(scope, Arc::clone(&self.machine), queue);
+        let ear = (self.stage.time, Arc::clone(&self.machine), told);
+        stream::unfold(ear, |(time, machine, mut told)| async move {
+            let (at, what) = told.next().await?;
+            time.sleep_until(at).await;
+            machine.awake().await;
+            Some((what, (time, machine, told)))
+        })
+        .boxed()
+    }
+}
+
+fn refused(outcome: &Outcome) -> Fault {
+    match outcome {
+        Outcome::Refused(refused) => Fault::Refused(*refused),
+        _ => unreachable!("the server answers what it was asked"),
+    }
+}

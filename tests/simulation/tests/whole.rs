@@ -1,0 +1,27 @@
+//! Whole engines under every fault we know: `MSYNC_SEED=…` plays one episode, `MSYNC_TRACE=1` tells it.
+
+use simulation::whole::{play, play_until};
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+fn no_promise_is_broken() {
+    let trace = std::env::var_os("MSYNC_TRACE").is_some();
+    if let Some(seed) = number("MSYNC_SEED") {
+        println!("{:#?}", play(seed, trace).unwrap_or_else(|broken| panic!("{broken}")));
+        return;
+    }
+    let (first, acquisitions) = (1, number("MSYNC_ACQUISITIONS").unwrap_or(100_000));
+    println!("MSYNC_SEED from {first}, {acquisitions} acquisitions");
+    println!("{:#?}", play_until(first, acquisitions).unwrap_or_else(|broken| panic!("{broken}")));
+}
+
+#[test]
+fn an_episode_is_the_same_for_the_same_seed() {
+    for seed in 1..=40 {
+        let (once, again) = (play(seed, false), play(seed, false));
+        assert_eq!(once, again, "seed {seed}");
+    }
+}

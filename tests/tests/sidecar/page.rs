@@ -1,0 +1,101 @@
+//! The status page in a headless Chromium, where there is one.
+
+use std::{path::PathBuf, process::Command, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use tests::{eventually, loudly, testbed::TestServer};
+
+use crate::{
+    http::{Reply, ask_as, send},
+    process::{Place, Sidecar},
+};
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Draws the page; Debian's flags for a container without a display, and none of the browser's own traffic.
+const FLAGS: [&str; 11] = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1180,620",
+    "--hide-scrollbars",
+    // The page asks anew each second: time enough for the first answer, and an end.
+    "--virtual-time-budget=3500",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_shows_who_holds_what_and_who_waits() -> Result<()> {
+    let Some(server) = TestServer::shared().await? else { return Ok(()) };
+    if Command::new("chromium").arg("--version").output().is_err() {
+        loudly("SKIPPED the status page in a browser: there is no chromium");
+        return Ok(());
+    }
+    let place = Place::new(server).await?;
+    let (a, b) = (place.sidecar("web-7f9c-a", None).await?, place.sidecar("web-7f9c-b", None).await?);
+    let waiting = fill(&a, &b).await?;
+    let drawn = draw(a.port()).await?;
+    for shown in [
+        "Locks of <span id=\"owner\">web-7f9c-a</span>",
+        ">3 held, 1 awaited<",
+        ">invoices<",
+        ">client without id<",
+        ">ttl 300 s<",
+        "<li>web-7f9c-b</li>",
+        "<td>web-7f9c-b</td>",
+        "<li>importer, ",
+        "updated ",
+    ] {
+        ensure!(drawn.contains(shown), "{shown} is not in {drawn}");
+    }
+    ensure!(!drawn.contains(">the sidecar does not answer"), "{drawn}");
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
+    Ok(())
+}
+
+/// Holds three locks in `a`, with waiters here and in `b`, and waits for one of `b`.
+async fn fill(a: &Sidecar, b: &Sidecar) -> Result<Vec<tokio::task::JoinHandle<Result<Reply>>>> {
+    ensure!(a.put("cache-warmer").await? == 200);
+    ensure!(ask_as(a.port(), "PUT", "invoices?ttl=300", "biller").await?.status == 200);
+    ensure!(ask_as(a.port(), "PUT", "nightly-report.eu-central", "reports").await?.status == 200);
+    ensure!(b.put("scheduler").await? == 200);
+    let (here, there) = (a.port(), b.port());
+    let waiting = vec![
+        tokio::spawn(ask_as(there, "PUT", "invoices?wait=300", "biller")),
+        tokio::spawn(ask_as(here, "PUT", "invoices?wait=300", "importer")),
+        tokio::spawn(ask_as(here, "PUT", "scheduler?wait=120", "importer")),
+    ];
+    eventually("the sidecar sees all that wait", LIMIT, async || {
+        let listing = send(here, "GET /locks HTTP/1.1\r\nHost: localhost\r\n\r\n").await.map(|reply| reply.body);
+        listing.is_ok_and(|listing| {
+            let locks = &listing["locks"];
+            locks[1]["queue"][0] == "web-7f9c-b"
+                && locks[1]["waiting"][0].is_object()
+                && locks[3]["owner"] == "web-7f9c-b"
+        })
+    })
+    .await?;
+    Ok(waiting)
+}
+
+/// The page's elements after its script has run; the picture is left in the target directory, to be looked at.
+async fn draw(port: u16) -> Result<String> {
+    let profile = tempfile::tempdir()?;
+    let target = std::path::Path::new(env!("CARGO_BIN_EXE_tested-sidecar")).ancestors().nth(2).context("the target")?;
+    let picture: PathBuf = target.join("msync-testbed/sidecar-page.png");
+    let browser = |wanted: String| {
+        let mut browser = Command::new("chromium");
+        browser.args(FLAGS).arg(format!("--user-data-dir={}", profile.path().display())).arg(wanted);
+        browser.arg(format!("http://localhost:{port}/"));
+        tokio::task::spawn_blocking(move || browser.output())
+    };
+    let output = browser(format!("--screenshot={}", picture.display())).await??;
+    let size = std::fs::metadata(&picture).map(|file| file.len()).unwrap_or_default();
+    ensure!(size > 10_000, "a picture of {size} bytes: {}", String::from_utf8_lossy(&output.stderr));
+    let output = browser("--dump-dom".into()).await??;
+    Ok(String::from_utf8(output.stdout)?)
+}
