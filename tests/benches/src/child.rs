@@ -53,8 +53,9 @@ pub(crate) enum Role {
     Campaign { election: String },
     /// Acquires many locks at the first order, forgets what it sent at the second, and reports at every later one.
     Hold { locks: usize },
-    /// At the first order, several engines begin to wait for many locks each; until the second.
-    Crowd { engines: usize, locks: usize },
+    /// At the first order, several engines begin to wait for many locks each; until the second. One after the other has
+    /// queued up, or all together.
+    Crowd { engines: usize, locks: usize, together: bool },
 }
 
 /// One hold of a lock, in nanoseconds of the machine's clock.
@@ -98,7 +99,7 @@ pub(crate) fn run((place, role): (Place, Role)) -> Result<()> {
             Role::Contend { lock, hold, engines } => contend(&place, &lock, hold, engines, orders).await,
             Role::Campaign { election } => campaign(&place, &election, orders).await,
             Role::Hold { locks } => hold(&place, locks, orders).await,
-            Role::Crowd { engines, locks } => crowd(&place, engines, locks, orders).await,
+            Role::Crowd { engines, locks, together } => crowd(&place, engines, locks, together, orders).await,
         }
     })
 }
@@ -132,7 +133,11 @@ impl Place {
 
     /// A client whose connection is open.
     async fn warm_client(&self, number: usize) -> Result<Client> {
-        let client = self.client(&self.recording().await?, number)?;
+        self.warm(&self.recording().await?, number).await
+    }
+
+    async fn warm(&self, store: &Recording, number: usize) -> Result<Client> {
+        let client = self.client(store, number)?;
         client.lock(format!("warm-{}-{number}", self.owner))?.acquire().await?.release().await?;
         Ok(client)
     }
@@ -221,20 +226,26 @@ async fn acquire_all(client: &Client, kind: &str, locks: usize) -> Result<Vec<Lo
     stream::iter(0..locks).map(acquire).buffer_unordered(2 * AT_ONCE).try_collect().await
 }
 
-async fn crowd(place: &Place, engines: usize, locks: usize, mut orders: Orders) -> Result<()> {
-    let mut clients = Vec::new();
+async fn crowd(place: &Place, engines: usize, locks: usize, together: bool, mut orders: Orders) -> Result<()> {
+    let mut all = Vec::new();
     for number in 0..engines {
-        clients.push(place.warm_client(number).await?);
+        let store = place.recording().await?;
+        all.push((place.warm(&store, number).await?, store));
     }
     println!("ready");
     orders.recv().await;
     let mut waiting = JoinSet::new();
-    for client in &clients {
+    for (client, store) in &all {
         for number in 0..locks {
             let lock = client.lock(format!("held-{number}"))?;
             waiting.spawn(async move { lock.acquire().await.map(drop) });
         }
-        sleep(Duration::from_millis(100)).await; // one pod after the other, as a deployment starts them
+        if !together {
+            store.queued(locks).await;
+        }
+    }
+    for (_, store) in &all {
+        store.queued(locks).await;
     }
     println!("waiting");
     orders.recv().await;

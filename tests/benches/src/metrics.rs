@@ -13,6 +13,8 @@ pub(crate) struct Requests {
     answered: BTreeMap<(String, String), u64>,
     /// Watches that are open now.
     pub(crate) watches: u64,
+    /// Updates that the API server asked of etcd. Several for one change that met others at the same object.
+    pub(crate) updates: u64,
 }
 
 /// What a process has used so far.
@@ -54,7 +56,8 @@ impl Requests {
             let more = n - earlier.answered.get(key).copied().unwrap_or(0);
             (more > 0).then(|| (key.clone(), more))
         };
-        Self { answered: self.answered.iter().filter_map(new).collect(), watches: self.watches }
+        let updates = self.updates.saturating_sub(earlier.updates);
+        Self { answered: self.answered.iter().filter_map(new).collect(), watches: self.watches, updates }
     }
 
     /// Requests that ask for a change, refused ones included.
@@ -65,6 +68,11 @@ impl Requests {
     /// Requests that asked for a change and were refused: a condition did not hold.
     pub(crate) fn refused(&self) -> u64 {
         self.sum(|verb, code| is_write(verb) && matches!(code, "409" | "422"))
+    }
+
+    /// Patches that were applied.
+    pub(crate) fn patched(&self) -> u64 {
+        self.sum(|verb, code| verb == "PATCH" && code == "200")
     }
 
     pub(crate) fn of(&self, wanted: &str) -> u64 {
@@ -101,6 +109,8 @@ impl Requests {
                 *requests.answered.entry(key).or_default() += count;
             } else if labels.starts_with("apiserver_longrunning_requests{") {
                 requests.watches += count;
+            } else if labels.starts_with("etcd_requests_total{") && label("operation").as_deref() == Some("update") {
+                requests.updates += count;
             }
         }
         requests
@@ -137,6 +147,8 @@ apiserver_request_total{code="409",component="apiserver",dry_run="",group="metap
 apiserver_request_total{code="200",component="apiserver",dry_run="",group="metaparticle.io",resource="locks",scope="resource",subresource="",verb="GET",version="v1"} 4
 apiserver_request_total{code="200",component="apiserver",dry_run="",group="other.io",resource="locks",scope="resource",subresource="",verb="GET",version="v1"} 9
 apiserver_longrunning_requests{component="apiserver",group="metaparticle.io",resource="locks",scope="namespace",subresource="",verb="WATCH",version="v1"} 3
+etcd_requests_total{group="metaparticle.io",operation="update",resource="locks"} 8
+etcd_requests_total{group="metaparticle.io",operation="get",resource="locks"} 6
 "#;
 
     #[test]
@@ -144,6 +156,7 @@ apiserver_longrunning_requests{component="apiserver",group="metaparticle.io",res
         let requests = Requests::parse(METRICS);
         assert_eq!((requests.writes(), requests.refused(), requests.calls(), requests.watches), (7, 2, 11, 3));
         assert_eq!((requests.of("GET"), requests.since(&requests).total()), (4, 0));
+        assert_eq!((requests.updates, requests.since(&requests).updates), (8, 0));
     }
 
     #[test]

@@ -9,11 +9,12 @@ use futures::future::BoxFuture;
 use msync::{
     LockName,
     clock::{BootClock, Clock, Moment},
-    record::Change,
+    record::{Change, Refused},
     store::{Fault, KubeStore, Scope, Snapshot, Store, Version, Watch},
 };
+use tokio::sync::watch;
 
-/// The store on Kubernetes, with a log of its renewals.
+/// The store on Kubernetes, with a log of its renewals and of who has queued up.
 #[derive(Clone, Debug)]
 pub(crate) struct Recording {
     store: KubeStore,
@@ -24,6 +25,8 @@ pub(crate) struct Recording {
 struct Log {
     renewals: Mutex<Vec<Moment>>,
     others: AtomicU64,
+    /// How many acquisitions have joined a queue, or found it full.
+    queued: watch::Sender<usize>,
 }
 
 // === impl Recording ===
@@ -49,6 +52,12 @@ impl Recording {
         self.log.others.load(Ordering::Relaxed)
     }
 
+    /// Waits until so many acquisitions have joined a queue, or found it full.
+    pub(crate) async fn queued(&self, wanted: usize) {
+        let mut queued = self.log.queued.subscribe();
+        let _ = queued.wait_for(|queued| *queued >= wanted).await; // the sender is in the log, which is ours
+    }
+
     fn renewals(&self) -> MutexGuard<'_, Vec<Moment>> {
         self.log.renewals.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -69,7 +78,16 @@ impl Store for Recording {
             Change::Renew { .. } => self.renewals().push(BootClock.now()),
             _ => self.other(),
         }
-        self.store.apply(name, change)
+        if !matches!(change, Change::Enqueue { .. }) {
+            return self.store.apply(name, change);
+        }
+        Box::pin(async move {
+            let answer = self.store.apply(name, change).await;
+            if matches!(answer, Ok(_) | Err(Fault::Refused(Refused::Full))) {
+                self.log.queued.send_modify(|queued| *queued += 1);
+            }
+            answer
+        })
     }
 
     fn delete<'a>(&'a self, name: &'a LockName, version: &'a Version) -> BoxFuture<'a, Result<(), Fault>> {

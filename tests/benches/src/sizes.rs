@@ -48,6 +48,9 @@ pub(crate) struct Sizes {
     /// Engines that wait, and locks that each of them waits for.
     #[arg(long, default_value_t = 100, default_value_if("quick", "true", "4"))]
     pub(crate) crowd: usize,
+    /// The same, but all engines begin at once.
+    #[arg(long, value_delimiter = ',', default_value = "10,20,30", default_value_if("quick", "true", "2"))]
+    pub(crate) stampede: Vec<usize>,
     /// How long they are watched waiting, in seconds.
     #[arg(long, default_value_t = 60, default_value_if("quick", "true", "1"))]
     pub(crate) crowd_time: u64,
