@@ -1,7 +1,7 @@
 //! i: etcd's own mutex, on the very etcd that the API server uses, beside ours in the same turns.
 //!
 //! It is asked over etcd's JSON gateway by the same HTTP client that we use: the kept client of etcd for Rust needs
-//! `protoc` to build. Its raw limit is one put over the same gateway, so that the gateway's share shows.
+//! `protoc` to build. So the figures include the gateway: they are not etcd's own speed.
 
 use std::time::Duration;
 
@@ -47,10 +47,10 @@ pub(crate) async fn measure(server: &Server, sizes: &Sizes, table: &mut Table) -
     }
     let put = Sample::from_iter(put).median();
     let figure = |what: &str, values: Vec<f64>| Figure::new('i', what, "ms", Sample::from_iter(values));
-    table.add(figure("etcd's mutex: acquire a free lock", acquire).over("etcd put", put));
+    table.add(figure("etcd's JSON gateway: acquire its free mutex", acquire).over("put by the gateway", put));
     let (etcds, ours) = hand_offs(&sessions, &room, sizes.samples.min(200)).await?;
-    table.add(figure("etcd's mutex: hand-off", etcds).over("etcd put", put));
-    table.add(figure("msync: hand-off, in turns with it", ours).over("etcd put", put));
+    table.add(figure("etcd's JSON gateway: hand-off of its mutex (not etcd's own speed)", etcds));
+    table.add(figure("msync: hand-off, in turns with it", ours));
     Ok(())
 }
 
