@@ -32,7 +32,8 @@
 //!   that anybody renews.
 //! * **S7** The body and its arguments are dropped before the release is sent. **S8** `at_least` is honoured by all who
 //!   use msync, also over an orderly shutdown.
-//! * **L1** When a holder crashes, a waiter holds within about one ttl of the last renewal. **L2** An orderly release with
+//! * **L1** When a holder crashes, a waiter holds within about one ttl of the last renewal, or within two if the queue
+//!   moved up so shortly before that nobody living at its head has seen that renewal. **L2** An orderly release with
 //!   waiters is one write and one event until the successor runs. **L3** Orderly hand-over follows the queue.
 //!
 //! # What is not
