@@ -14,6 +14,7 @@ use msync::{
     crd::{Lock, ORIGINAL_NAME},
     leader_only, locked,
 };
+use tempfile::TempDir;
 use tests::{
     process::{ChildProcess, Spawn, follow_parent, is_child},
     testbed::{ADMIN, TestServer},
@@ -77,8 +78,7 @@ async fn child_takes_turns() -> Result<()> {
 #[tokio::test]
 async fn processes_exclude_each_other_and_tokens_only_grow() -> Result<()> {
     let Some(server) = server().await? else { return Ok(()) };
-    let dir = tempfile::Builder::new().prefix("run").rand_bytes(8).tempdir()?;
-    let place = lower(dir.path())?;
+    let (_dir, place) = run()?;
     let mut children: Vec<ChildProcess> =
         (0..3).map(|_| child("cluster::child_takes_turns", server, &place)).collect::<Result<_>>()?;
     for child in &mut children {
@@ -130,8 +130,7 @@ async fn child_takes_over() -> Result<()> {
 #[tokio::test]
 async fn l1_a_killed_holder_is_followed_within_its_ttl() -> Result<()> {
     let Some(server) = server().await? else { return Ok(()) };
-    let dir = tempfile::Builder::new().prefix("run").rand_bytes(8).tempdir()?;
-    let place = lower(dir.path())?;
+    let (_dir, place) = run()?;
     let mut holder = child("cluster::child_holds", server, &place)?;
     holder.line_with("held", LIMIT).await?;
     let mut next = child("cluster::child_takes_over", server, &place)?;
@@ -144,8 +143,7 @@ async fn l1_a_killed_holder_is_followed_within_its_ttl() -> Result<()> {
 #[tokio::test]
 async fn s3_a_holder_that_froze_beyond_its_ttl_runs_not_one_step_more() -> Result<()> {
     let Some(server) = server().await? else { return Ok(()) };
-    let dir = tempfile::Builder::new().prefix("run").rand_bytes(8).tempdir()?;
-    let place = lower(dir.path())?;
+    let (_dir, place) = run()?;
     let mut holder = child("cluster::child_holds", server, &place)?;
     holder.line_with("held", LIMIT).await?;
     holder.stop().await?;
@@ -208,8 +206,7 @@ async fn child_ticks() -> Result<()> {
 #[tokio::test]
 async fn one_process_leads_and_another_after_it_was_killed() -> Result<()> {
     let Some(server) = server().await? else { return Ok(()) };
-    let dir = tempfile::Builder::new().prefix("run").rand_bytes(8).tempdir()?;
-    let place = lower(dir.path())?;
+    let (_dir, place) = run()?;
     let mut first = child("cluster::child_ticks", server, &place)?;
     let led = token(&first.line_with("led", LIMIT).await?)?;
     let mut second = child("cluster::child_ticks", server, &place)?;
@@ -224,10 +221,11 @@ fn token(line: &str) -> Result<u64> {
     Ok(number.parse()?)
 }
 
-/// A directory inside of `dir` whose name may stand in a lock's name.
-fn lower(dir: &Path) -> Result<PathBuf> {
-    let name = dir.file_name().context("it has a name")?.to_string_lossy().to_lowercase();
-    let place = dir.join(name);
+/// A directory for one run, and a place inside of it whose name may stand in a lock's name.
+fn run() -> Result<(TempDir, PathBuf)> {
+    let dir = tempfile::Builder::new().prefix("run").rand_bytes(8).tempdir()?;
+    let name = dir.path().file_name().context("it has a name")?.to_string_lossy().to_lowercase();
+    let place = dir.path().join(name);
     fs::create_dir(&place)?;
-    Ok(place)
+    Ok((dir, place))
 }
