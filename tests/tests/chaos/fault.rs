@@ -6,7 +6,10 @@ use anyhow::{Context, Result, bail, ensure};
 use futures::future::select_ok;
 use msync::clock::{BootClock, Clock};
 use serde_json::{Value, json};
-use tests::{eventually, proxy::Direction};
+use tests::{
+    eventually,
+    proxy::{Direction, Proxy},
+};
 
 use crate::{
     PATIENCE, TTL,
@@ -125,44 +128,22 @@ async fn play(crew: &mut Crew<'_>, fault: Fault) -> Result<()> {
     match fault {
         Fault::Kill(role) => kill(crew, role).await,
         Fault::Freeze(role) => freeze(crew, role).await,
-        Fault::Reset(role) => {
-            let who = crew.pin().await?.at(role);
-            for _ in 0..3 {
-                crew.members[who].proxy.reset();
-                tokio::time::sleep(crew.dice.millis(20, 400)).await;
-            }
-            crew.tell_all("go")
-        }
+        Fault::Reset(role) => reset(crew, role).await,
         Fault::Cut(role, direction) => {
-            let (who, bytes) = (crew.pin().await?.at(role), 1 + crew.dice.below(4000));
-            crew.members[who].proxy.cut_after(direction, bytes);
-            crew.tell_all("go")?;
-            crew.all_progress().await?; // more than those bytes, there and back
-            crew.members[who].proxy.heal();
-            Ok(())
-        }
-        Fault::Blackhole(role, direction) => {
-            let who = crew.pin().await?.at(role);
-            crew.members[who].proxy.blackhole(direction);
-            the_others_go_on(crew, who).await?;
-            crew.members[who].proxy.heal();
-            crew.tell(who, "go")
+            let bytes = 1 + crew.dice.below(4000);
+            slowed(crew, role, |proxy| proxy.cut_after(direction, bytes)).await
         }
         Fault::Delay(role) => {
-            let (who, delay) = (crew.pin().await?.at(role), crew.dice.millis(100, 700));
-            crew.members[who].proxy.delay(delay);
-            crew.tell_all("go")?;
-            crew.all_progress().await?;
-            crew.members[who].proxy.heal();
-            Ok(())
+            let delay = crew.dice.millis(100, 700);
+            slowed(crew, role, |proxy| proxy.delay(delay)).await
         }
+        Fault::Blackhole(role, direction) => cut_off(crew, role, |proxy| proxy.blackhole(direction)).await,
         Fault::Refuse(role) => {
-            let who = crew.pin().await?.at(role);
-            crew.members[who].proxy.refuse(true);
-            crew.members[who].proxy.reset();
-            the_others_go_on(crew, who).await?;
-            crew.members[who].proxy.heal();
-            crew.tell(who, "go")
+            cut_off(crew, role, |proxy| {
+                proxy.refuse(true);
+                proxy.reset();
+            })
+            .await
         }
         Fault::Swallow(role) => swallow(crew, role).await,
         Fault::Meddle(write, loss) => meddle(crew, write, loss).await,
@@ -195,6 +176,34 @@ async fn play(crew: &mut Crew<'_>, fault: Fault) -> Result<()> {
         }
         Fault::Edit(_) | Fault::Delete | Fault::Remake => by_hand(crew, fault).await,
     }
+}
+
+async fn reset(crew: &mut Crew<'_>, role: Role) -> Result<()> {
+    let who = crew.pin().await?.at(role);
+    for _ in 0..3 {
+        crew.members[who].proxy.reset();
+        tokio::time::sleep(crew.dice.millis(20, 400)).await;
+    }
+    crew.tell_all("go")
+}
+
+/// Its network is worse for so long that everybody, also it, has had the lock meanwhile.
+async fn slowed(crew: &mut Crew<'_>, role: Role, how: impl FnOnce(&Proxy)) -> Result<()> {
+    let who = crew.pin().await?.at(role);
+    how(&crew.members[who].proxy);
+    crew.tell_all("go")?;
+    crew.all_progress().await?;
+    crew.members[who].proxy.heal();
+    Ok(())
+}
+
+/// It cannot be reached until the others have had the lock.
+async fn cut_off(crew: &mut Crew<'_>, role: Role, how: impl FnOnce(&Proxy)) -> Result<()> {
+    let who = crew.pin().await?.at(role);
+    how(&crew.members[who].proxy);
+    the_others_go_on(crew, who).await?;
+    crew.members[who].proxy.heal();
+    crew.tell(who, "go")
 }
 
 async fn the_others_go_on(crew: &mut Crew<'_>, but: usize) -> Result<()> {
