@@ -34,7 +34,7 @@ pub(super) struct Contest {
     full_until: Moment,
     /// The holder that a `Try` watches for a sign of life.
     watched: Option<Pair>,
-    /// Which part of a stagger this contest adds, in thousandths.
+    /// A random number of thousandths: which part of a stagger this contest adds, and when its term is first renewed.
     jitter: u32,
 }
 
@@ -124,11 +124,18 @@ impl Contest {
         hold.attempts = self.attempts.iter().filter(|(_, a)| a.sent > confirmed).map(|(b, a)| (*b, *a)).collect();
         hold.next_renewal = match attempt {
             _ if front.timing.ttl() != self.claim.ttl => now,
-            Some(attempt) => attempt.sent + self.want.timing.renew_interval(),
+            Some(attempt) => attempt.sent + self.first_interval(),
             // A short body is over before this: its hand-off costs one write, not two.
             None => now + self.want.timing.attempt_timeout() / 4,
         };
         Some(hold)
+    }
+
+    /// Returns when the first renewal follows: at a random moment in the last three quarters of the interval, so that locks
+    /// acquired together are not renewed together. Later ones keep this distance.
+    fn first_interval(&self) -> Duration {
+        let interval = self.want.timing.renew_interval();
+        interval / 4 + interval * 3 / 4 * self.jitter / 1000
     }
 
     /// Returns the deadline of an instant grant: anchored before the first Enqueue, since no challenger can have begun to

@@ -16,14 +16,29 @@ fn the_deadline_is_anchored_before_the_send() {
 #[test]
 fn bug_15_a_slow_successful_renewal_does_not_extend_past_its_send() {
     let mut bench = Bench::holding();
-    bench.pass(3_000);
-    bench.sleep(334);
+    bench.sleep(3_334);
     bench.step(Event::Tick);
     let sent = bench.now;
     let answer = bench.land();
     bench.sleep(1_500);
     bench.reply(answer);
     assert_eq!(bench.until(), sent + TTL - 1_000);
+}
+
+#[test]
+fn locks_acquired_together_are_not_renewed_together() {
+    let first_renewal = |seed: u64| {
+        let mut bench = Bench { bits: seed, ..Bench::new() };
+        bench.want(want(1));
+        bench.settle();
+        bench.last.wake.unwrap().since(Bench::at(100_000)).as_millis()
+    };
+    let renewals: Vec<_> = (0..1000).map(first_renewal).collect();
+    let in_tenth = |n: u128| renewals.iter().filter(|at| **at * 10 / 3_333 == n).count();
+    assert!(renewals.iter().all(|at| (833..=3_333).contains(at)), "a short body is over before its first renewal");
+    for tenth in 3..10 {
+        assert!((100..=160).contains(&in_tenth(tenth)), "{} in {tenth}", in_tenth(tenth));
+    }
 }
 
 #[test]

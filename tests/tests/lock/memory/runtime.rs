@@ -154,9 +154,9 @@ fn bug_40_a_body_that_blocks_its_thread_is_renewed_on_another() {
     let store = MemoryStore::new();
     runtime.block_on(async {
         let a = real(&store, "a");
-        let lock = a.lock("x").unwrap().timing(ttl(1));
+        let lock = a.lock("x").unwrap().timing(ttl(4));
         let body = async |guard: &msync::LockGuard| {
-            std::thread::sleep(Duration::from_millis(1500));
+            std::thread::sleep(Duration::from_secs(5)); // a busy machine may well stop everything for half a second
             guard.check().is_ok()
         };
         let held = tokio::spawn(async move { lock.run(body).await }).await.unwrap();
