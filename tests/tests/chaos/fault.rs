@@ -12,7 +12,7 @@ use tests::{
 };
 
 use crate::{
-    PATIENCE, TTL,
+    PATIENCE,
     crew::{Crew, Roles},
 };
 
@@ -116,10 +116,11 @@ impl Roles {
 
 /// Brings a fault about, ends it, and waits until every member has had the lock again.
 pub(crate) async fn strike(crew: &mut Crew<'_>, fault: Fault) -> Result<()> {
-    let what = format!("{fault} strikes {}", crew.lock);
+    let (what, began) = (format!("{fault} strikes {}", crew.lock), BootClock.now());
     Box::pin(play(crew, fault)).await.with_context(|| format!("while {what}"))?;
     let recovery = crew.all_progress().await.with_context(|| format!("after {what}"))?;
-    println!("{what}; {recovery:?} later all had the lock again");
+    let all = BootClock.now().since(began);
+    println!("{what}; {recovery:.1?} later all had the lock again, {all:.1?} in all");
     crew.site.report.lock().expect("nobody panics with the report").survived(&fault.to_string(), recovery);
     Ok(())
 }
@@ -157,7 +158,7 @@ async fn play(crew: &mut Crew<'_>, fault: Fault) -> Result<()> {
         Fault::Tempest(status) => {
             crew.pin().await?;
             crew.tell_all(&format!("storm {status}"))?;
-            tokio::time::sleep(TTL * 6 / 5).await;
+            tokio::time::sleep(crew.site.size.ttl * 6 / 5).await;
             crew.tell_all("calm")?;
             crew.tell_all("go")
         }
@@ -223,7 +224,7 @@ async fn freeze(crew: &mut Crew<'_>, role: Role) -> Result<()> {
     let (who, began) = (crew.pin().await?.at(role), BootClock.now());
     crew.members[who].child.stop().await?;
     the_others_go_on(crew, who).await?;
-    let past_its_ttl = TTL * 11 / 10;
+    let past_its_ttl = crew.site.size.ttl * 11 / 10;
     tokio::time::sleep(past_its_ttl.saturating_sub(BootClock.now().since(began))).await;
     crew.members[who].child.resume()?;
     crew.tell(who, "go")
@@ -345,7 +346,7 @@ async fn by_hand(crew: &mut Crew<'_>, fault: Fault) -> Result<()> {
 
 impl Loss {
     fn word(self, crew: &mut Crew<'_>) -> String {
-        let ttl = u64::try_from(TTL.as_millis()).unwrap_or_default();
+        let ttl = u64::try_from(crew.site.size.ttl.as_millis()).unwrap_or_default();
         let later = crew.dice.millis(ttl / 4, ttl * 3 / 2).as_millis();
         match self {
             Self::Dropped => "dropped".to_owned(),

@@ -26,6 +26,12 @@ impl Report {
         self.locks.insert(lock.to_owned(), summary);
     }
 
+    /// This, and what another server's run saw.
+    pub(crate) fn with(mut self, other: Self) -> Self {
+        self.add(other);
+        self
+    }
+
     /// Adds what another run saw.
     pub(crate) fn add(&mut self, other: Self) {
         for (fault, (times, slowest)) in other.faults {
