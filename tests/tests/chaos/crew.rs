@@ -148,6 +148,12 @@ impl<'s> Crew<'s> {
         usize::try_from(self.dice.below(self.members.len() as u64)).unwrap_or_default()
     }
 
+    /// A random time between two parts of the ttl, each a numerator and a denominator.
+    pub(crate) fn part_of_ttl(&mut self, least: (u64, u64), below: (u64, u64)) -> Duration {
+        let ttl = u64::try_from(self.site.size.ttl.as_millis()).unwrap_or_default();
+        self.dice.millis(ttl * least.0 / least.1, ttl * below.0 / below.1)
+    }
+
     /// Kills a member and waits until it is gone.
     pub(crate) fn kill(&mut self, who: usize) -> Result<()> {
         let member = &mut self.members[who];

@@ -64,8 +64,10 @@ pub(crate) enum Fault {
     Cut(Role, Direction),
     /// Nothing arrives in one direction for so long that a holder loses the lock.
     Blackhole(Role, Direction),
-    /// Everything takes longer.
+    /// Everything takes longer, but calls still end in time.
     Delay(Role),
+    /// Everything takes so long that calls end when nobody waits for them any more.
+    Crawl(Role),
     /// Connections are reset and refused.
     Refuse(Role),
     /// The answer to whatever is sent next is lost, and the connection with it.
@@ -135,9 +137,10 @@ async fn play(crew: &mut Crew<'_>, fault: Fault) -> Result<()> {
             slowed(crew, role, |proxy| proxy.cut_after(direction, bytes)).await
         }
         Fault::Delay(role) => {
-            let delay = crew.dice.millis(100, 700);
+            let delay = crew.part_of_ttl((1, 60), (1, 20));
             slowed(crew, role, |proxy| proxy.delay(delay)).await
         }
+        Fault::Crawl(role) => crawl(crew, role).await,
         Fault::Blackhole(role, direction) => cut_off(crew, role, |proxy| proxy.blackhole(direction)).await,
         Fault::Refuse(role) => {
             cut_off(crew, role, |proxy| {
@@ -194,6 +197,18 @@ async fn slowed(crew: &mut Crew<'_>, role: Role, how: impl FnOnce(&Proxy)) -> Re
     how(&crew.members[who].proxy);
     crew.tell_all("go")?;
     crew.all_progress().await?;
+    crew.members[who].proxy.heal();
+    Ok(())
+}
+
+/// A call may take a sixth of the ttl (`Timing::attempt`). Who needs longer, there and back, can hold, hand on and be
+/// granted, of which it learns by its watches; but it cannot ask for the lock again, so only the others need to go on.
+async fn crawl(crew: &mut Crew<'_>, role: Role) -> Result<()> {
+    let who = crew.pin().await?.at(role);
+    let delay = crew.part_of_ttl((1, 10), (1, 4));
+    crew.members[who].proxy.delay(delay);
+    crew.tell(who, "go")?;
+    the_others_go_on(crew, who).await?;
     crew.members[who].proxy.heal();
     Ok(())
 }
@@ -346,8 +361,7 @@ async fn by_hand(crew: &mut Crew<'_>, fault: Fault) -> Result<()> {
 
 impl Loss {
     fn word(self, crew: &mut Crew<'_>) -> String {
-        let ttl = u64::try_from(crew.site.size.ttl.as_millis()).unwrap_or_default();
-        let later = crew.dice.millis(ttl / 4, ttl * 3 / 2).as_millis();
+        let later = crew.part_of_ttl((1, 4), (3, 2)).as_millis();
         match self {
             Self::Dropped => "dropped".to_owned(),
             Self::Broken => "broken".to_owned(),
@@ -382,6 +396,7 @@ impl fmt::Display for Fault {
             Self::Cut(role, direction) => write!(f, "cut of {role} in mid-stream, {direction:?}"),
             Self::Blackhole(role, direction) => write!(f, "blackhole of {role}, {direction:?}"),
             Self::Delay(role) => write!(f, "delay of {role}"),
+            Self::Crawl(role) => write!(f, "delay of {role} past its time limit"),
             Self::Refuse(role) => write!(f, "connections of {role} refused"),
             Self::Swallow(role) => write!(f, "an answer to {role} lost"),
             Self::Meddle(write, Loss::Zombie) => write!(f, "{write:?} delivered as a zombie"),

@@ -49,7 +49,7 @@ fn for_any(crew: usize, dice: &mut Dice) -> Vec<Fault> {
     faults.extend([Fault::Cut(Role::Holder, ToServer), Fault::Cut(first, ToClient)]);
     for role in [Role::Holder, first] {
         faults.extend([ToServer, ToClient].map(|direction| Fault::Blackhole(role, direction)));
-        faults.extend([Fault::Delay(role), Fault::Refuse(role), Fault::Swallow(role)]);
+        faults.extend([Fault::Delay(role), Fault::Crawl(role), Fault::Refuse(role), Fault::Swallow(role)]);
     }
     for write in [Write::Claim, Write::Enqueue, Write::Renew, Write::Grant] {
         faults.extend([Loss::Dropped, other(dice)].map(|loss| Fault::Meddle(write, loss)));
