@@ -267,12 +267,21 @@ async fn meddle(crew: &mut Crew<'_>, write: Write, loss: Loss) -> Result<()> {
             crew.others(who).iter().try_for_each(|other| crew.tell(*other, "rest"))?;
             arm(crew, who, &order).await?;
             struck(crew, who).await?;
-            crew.tell_all("work")
+            crew.tell_all("go")
         }
-        Write::Enqueue | Write::Leave => {
+        Write::Enqueue => {
             let who = crew.anybody();
             arm(crew, who, &order).await?;
             struck(crew, who).await
+        }
+        Write::Leave => {
+            let who = crew.anybody();
+            arm(crew, who, &order).await?;
+            // By chance it would give up a few times a minute at best, on a busy machine.
+            crew.others(who).iter().try_for_each(|other| crew.tell(*other, "stay"))?;
+            crew.tell(who, "hurry")?;
+            struck(crew, who).await?;
+            crew.tell_all("go")
         }
         Write::Renew => {
             let who = crew.pin().await?.holder;
