@@ -57,6 +57,8 @@ impl Timing {
 
     /// Sets the longest that one API call may take before its answer counts as unknown.
     ///
+    /// Where calls always take longer, an acquisition may never succeed.
+    ///
     /// # Errors
     /// [`Error::InvalidTiming`] when it is zero or leaves no time to renew.
     pub fn attempt(self, attempt: Duration) -> Result<Self, Error> {

@@ -14,6 +14,7 @@ pub mod history;
 pub mod ledger;
 pub mod lock_request;
 pub mod memory;
+pub mod pair;
 pub mod process;
 pub mod proxy;
 pub mod store_contract;

@@ -47,6 +47,8 @@ struct Net {
     /// Counts calls of `reset`.
     resets: watch::Sender<u64>,
     once: Mutex<Once>,
+    /// Counts calls of `swallow_next_reply`.
+    swallows: AtomicU64,
     swallowed: AtomicU64,
     connections: AtomicU64,
 }
@@ -65,7 +67,15 @@ struct Weather {
 struct Once {
     cut_to_server: Option<u64>,
     cut_to_client: Option<u64>,
-    swallow_reply: Option<Duration>,
+    swallow_reply: Option<Swallow>,
+}
+
+/// A reply to swallow: the first on a connection whose client sent anything since this was asked for.
+#[derive(Clone, Copy, Debug)]
+struct Swallow {
+    /// Tells one such call from another; from 1.
+    number: u64,
+    hold: Duration,
 }
 
 // === impl Proxy ===
@@ -127,12 +137,13 @@ impl Proxy {
         *self.net.once().cut_mut(direction) = Some(bytes);
     }
 
-    /// Delivers the next bytes that any client sends, then swallows what the server answers on that connection and
-    /// resets it after `hold`.
+    /// Swallows the first answer to anything that a client sends from now on, and what follows it on that connection,
+    /// which is reset `hold` after the answer. What the client sends is delivered.
     ///
     /// The client must have a connection already, or the bytes are those of a TLS handshake.
     pub fn swallow_next_reply(&self, hold: Duration) {
-        self.net.once().swallow_reply = Some(hold);
+        let number = self.net.swallows.fetch_add(1, Ordering::SeqCst) + 1;
+        self.net.once().swallow_reply = Some(Swallow { number, hold });
     }
 
     /// How many bytes of the server were swallowed so far: once it grows, the server has answered.
@@ -161,6 +172,7 @@ impl Net {
             weather: watch::Sender::new(Weather::default()),
             resets: watch::Sender::new(0),
             once: Mutex::default(),
+            swallows: AtomicU64::new(0),
             swallowed: AtomicU64::new(0),
             connections: AtomicU64::new(0),
         }

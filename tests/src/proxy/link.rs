@@ -4,7 +4,7 @@ use std::{
     io,
     sync::{
         Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -27,6 +27,8 @@ const QUEUE: usize = 256;
 /// What the two pumps of a connection share.
 #[derive(Debug, Default)]
 struct Mute {
+    /// The number of the latest armed fault that bytes of the client met; 0 if there was none.
+    asked: AtomicU64,
     /// The server's bytes are swallowed.
     on: AtomicBool,
     hold: Mutex<Option<Duration>>,
@@ -104,7 +106,7 @@ async fn drain(
         // The sender lives in `net`.
         let _ = weather.wait_for(|w| !w.hold(direction)).await;
         match direction {
-            Direction::ToServer => mute.take_fault(net),
+            Direction::ToServer => mute.asks(net),
             Direction::ToClient if mute.swallows(chunk.len(), net) => continue,
             Direction::ToClient => {}
         }
@@ -133,17 +135,22 @@ fn up_to_the_cut<'c>(direction: Direction, chunk: &'c [u8], net: &Net) -> (&'c [
 // === impl Mute ===
 
 impl Mute {
-    /// Takes the armed fault, if there is one.
-    fn take_fault(&self, net: &Net) {
-        if let Some(hold) = net.once().swallow_reply.take() {
-            *self.hold.lock().expect("no holder of the mute's lock panics") = Some(hold);
-            self.on.store(true, Ordering::SeqCst);
-            self.began.notify_one();
+    /// Notes that the next answer is one to the bytes that pass now. A connection that gets no answer, since it is just
+    /// being closed, must not use up the fault.
+    fn asks(&self, net: &Net) {
+        if let Some(armed) = net.once().swallow_reply {
+            self.asked.store(armed.number, Ordering::SeqCst);
         }
     }
 
-    /// Whether the server's bytes are swallowed; counts them if so.
+    /// Whether the server's bytes are swallowed; counts them if so. The first answer takes the armed fault.
     fn swallows(&self, bytes: usize, net: &Net) -> bool {
+        let asked = self.asked.load(Ordering::SeqCst);
+        if let Some(struck) = net.once().swallow_reply.take_if(|armed| armed.number == asked) {
+            *self.hold.lock().expect("no holder of the mute's lock panics") = Some(struck.hold);
+            self.on.store(true, Ordering::SeqCst);
+            self.began.notify_one();
+        }
         let muted = self.on.load(Ordering::SeqCst);
         if muted {
             net.swallowed.fetch_add(bytes as u64, Ordering::SeqCst);

@@ -24,15 +24,13 @@ use tests::{
 };
 
 use crate::{
-    CHILD_DICE, CHILD_DIR, CHILD_ELECTION, CHILD_LOCK, EVERYONE, LONGEST_TRY_MS, PATIENCE, TTL, report::Report,
+    CHILD_DICE, CHILD_DIR, CHILD_ELECTION, CHILD_LOCK, EVERYONE, LONGEST_TRY_MS, PATIENCE, Size, report::Report,
 };
-
-/// How many processes a crew has.
-pub(crate) const SIZE: usize = 10;
 
 /// What all crews share.
 pub(crate) struct Site {
     pub(crate) cluster: Cluster,
+    pub(crate) size: Size,
     /// Holds a directory for each lock, with a file for each contender.
     pub(crate) dir: PathBuf,
     pub(crate) report: Mutex<Report>,
@@ -84,10 +82,10 @@ pub(crate) struct Roles {
 // === impl Site ===
 
 impl Site {
-    pub(crate) fn new(cluster: Cluster, dir: &Path, faketime: Option<PathBuf>) -> Result<Self> {
+    pub(crate) fn new(cluster: Cluster, size: Size, dir: &Path, faketime: Option<PathBuf>) -> Result<Self> {
         fs::create_dir_all(dir.join(EVERYONE))?;
         let (report, started) = (Mutex::default(), AtomicUsize::new(0));
-        Ok(Self { cluster, dir: dir.to_owned(), report, faketime, started })
+        Ok(Self { cluster, size, dir: dir.to_owned(), report, faketime, started })
     }
 
     async fn member(&self, trade: Trade, lock: &str, dice: &mut Dice) -> Result<Member> {
@@ -102,7 +100,7 @@ impl Site {
         for file in &files {
             Pen::open(file)?; // it is there for whoever reads it early
         }
-        let mut spawn = self.cluster.child_via(&proxy, "worker::child_contends", &owner, TTL)?;
+        let mut spawn = self.cluster.child_via(&proxy, "worker::child_contends", &owner, self.size.ttl)?;
         spawn = spawn.env(CHILD_DIR, &self.dir).env(CHILD_LOCK, lock).env(CHILD_DICE, dice.roll().to_string());
         if trade == Trade::Election {
             spawn = spawn.env(CHILD_ELECTION, "1");
@@ -125,7 +123,7 @@ impl<'s> Crew<'s> {
     pub(crate) async fn start(site: &'s Site, trade: Trade, lock: &str, mut dice: Dice) -> Result<Self> {
         fs::create_dir_all(site.dir.join(lock))?;
         let mut members = Vec::new();
-        for _ in 0..SIZE {
+        for _ in 0..site.size.crew {
             members.push(site.member(trade, lock, &mut dice).await?);
         }
         for member in &mut members {
@@ -147,7 +145,13 @@ impl<'s> Crew<'s> {
     }
 
     pub(crate) fn anybody(&mut self) -> usize {
-        usize::try_from(self.dice.below(SIZE as u64)).unwrap_or_default()
+        usize::try_from(self.dice.below(self.members.len() as u64)).unwrap_or_default()
+    }
+
+    /// A random time between two parts of the ttl, each a numerator and a denominator.
+    pub(crate) fn part_of_ttl(&mut self, least: (u64, u64), below: (u64, u64)) -> Duration {
+        let ttl = u64::try_from(self.site.size.ttl.as_millis()).unwrap_or_default();
+        self.dice.millis(ttl * least.0 / least.1, ttl * below.0 / below.1)
     }
 
     /// Kills a member and waits until it is gone.

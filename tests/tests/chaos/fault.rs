@@ -12,7 +12,7 @@ use tests::{
 };
 
 use crate::{
-    PATIENCE, TTL,
+    PATIENCE,
     crew::{Crew, Roles},
 };
 
@@ -64,8 +64,10 @@ pub(crate) enum Fault {
     Cut(Role, Direction),
     /// Nothing arrives in one direction for so long that a holder loses the lock.
     Blackhole(Role, Direction),
-    /// Everything takes longer.
+    /// Everything takes longer, but calls still end in time.
     Delay(Role),
+    /// Everything takes so long that calls end when nobody waits for them any more.
+    Crawl(Role),
     /// Connections are reset and refused.
     Refuse(Role),
     /// The answer to whatever is sent next is lost, and the connection with it.
@@ -116,10 +118,11 @@ impl Roles {
 
 /// Brings a fault about, ends it, and waits until every member has had the lock again.
 pub(crate) async fn strike(crew: &mut Crew<'_>, fault: Fault) -> Result<()> {
-    let what = format!("{fault} strikes {}", crew.lock);
+    let (what, began) = (format!("{fault} strikes {}", crew.lock), BootClock.now());
     Box::pin(play(crew, fault)).await.with_context(|| format!("while {what}"))?;
     let recovery = crew.all_progress().await.with_context(|| format!("after {what}"))?;
-    println!("{what}; {recovery:?} later all had the lock again");
+    let all = BootClock.now().since(began);
+    println!("{what}; {recovery:.1?} later all had the lock again, {all:.1?} in all");
     crew.site.report.lock().expect("nobody panics with the report").survived(&fault.to_string(), recovery);
     Ok(())
 }
@@ -134,9 +137,10 @@ async fn play(crew: &mut Crew<'_>, fault: Fault) -> Result<()> {
             slowed(crew, role, |proxy| proxy.cut_after(direction, bytes)).await
         }
         Fault::Delay(role) => {
-            let delay = crew.dice.millis(100, 700);
+            let delay = crew.part_of_ttl((1, 60), (1, 20));
             slowed(crew, role, |proxy| proxy.delay(delay)).await
         }
+        Fault::Crawl(role) => crawl(crew, role).await,
         Fault::Blackhole(role, direction) => cut_off(crew, role, |proxy| proxy.blackhole(direction)).await,
         Fault::Refuse(role) => {
             cut_off(crew, role, |proxy| {
@@ -157,7 +161,7 @@ async fn play(crew: &mut Crew<'_>, fault: Fault) -> Result<()> {
         Fault::Tempest(status) => {
             crew.pin().await?;
             crew.tell_all(&format!("storm {status}"))?;
-            tokio::time::sleep(TTL * 6 / 5).await;
+            tokio::time::sleep(crew.site.size.ttl * 6 / 5).await;
             crew.tell_all("calm")?;
             crew.tell_all("go")
         }
@@ -197,6 +201,18 @@ async fn slowed(crew: &mut Crew<'_>, role: Role, how: impl FnOnce(&Proxy)) -> Re
     Ok(())
 }
 
+/// A call may take a sixth of the ttl (`Timing::attempt`). Who needs longer, there and back, can hold, hand on and be
+/// granted, of which it learns by its watches; but it cannot ask for the lock again, so only the others need to go on.
+async fn crawl(crew: &mut Crew<'_>, role: Role) -> Result<()> {
+    let who = crew.pin().await?.at(role);
+    let delay = crew.part_of_ttl((1, 10), (1, 4));
+    crew.members[who].proxy.delay(delay);
+    crew.tell(who, "go")?;
+    the_others_go_on(crew, who).await?;
+    crew.members[who].proxy.heal();
+    Ok(())
+}
+
 /// It cannot be reached until the others have had the lock.
 async fn cut_off(crew: &mut Crew<'_>, role: Role, how: impl FnOnce(&Proxy)) -> Result<()> {
     let who = crew.pin().await?.at(role);
@@ -223,7 +239,7 @@ async fn freeze(crew: &mut Crew<'_>, role: Role) -> Result<()> {
     let (who, began) = (crew.pin().await?.at(role), BootClock.now());
     crew.members[who].child.stop().await?;
     the_others_go_on(crew, who).await?;
-    let past_its_ttl = TTL * 11 / 10;
+    let past_its_ttl = crew.site.size.ttl * 11 / 10;
     tokio::time::sleep(past_its_ttl.saturating_sub(BootClock.now().since(began))).await;
     crew.members[who].child.resume()?;
     crew.tell(who, "go")
@@ -251,12 +267,21 @@ async fn meddle(crew: &mut Crew<'_>, write: Write, loss: Loss) -> Result<()> {
             crew.others(who).iter().try_for_each(|other| crew.tell(*other, "rest"))?;
             arm(crew, who, &order).await?;
             struck(crew, who).await?;
-            crew.tell_all("work")
+            crew.tell_all("go")
         }
-        Write::Enqueue | Write::Leave => {
+        Write::Enqueue => {
             let who = crew.anybody();
             arm(crew, who, &order).await?;
             struck(crew, who).await
+        }
+        Write::Leave => {
+            let who = crew.anybody();
+            arm(crew, who, &order).await?;
+            // By chance it would give up a few times a minute at best, on a busy machine.
+            crew.others(who).iter().try_for_each(|other| crew.tell(*other, "stay"))?;
+            crew.tell(who, "hurry")?;
+            struck(crew, who).await?;
+            crew.tell_all("go")
         }
         Write::Renew => {
             let who = crew.pin().await?.holder;
@@ -345,8 +370,7 @@ async fn by_hand(crew: &mut Crew<'_>, fault: Fault) -> Result<()> {
 
 impl Loss {
     fn word(self, crew: &mut Crew<'_>) -> String {
-        let ttl = u64::try_from(TTL.as_millis()).unwrap_or_default();
-        let later = crew.dice.millis(ttl / 4, ttl * 3 / 2).as_millis();
+        let later = crew.part_of_ttl((1, 4), (3, 2)).as_millis();
         match self {
             Self::Dropped => "dropped".to_owned(),
             Self::Broken => "broken".to_owned(),
@@ -381,6 +405,7 @@ impl fmt::Display for Fault {
             Self::Cut(role, direction) => write!(f, "cut of {role} in mid-stream, {direction:?}"),
             Self::Blackhole(role, direction) => write!(f, "blackhole of {role}, {direction:?}"),
             Self::Delay(role) => write!(f, "delay of {role}"),
+            Self::Crawl(role) => write!(f, "delay of {role} past its time limit"),
             Self::Refuse(role) => write!(f, "connections of {role} refused"),
             Self::Swallow(role) => write!(f, "an answer to {role} lost"),
             Self::Meddle(write, Loss::Zombie) => write!(f, "{write:?} delivered as a zombie"),

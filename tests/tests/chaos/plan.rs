@@ -3,7 +3,8 @@
 use tests::{dice::Dice, proxy::Direction};
 
 use crate::{
-    crew::{SIZE, Trade},
+    Size,
+    crew::Trade,
     fault::{EDITS, Fault, Loss, Role, Write},
 };
 
@@ -37,18 +38,18 @@ pub(crate) struct Plan {
     pub(crate) outages: Vec<Outage>,
 }
 
-/// Faults that any crew bears.
-fn for_any(dice: &mut Dice) -> Vec<Fault> {
+/// Faults that any crew of so many bears.
+fn for_any(crew: usize, dice: &mut Dice) -> Vec<Fault> {
     use Direction::{ToClient, ToServer};
-    let (first, last) = (Role::Waiter(0), Role::Waiter(SIZE - 2));
+    let (first, middle, last) = (Role::Waiter(0), Role::Waiter((crew - 1) / 2), Role::Waiter(crew - 2));
     let mut faults = vec![Fault::Kill(Role::Holder)];
-    faults.extend((0..SIZE - 1).map(|place| Fault::Kill(Role::Waiter(place))));
-    faults.extend([Role::Holder, first, Role::Waiter(1), Role::Waiter(4), last].map(Fault::Freeze));
+    faults.extend((0..crew - 1).map(|place| Fault::Kill(Role::Waiter(place))));
+    faults.extend([Role::Holder, first, Role::Waiter(1), middle, last].map(Fault::Freeze));
     faults.extend([Role::Holder, first, last].map(Fault::Reset));
     faults.extend([Fault::Cut(Role::Holder, ToServer), Fault::Cut(first, ToClient)]);
     for role in [Role::Holder, first] {
         faults.extend([ToServer, ToClient].map(|direction| Fault::Blackhole(role, direction)));
-        faults.extend([Fault::Delay(role), Fault::Refuse(role), Fault::Swallow(role)]);
+        faults.extend([Fault::Delay(role), Fault::Crawl(role), Fault::Refuse(role), Fault::Swallow(role)]);
     }
     for write in [Write::Claim, Write::Enqueue, Write::Renew, Write::Grant] {
         faults.extend([Loss::Dropped, other(dice)].map(|loss| Fault::Meddle(write, loss)));
@@ -82,7 +83,7 @@ fn for_trade(trade: Trade, dice: &mut Dice) -> Vec<Fault> {
 }
 
 /// Deals all faults to the crews of so many servers.
-pub(crate) fn deal(servers: usize, dice: &mut Dice) -> Vec<Plan> {
+pub(crate) fn deal(servers: usize, size: Size, dice: &mut Dice) -> Vec<Plan> {
     let mut plans: Vec<_> = (0..servers).map(|_| Plan::default()).collect();
     let give = |plans: &mut Vec<Plan>, faults: Vec<Fault>, crews: &[usize], dice: &mut Dice| {
         let mut faults = faults;
@@ -98,7 +99,7 @@ pub(crate) fn deal(servers: usize, dice: &mut Dice) -> Vec<Plan> {
         give(&mut plans, faults, &crews, dice);
     }
     let safe: Vec<_> = (0..CREWS.len()).filter(|crew| CREWS[*crew].0 != Trade::Edited).collect();
-    let faults = for_any(dice);
+    let faults = for_any(size.crew, dice);
     give(&mut plans, faults, &safe, dice);
     let mut outages = [Outage::Killed, Outage::Down, Outage::Frozen, Outage::LongFrozen];
     dice.shuffle(&mut outages);

@@ -3,8 +3,10 @@
 //!
 //! | line | what it does |
 //! |---|---|
-//! | `stay`, `go` | the next holder of the crew's lock keeps it; goes on |
-//! | `rest`, `work` | the crew's lock is not wanted; is wanted again |
+//! | `stay` | the next holder of the crew's lock keeps it, and whoever waits for it is patient |
+//! | `hurry` | nobody waits long for the crew's lock, and who waits now gives up |
+//! | `rest` | the crew's lock is not wanted any more, once it is had |
+//! | `go` | none of these |
 //! | `meddle KIND FATE` | the next request of that kind on the crew's lock meets that fate: prints `armed`, then `struck` |
 //! | `storm STATUS` | every request is answered with that status |
 //! | `calm` | no more storm, nothing to meddle with |
@@ -42,9 +44,18 @@ use crate::{CHILD_DICE, CHILD_DIR, CHILD_ELECTION, CHILD_LOCK, EVERYONE, LONGEST
 /// What the parent wants of the contenders.
 #[derive(Clone, Copy, Debug, Default)]
 struct Mood {
-    stay: bool,
-    rest: bool,
+    /// Of the one for the crew's lock.
+    wish: Wish,
     end: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Wish {
+    #[default]
+    Go,
+    Stay,
+    Hurry,
+    Rest,
 }
 
 /// A wall clock that is off; the local clock is the true one.
@@ -68,7 +79,7 @@ struct Contender {
     pen: Pen,
     dice: Dice,
     mood: watch::Receiver<Mood>,
-    /// The crew's lock heeds `stay` and `rest`, the one of all does not.
+    /// The one for the crew's lock heeds wishes, the one for the lock of all does not.
     obeys: bool,
     /// How long it thinks between two acquisitions, in milliseconds.
     think: u64,
@@ -114,7 +125,7 @@ impl Contender {
     async fn contend(mut self) -> Result<()> {
         loop {
             let obeys = self.obeys;
-            let mood = *self.mood.wait_for(|mood| mood.end || !(mood.rest && obeys)).await?;
+            let mood = *self.mood.wait_for(|mood| mood.end || !(mood.wish == Wish::Rest && obeys)).await?;
             if mood.end {
                 return Ok(());
             }
@@ -131,20 +142,22 @@ impl Contender {
     /// Waits for it; or, unless it must be found in the queue, only for a while, or not at all.
     async fn take(&mut self, mood: Mood) -> Result<Option<Won>> {
         let (choice, patience) = (self.dice.below(20), self.dice.millis(1, LONGEST_TRY_MS));
-        let (faithful, prize) = (mood.stay && self.obeys, &self.prize);
+        let told = |mood: &Mood, wish| mood.wish == wish && self.obeys;
+        let (faithful, hurried, prize) = (told(&mood, Wish::Stay), told(&mood, Wish::Hurry), &self.prize);
         let taking = async {
             match prize {
                 Prize::Election(election) => election.campaign().await.map(Won::Election).map(Some),
                 Prize::Lock(lock) if choice < 2 && !faithful => Ok(lock.try_acquire().await?.map(Won::Lock)),
-                Prize::Lock(lock) if choice < 5 && !faithful => {
+                Prize::Lock(lock) if hurried || (choice < 5 && !faithful) => {
                     lock.acquire_timeout(patience).await.map(Won::Lock).map(Some)
                 }
                 Prize::Lock(lock) => lock.acquire().await.map(Won::Lock).map(Some),
             }
         };
+        let breaks_off = |mood: &Mood| mood.end || (told(mood, Wish::Hurry) && !hurried);
         let taken = tokio::select! {
             taken = taking => taken,
-            _ = self.mood.wait_for(|mood| mood.end) => return Ok(None),
+            _ = self.mood.wait_for(breaks_off) => return Ok(None),
         };
         match taken {
             Ok(won) => Ok(won),
@@ -164,7 +177,7 @@ impl Contender {
         let end = BootClock.now() + length;
         while self.pen.holds(&guard)? {
             let mood = *self.mood.borrow();
-            let stays = mood.stay && self.obeys && !mood.end;
+            let stays = mood.wish == Wish::Stay && self.obeys && !mood.end;
             if !stays && (mood.end || BootClock.now() >= end) {
                 self.pen.releases(&guard)?;
                 break;
@@ -188,10 +201,10 @@ async fn obey(
     while let Some(order) = orders.recv().await {
         let words: Vec<_> = order.split(' ').collect();
         match words[..] {
-            ["stay"] => mood.send_modify(|mood| mood.stay = true),
-            ["go"] => mood.send_modify(|mood| mood.stay = false),
-            ["rest"] => mood.send_modify(|mood| mood.rest = true),
-            ["work"] => mood.send_modify(|mood| mood.rest = false),
+            ["go"] => mood.send_modify(|mood| mood.wish = Wish::Go),
+            ["stay"] => mood.send_modify(|mood| mood.wish = Wish::Stay),
+            ["hurry"] => mood.send_modify(|mood| mood.wish = Wish::Hurry),
+            ["rest"] => mood.send_modify(|mood| mood.wish = Wish::Rest),
             ["end"] => mood.send_modify(|mood| mood.end = true),
             ["meddle", kind, fate] => meddle(tamper, kind_of(kind)?, fate_of(fate)?)?,
             ["storm", status] => tamper.always(|_| true, Fate::Respond(storm(status)?)),

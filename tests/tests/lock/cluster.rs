@@ -15,35 +15,18 @@ use std::time::Duration;
 
 use anyhow::Result;
 use msync::{Client, Error, LockGuard};
-use tests::{cluster::Cluster, tamper::Tamper};
+use tests::{
+    cluster::{Cluster, ttl},
+    pair::Pair,
+};
 use tokio::task::JoinHandle;
 
 /// Short, so that losses come soon, with a margin of 300 ms for a machine that does other things as well.
 const TTL: u64 = 3000;
 
-/// A member whose requests can be broken, and one whose cannot.
-struct Pair {
-    cluster: Cluster,
-    tamper: Tamper,
-    /// Its requests pass the rules of `tamper`.
-    broken: Client,
-    honest: Client,
-}
-
-impl Pair {
-    async fn new(retry: bool) -> Result<Option<Self>> {
-        let Some(cluster) = Cluster::shared().await? else { return Ok(None) };
-        let tamper = Tamper::new();
-        let broken = cluster.client_with(&tamper, retry, "broken", tests::cluster::ttl(TTL)).await?;
-        let honest = cluster.client("honest", tests::cluster::ttl(TTL)).await?;
-        Ok(Some(Self { cluster, tamper, broken, honest }))
-    }
-
-    /// Who holds, by owner; empty when nobody does.
-    async fn owner(&self, lock: &str) -> String {
-        let found = self.cluster.snapshot(lock).await.ok().flatten();
-        found.map(|snapshot| snapshot.record.engine.owner().to_owned()).unwrap_or_default()
-    }
+/// A pair with the ttl of these tests.
+async fn pair(retry: bool) -> Result<Option<Pair>> {
+    Pair::new(retry, ttl(TTL)).await
 }
 
 /// Acquires in the background.

@@ -142,6 +142,42 @@ async fn swallowed_reply_follows_a_delivered_write() -> Result<()> {
 }
 
 #[tokio::test]
+async fn an_answer_slower_than_the_hold_is_swallowed_too() -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let proxy = Proxy::start(listener.local_addr()?).await?;
+    let mut client = TcpStream::connect(proxy.addr()).await?;
+    let (mut server, _) = listener.accept().await?;
+    proxy.swallow_next_reply(Duration::from_millis(1));
+    client.write_all(b"ask").await?;
+    hears(&mut server, b"ask").await?;
+    assert!(is_silent(&mut client).await, "it ended before there was an answer");
+    server.write_all(b"answer").await?;
+    assert!(is_reset(&mut client).await);
+    assert_eq!(proxy.swallowed(), 6);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_connection_without_an_answer_leaves_the_fault_to_the_next() -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let proxy = Proxy::start(listener.local_addr()?).await?;
+    let mut gone = TcpStream::connect(proxy.addr()).await?;
+    let (mut servers_end, _) = listener.accept().await?;
+    proxy.swallow_next_reply(Duration::from_millis(1));
+    gone.write_all(b"bye").await?;
+    drop(gone);
+    hears(&mut servers_end, b"bye").await?;
+    let mut client = TcpStream::connect(proxy.addr()).await?;
+    let (mut server, _) = listener.accept().await?;
+    client.write_all(b"ask").await?;
+    hears(&mut server, b"ask").await?;
+    server.write_all(b"answer").await?;
+    assert!(is_reset(&mut client).await);
+    assert_eq!(proxy.swallowed(), 6);
+    Ok(())
+}
+
+#[tokio::test]
 async fn kube_recovers_from_a_reset_of_idle_connections() -> Result<()> {
     let Some(server) = TestServer::shared().await? else { return Ok(()) };
     let Ok(proxy) = server.proxy().await else { return Ok(()) };

@@ -10,36 +10,19 @@ use msync::{
 use tests::{
     cluster::{Cluster, LIMIT, soon, ttl},
     lock_request::Kind,
-    tamper::{Fate, Tamper},
+    pair::Pair,
+    tamper::Fate,
 };
 use tokio::task::JoinHandle;
 
 const TTL: u64 = 3000;
 const E: &str = "e";
 
-/// A candidate whose requests can be broken, and one whose cannot.
-struct Pair {
-    cluster: Cluster,
-    tamper: Tamper,
-    broken: Client,
-    honest: Client,
-}
-
-impl Pair {
-    async fn new(retry: bool) -> Result<Option<Self>> {
-        let Some(cluster) = Cluster::shared().await? else { return Ok(None) };
-        let tamper = Tamper::new();
-        let broken = cluster.client_with(&tamper, retry, "broken", ttl(TTL)).await?;
-        let honest = cluster.client("honest", ttl(TTL)).await?;
-        Ok(Some(Self { cluster, tamper, broken, honest }))
-    }
-
-    /// Campaigns in the background, in the queue.
-    async fn candidate(&self, client: &Client) -> Result<JoinHandle<Result<Leadership, Error>>> {
-        let campaign = campaigning(client);
-        self.cluster.until_waiting(E, 1).await?;
-        Ok(campaign)
-    }
+/// Campaigns in the background, in the queue.
+async fn candidate(pair: &Pair, client: &Client) -> Result<JoinHandle<Result<Leadership, Error>>> {
+    let campaign = campaigning(client);
+    pair.cluster.until_waiting(E, 1).await?;
+    Ok(campaign)
 }
 
 fn campaigning(client: &Client) -> JoinHandle<Result<Leadership, Error>> {
@@ -49,9 +32,9 @@ fn campaigning(client: &Client) -> JoinHandle<Result<Leadership, Error>> {
 
 /// The accept is applied and its reply lost: the candidate leads under the term that was granted to it.
 async fn accept(retry: bool, fate: Fate) -> Result<()> {
-    let Some(pair) = Pair::new(retry).await? else { return Ok(()) };
+    let Some(pair) = Pair::new(retry, ttl(TTL)).await? else { return Ok(()) };
     let first = pair.honest.election(E)?.campaign().await?;
-    let campaign = pair.candidate(&pair.broken).await?;
+    let campaign = candidate(&pair, &pair.broken).await?;
     let history = pair.cluster.history(E).await?;
     pair.tamper.once(Kind::Renew.matches(), fate);
     let began = BootClock.now();
@@ -84,7 +67,7 @@ async fn bug_4_the_reply_of_an_accept_is_lost_and_kube_retries() -> Result<()> {
 #[tokio::test]
 async fn bug_4_the_reply_of_a_claim_is_lost() -> Result<()> {
     for (retry, fate) in [(false, Fate::DropReply), (true, Fate::DropReply), (false, Fate::BreakReply)] {
-        let Some(pair) = Pair::new(retry).await? else { return Ok(()) };
+        let Some(pair) = Pair::new(retry, ttl(TTL)).await? else { return Ok(()) };
         pair.honest.election(E)?.campaign().await?.resign().await?;
         pair.tamper.once(Kind::Claim.matches(), fate);
         let began = BootClock.now();
@@ -100,7 +83,7 @@ async fn bug_4_the_reply_of_a_claim_is_lost() -> Result<()> {
 #[tokio::test]
 async fn bug_4_the_reply_of_a_resignation_is_lost() -> Result<()> {
     for (retry, fate) in [(false, Fate::DropReply), (true, Fate::DropReply), (false, Fate::BreakReply)] {
-        let Some(pair) = Pair::new(retry).await? else { return Ok(()) };
+        let Some(pair) = Pair::new(retry, ttl(TTL)).await? else { return Ok(()) };
         let term = pair.broken.election(E)?.campaign().await?;
         pair.tamper.once(Kind::Free.matches(), fate);
         let resigning = tokio::spawn(term.resign());
@@ -138,9 +121,9 @@ async fn l1_a_dead_candidate_is_passed_over() -> Result<()> {
 /// An acceptance that was given up lands after another leads.
 #[tokio::test]
 async fn bug_29_bug_41_an_accept_after_the_time_out_has_no_effect() -> Result<()> {
-    let Some(pair) = Pair::new(false).await? else { return Ok(()) };
+    let Some(pair) = Pair::new(false, ttl(TTL)).await? else { return Ok(()) };
     let leader = pair.honest.election(E)?.campaign().await?;
-    let dead = pair.candidate(&pair.broken).await?;
+    let dead = candidate(&pair, &pair.broken).await?;
     let other = pair.cluster.client("other", ttl(TTL)).await?;
     let living = campaigning(&other);
     pair.cluster.until_waiting(E, 2).await?;

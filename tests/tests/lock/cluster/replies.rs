@@ -4,14 +4,15 @@ use anyhow::{Context, Result};
 use futures::future::try_join_all;
 use msync::clock::{BootClock, Clock};
 use tests::{
-    cluster::{LIMIT, soon},
+    cluster::{Cluster, LIMIT, soon},
     eventually,
     history::Sight,
     lock_request::Kind,
+    pair::Pair,
     tamper::Fate,
 };
 
-use super::{Pair, TTL, acquiring, millis, waiting};
+use super::{TTL, acquiring, millis, pair, waiting};
 
 /// How a reply can be lost: no answer at all, a broken connection, an answer after the caller gave up.
 const LOST: [Fate; 3] = [Fate::DropReply, Fate::BreakReply, Fate::LateReply(millis_const(TTL))];
@@ -20,10 +21,16 @@ const fn millis_const(millis: u64) -> std::time::Duration {
     std::time::Duration::from_millis(millis)
 }
 
+/// Who holds, by owner; empty when nobody does.
+async fn owner(cluster: &Cluster, lock: &str) -> String {
+    let found = cluster.snapshot(lock).await.ok().flatten();
+    found.map(|snapshot| snapshot.record.engine.owner().to_owned()).unwrap_or_default()
+}
+
 /// Runs a case for every way to lose a reply, side by side; `retry` is kube's own.
 async fn each(retry: bool, case: impl AsyncFn(&Pair, &str, Fate) -> Result<()>) -> Result<()> {
     let one = async |fate: Fate| {
-        let Some(pair) = Pair::new(retry).await? else { return Ok(()) };
+        let Some(pair) = pair(retry).await? else { return Ok(()) };
         case(&pair, "x", fate.clone()).await.with_context(|| format!("{fate:?}, kube retries: {retry}"))?;
         pair.cluster.until_gone("x").await
     };
@@ -119,7 +126,7 @@ async fn grant(pair: &Pair, lock: &str, fate: Fate) -> Result<()> {
     assert!(BootClock.now().since(began) < millis(TTL / 2), "by the grant itself");
     soon("the release is acknowledged", releasing).await???;
     next.check()?;
-    assert_eq!(pair.owner(lock).await, "honest");
+    assert_eq!(owner(&pair.cluster, lock).await, "honest");
     Ok(next.release().await?)
 }
 
@@ -138,7 +145,7 @@ async fn delete(pair: &Pair, lock: &str, fate: Fate) -> Result<()> {
     let guard = pair.broken.lock(lock)?.acquire().await?;
     pair.tamper.once(Kind::Delete.matches(), fate);
     let releasing = tokio::spawn(guard.release());
-    eventually("it is gone", LIMIT, || async { pair.owner(lock).await != "broken" }).await?;
+    eventually("it is gone", LIMIT, || async { owner(&pair.cluster, lock).await != "broken" }).await?;
     let next = pair.honest.lock(lock)?.acquire().await?;
     soon("the release is acknowledged", releasing).await???;
     tokio::time::sleep(millis(TTL)).await;

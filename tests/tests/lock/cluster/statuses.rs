@@ -15,7 +15,7 @@ use tests::{
     testbed::{Options, TestServer},
 };
 
-use super::{Pair, TTL, acquiring, millis, waiting};
+use super::{TTL, acquiring, millis, pair, waiting};
 
 fn answer(code: u16, reason: &str) -> Fate {
     Fate::Respond(Reply::error(code, reason, "so the test wants it"))
@@ -23,7 +23,7 @@ fn answer(code: u16, reason: &str) -> Fate {
 
 /// Breaks each kind of request once, through the life of one lock: acquired, waited for, handed on, deleted.
 async fn heals(retry: bool, fate: &Fate) -> Result<()> {
-    let Some(pair) = Pair::new(retry).await? else { return Ok(()) };
+    let Some(pair) = pair(retry).await? else { return Ok(()) };
     for kind in [Kind::Create, Kind::Enqueue, Kind::Renew, Kind::Grant, Kind::Delete, Kind::List, Kind::Watch] {
         pair.tamper.once(kind.matches(), fate.clone());
     }
@@ -63,7 +63,7 @@ async fn a_429_is_tried_again_after_a_while() -> Result<()> {
 /// As the API server's own limits answer: with the time in the body as well.
 #[tokio::test]
 async fn a_429_says_when_to_come_back() -> Result<()> {
-    let Some(pair) = Pair::new(false).await? else { return Ok(()) };
+    let Some(pair) = pair(false).await? else { return Ok(()) };
     let mut reply = Reply::too_many_requests(Duration::from_secs(1));
     let status = json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": "too many",
@@ -80,7 +80,7 @@ async fn a_429_says_when_to_come_back() -> Result<()> {
 /// A 409 on a patch says that the server gave up repeating it: not applied.
 #[tokio::test]
 async fn a_409_on_a_patch_is_sent_again() -> Result<()> {
-    let Some(pair) = Pair::new(false).await? else { return Ok(()) };
+    let Some(pair) = pair(false).await? else { return Ok(()) };
     for kind in [Kind::Enqueue, Kind::Renew, Kind::Grant] {
         pair.tamper.once(kind.matches(), answer(409, "Conflict"));
     }
@@ -99,7 +99,7 @@ async fn a_409_on_a_patch_is_sent_again() -> Result<()> {
 /// A watch that cannot be had costs time, never the lock: waiters look once per ttl.
 #[tokio::test]
 async fn bug_18_watches_that_always_answer_410_cost_only_time() -> Result<()> {
-    let Some(pair) = Pair::new(false).await? else { return Ok(()) };
+    let Some(pair) = pair(false).await? else { return Ok(()) };
     pair.tamper.always(Kind::Watch.matches(), answer(410, "Expired"));
     let guard = pair.honest.lock("x")?.acquire().await?;
     let waits = waiting(&pair.cluster, &pair.broken, "x").await?;
@@ -116,7 +116,7 @@ async fn bug_18_watches_that_always_answer_410_cost_only_time() -> Result<()> {
 
 /// What a lasting refusal of renewals costs: the lock at its deadline, nothing else; later all is well again.
 async fn loses_and_recovers(retry: bool, kinds: &'static [Kind], fate: Fate) -> Result<()> {
-    let Some(pair) = Pair::new(retry).await? else { return Ok(()) };
+    let Some(pair) = pair(retry).await? else { return Ok(()) };
     let guard = pair.broken.lock("x")?.acquire().await?;
     let deadline = BootClock.now() + guard.remaining();
     pair.tamper.always(|call| kinds.contains(&Kind::of(call)), fate);
@@ -179,7 +179,7 @@ async fn a_422_on_every_renewal_is_a_loss_at_the_deadline() -> Result<()> {
 
 #[tokio::test]
 async fn a_422_on_one_renewal_costs_nothing() -> Result<()> {
-    let Some(pair) = Pair::new(false).await? else { return Ok(()) };
+    let Some(pair) = pair(false).await? else { return Ok(()) };
     let guard = pair.broken.lock("x")?.acquire().await?;
     pair.tamper.once(Kind::Renew.matches(), answer(422, "Invalid"));
     tokio::time::sleep(millis(TTL * 3 / 2)).await;
