@@ -402,6 +402,6 @@ mod tests {
             size_of::<F>()
         }
         let (driver, task) = (size_of::<Driver>(), future(Driver::run));
-        assert!(driver <= 1408 && task <= 320, "driver {driver}, task {task}");
+        assert!(driver <= 1152 && task <= 320, "driver {driver}, task {task}");
     }
 }
