@@ -139,7 +139,9 @@ impl Sentry {
 
     /// Tells how long the drop of a lost body took.
     pub(crate) fn report_drop(&self, leases: &[Lease]) {
-        if let (Some(at), Some(lost)) = (self.noticed, leases.iter().find(|lease| lease.loss().is_some())) {
+        if let Some(at) = self.noticed
+            && let Some(lost) = leases.iter().find(|lease| lease.loss().is_some())
+        {
             lost.report_drop(lost.now().since(at));
         }
     }

@@ -158,9 +158,9 @@ impl Lease {
         end.get().copied().or_else(|| self.loss_by_clock().map(|reason| *end.get_or_init(|| reason)))
     }
 
-    /// Fixes how the hold ended; before its release is sent, or its end would look like a loss.
-    pub(crate) fn end(&self) {
-        self.0.end.get_or_init(|| self.loss_by_clock().unwrap_or(LossReason::Released));
+    /// Fixes how the hold ended, and returns it; before its release is sent, or its end would look like a loss.
+    pub(crate) fn end(&self) -> LossReason {
+        *self.0.end.get_or_init(|| self.loss_by_clock().unwrap_or(LossReason::Released))
     }
 
     fn loss_by_clock(&self) -> Option<LossReason> {

@@ -51,7 +51,8 @@ pub struct Keeper {
     view: View,
     /// Local acquisitions that wait, first come first.
     tickets: VecDeque<Want>,
-    contest: Option<Contest>,
+    /// Boxed: a lock that is merely held has none, and there may be thousands of them.
+    contest: Option<Box<Contest>>,
     hold: Option<Hold>,
     parting: Option<Parting>,
     /// A term that is left to its ttl, because `at_least` outlives the client.
@@ -363,6 +364,9 @@ impl Keeper {
         if let Some(token) = hold.assign(want, cx.now.local) {
             cx.notices.push(Notice::Acquired(want.ticket, token));
             self.tickets.pop_front();
+            if self.tickets.is_empty() {
+                self.tickets.shrink_to_fit();
+            }
         }
     }
 

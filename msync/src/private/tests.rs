@@ -67,6 +67,25 @@ impl Clock for Jumping {
     }
 }
 
+/// A clock that counts how often it is asked.
+#[derive(Clone, Debug, Default)]
+struct Counting(Arc<AtomicU64>, TokioClock);
+
+impl Clock for Counting {
+    fn now(&self) -> Moment {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        self.1.now()
+    }
+
+    fn wall(&self) -> Wall {
+        self.1.wall()
+    }
+
+    fn sleep_until(&self, at: Moment) -> BoxFuture<'static, ()> {
+        self.1.sleep_until(at)
+    }
+}
+
 impl Drop for Witness {
     fn drop(&mut self) {
         let held = self.0.snapshot(&LockName::new("job").unwrap()).is_some();
@@ -305,4 +324,22 @@ fn abort_ends_the_process_even_when_the_body_blocks_its_thread() {
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("on_lost = abort: the process ends"), "{said}");
+}
+
+/// A look at the clock is the greater part of what a macro adds to a guard: one before the body, one after it (promise S3).
+#[tokio::test(start_paused = true)]
+async fn an_undisturbed_body_costs_two_looks_at_the_clock() {
+    let clock = Counting::default();
+    let client = Client::builder().memory(&MemoryStore::new()).clock(clock.clone()).build();
+    let looks = async || {
+        tokio::time::sleep(Duration::from_secs(1)).await; // what follows the release
+        clock.0.swap(0, Ordering::Relaxed)
+    };
+    let mut by_hand = 0;
+    for _ in 0..2 {
+        client.lock("job").unwrap().acquire().await.unwrap().release().await.unwrap();
+        by_hand = looks().await;
+    }
+    run(&Config::new().via(&client), NAME, async |_| ()).await.unwrap();
+    assert_eq!(looks().await, by_hand + 2);
 }

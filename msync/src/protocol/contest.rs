@@ -305,7 +305,7 @@ impl Keeper {
     /// Strives for the lock on behalf of the first local acquisition.
     pub(super) fn contend(&mut self, cx: &mut Context<'_>) -> Move {
         let Some(front) = self.tickets.front() else { return Move::Wait };
-        let contest = self.contest.get_or_insert_with(|| Contest::new(&self.engine, front, cx));
+        let contest = self.contest.get_or_insert_with(|| Box::new(Contest::new(&self.engine, front, cx)));
         contest.want.patience = front.patience;
         if front.patience != Patience::Wait && self.failures > 0 && out_of_time(contest, cx) {
             return Move::GiveUp(Notice::Failed(front.ticket));

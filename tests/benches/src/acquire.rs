@@ -22,7 +22,7 @@ pub(crate) async fn measure(server: &Server, sizes: &Sizes, table: &mut Table) -
     let lock = client.lock("acquired")?;
     lock.acquire().await?.release().await?; // opens the connections and the inbox
     let [mut create, mut delete, mut acquire, mut release] = [const { Vec::new() }; 4];
-    let raw = object("raw")?;
+    let raw = object("raw", 0)?;
     for _ in 0..sizes.samples {
         let (took, made) = timed(locks.create(&PostParams::default(), &raw)).await?;
         create.push(took);

@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use futures::future::try_join_all;
-use msync::clock::{BootClock, Clock};
+use msync::{
+    clock::{BootClock, Clock},
+    record::MAX_WAITERS,
+};
 use tests::{cluster::LIMIT, eventually, process::ChildProcess};
 use tokio::time::sleep;
 
 use crate::{
     child::{Held, Role, start},
     figures::{Figure, Sample, Table},
-    raw::Writes,
+    raw::{Writes, in_turns},
     server::{Room, Server},
     sizes::Sizes,
 };
@@ -36,6 +39,8 @@ pub(crate) struct Contention {
     pub(crate) hand_offs: Sample,
     /// Raw writes until their event meanwhile, by others at the same server.
     pub(crate) raw: Sample,
+    /// The same, of an object with as many waiters.
+    pub(crate) as_long: Sample,
     /// What the contenders wrote.
     pub(crate) writes: u64,
     pub(crate) acquisitions: usize,
@@ -48,8 +53,12 @@ pub(crate) async fn measure(server: &Server, sizes: &Sizes, table: &mut Table) -
         let time = Duration::from_secs(sizes.contention);
         let contention = contenders.contend(&room, &format!("contended-{waiters}"), time).await?;
         let what = format!("hand-off, {waiters} waiting processes");
-        let figure = Figure::new('b', what, "ms", contention.hand_offs);
-        table.add(figure.over("write + event meanwhile", contention.raw.median()).budget("<= 1.2"));
+        let figure = |hand_offs| Figure::new('b', what.clone(), "ms", hand_offs);
+        let hand_offs = contention.hand_offs;
+        table.add(
+            figure(hand_offs.clone()).over("write + event meanwhile", contention.raw.median()).budget("<= 1.2, flat"),
+        );
+        table.add(figure(hand_offs).over("the same with such a queue", contention.as_long.median()));
 
         let (writes, refused) = drain(&room, waiters).await?;
         let what = format!("the same, {refused:.2} of them refused");
@@ -64,19 +73,22 @@ impl Contenders {
     /// Lets everybody take turns for a while.
     pub(crate) async fn contend(self, room: &Room<'_>, lock: &str, time: Duration) -> Result<Contention> {
         let mut children = self.start(room, lock).await?;
-        let mut raw = Writes::start(room, &format!("raw-{lock}")).await?;
+        let contenders = self.processes * self.engines;
+        let mut raw = Writes::start(room, &format!("raw-{lock}"), 0).await?;
+        let mut as_long = Writes::start(room, &format!("long-{lock}"), (contenders - 1).min(MAX_WAITERS)).await?;
         let before = room.server.requests().await?;
         order(&mut children, "go")?;
-        let raw = raw.until(BootClock.now() + time).await?;
+        let [raw, as_long] = in_turns([&mut raw, &mut as_long], BootClock.now() + time).await?;
         order(&mut children, "stop")?;
         let held = collect(&mut children).await?;
         let requests = room.server.requests().await?.since(&before);
         order(&mut children, "end")?;
         // The first of everybody queued up behind a free lock.
-        let settled = held.get(self.processes * self.engines..).unwrap_or_default();
+        let settled = held.get(contenders..).unwrap_or_default();
         let gap = |pair: &[Held]| pair[1].from.saturating_sub(pair[0].to) as f64 / 1e6;
-        let writes = requests.writes() - raw.len() as u64;
-        Ok(Contention { hand_offs: settled.windows(2).map(gap).collect(), raw, writes, acquisitions: held.len() })
+        let writes = requests.writes() - (raw.len() + as_long.len()) as u64;
+        let hand_offs = settled.windows(2).map(gap).collect();
+        Ok(Contention { hand_offs, raw, as_long, writes, acquisitions: held.len() })
     }
 
     async fn start(self, room: &Room<'_>, lock: &str) -> Result<Vec<ChildProcess>> {

@@ -54,7 +54,7 @@ pub(crate) fn measure(sizes: &Sizes, table: &mut Table) -> Result<()> {
     holding.acquire();
     let renewal = bench.run("renewal", || holding.renew())?;
     table.add(Figure::new('g', "the core alone: one renewal, 2 steps", "ns", renewal));
-    let object = raw::object("parsed")?;
+    let object = raw::object("parsed", 0)?;
     let wire = serde_json::to_string(&object)?;
     let parse = bench.run("reply", || serde_json::from_str::<Lock>(&wire).map(|lock| lock.spec.waiters.len()).ok())?;
     table.add(Figure::new('g', "a reply, from JSON to an object", "ns", parse));

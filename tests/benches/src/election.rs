@@ -37,7 +37,7 @@ async fn resignations(room: &Room<'_>, count: usize, table: &mut Table) -> Resul
     let mut leader = start(&room.place("first", CALM), &role).await?;
     leader.line_with("leads", LIMIT).await?;
     let mut follower = start(&room.place("second", CALM), &role).await?;
-    let (mut took, mut raw, mut writes) = (Sample::default(), Sample::default(), Writes::start(room, "raw").await?);
+    let (mut took, mut raw, mut writes) = (Sample::default(), Sample::default(), Writes::start(room, "raw", 0).await?);
     for round in 0..=count {
         until_queued(room).await?;
         raw.push(writes.one().await?);

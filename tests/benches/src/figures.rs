@@ -24,6 +24,10 @@ pub(crate) struct Table(Vec<Figure>);
 // === impl Sample ===
 
 impl Sample {
+    pub(crate) const fn new() -> Self {
+        Self(Vec::new())
+    }
+
     pub(crate) fn push(&mut self, value: f64) {
         self.0.push(value);
     }

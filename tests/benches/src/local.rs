@@ -70,7 +70,7 @@ pub(crate) async fn hand_overs_per_second(client: &Client, lock: &str, tasks: us
 /// A second process that wants the same lock again and again, while the tasks of the first never let go by themselves.
 async fn remote_waiter(server: &Server, sizes: &Sizes, table: &mut Table) -> Result<()> {
     let room = server.room().await?;
-    let mut raw = Writes::start(&room, "raw").await?;
+    let mut raw = Writes::start(&room, "raw", 0).await?;
     let client = room.client("host", TTL).await?;
     let lock = client.lock("shared")?;
     let mut running = JoinSet::new();

@@ -1,6 +1,6 @@
 //! What the API server itself takes, asked by plain calls of kube: the limits that figures are compared with.
 
-use std::time::Duration;
+use std::{iter::zip, time::Duration};
 
 use anyhow::{Context, Result};
 use futures::StreamExt;
@@ -72,12 +72,18 @@ impl Drop for Watching {
     }
 }
 
-/// The object of a held lock.
-pub(crate) fn object(name: &str) -> Result<Lock> {
-    let (engine, ttl) = (EngineId::new("raw", 1), Duration::from_secs(15));
-    let claim = Claim { engine, term: Term(1), ttl, instant: true };
-    let create = Change::Create { claim, beat: Beat(1), wall: BootClock.wall() };
-    let record: Record = create.apply(None).ok().context("a creation needs no record")?;
+/// The object of a held lock for which so many wait.
+pub(crate) fn object(name: &str, waiters: usize) -> Result<Lock> {
+    let claim = |number: u64| {
+        let (engine, ttl) = (EngineId::new("raw", number), Duration::from_secs(15));
+        Claim { engine, term: Term(number), ttl, instant: true }
+    };
+    let create = Change::Create { claim: claim(0), beat: Beat(1), wall: BootClock.wall() };
+    let mut record: Record = create.apply(None).ok().context("a creation needs no record")?;
+    for number in (1..).take(waiters) {
+        let enqueue = Change::Enqueue { claim: claim(number) };
+        record = enqueue.apply(Some(&record)).ok().context("the queue has room")?;
+    }
     Ok(Lock::of(&LockName::new(name)?, &record))
 }
 
@@ -98,9 +104,10 @@ pub(crate) struct Writes {
 // === impl Writes ===
 
 impl Writes {
-    pub(crate) async fn start(room: &Room<'_>, name: &str) -> Result<Self> {
+    /// Begins with an object for which so many wait.
+    pub(crate) async fn start(room: &Room<'_>, name: &str, waiters: usize) -> Result<Self> {
         let locks = room.locks().await?;
-        locks.create(&PostParams::default(), &object(name)?).await?;
+        locks.create(&PostParams::default(), &object(name, waiters)?).await?;
         Ok(Self { locks, name: name.to_owned(), watching: Watching::start(room, name).await?, beat: 1 })
     }
 
@@ -115,13 +122,21 @@ impl Writes {
 
     /// One after the other, with pauses, until a moment.
     pub(crate) async fn until(&mut self, end: Moment) -> Result<Sample> {
-        let mut took = Sample::default();
-        loop {
-            took.push(self.one().await?);
-            if BootClock.now() >= end {
-                return Ok(took);
-            }
+        let [took] = in_turns([self], end).await?;
+        Ok(took)
+    }
+}
+
+/// Writes of several objects in turns, with pauses, until a moment.
+pub(crate) async fn in_turns<const N: usize>(mut all: [&mut Writes; N], end: Moment) -> Result<[Sample; N]> {
+    let mut took = [const { Sample::new() }; N];
+    loop {
+        for (writes, took) in zip(&mut all, &mut took) {
+            took.push(writes.one().await?);
             sleep(PAUSE).await;
+        }
+        if BootClock.now() >= end {
+            return Ok(took);
         }
     }
 }
@@ -134,7 +149,7 @@ pub(crate) async fn throughput(room: &Room<'_>, time: Duration) -> Result<f64> {
         let locks = locks.clone();
         async move {
             let name = format!("raw-{number}");
-            locks.create(&PostParams::default(), &object(&name)?).await?;
+            locks.create(&PostParams::default(), &object(&name, 0)?).await?;
             let mut written = 0_u64;
             while BootClock.now() < until {
                 written += 1;
