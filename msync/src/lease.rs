@@ -245,3 +245,61 @@ pub(crate) fn first_loss(leases: &[Lease]) -> impl Future<Output = LossReason> +
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use futures::future::BoxFuture;
+
+    use super::*;
+    use crate::clock::Wall;
+
+    /// A clock that is moved by hand, in nanoseconds.
+    #[derive(Debug, Default)]
+    struct Hand(AtomicU64);
+
+    impl Clock for Hand {
+        fn now(&self) -> Moment {
+            Moment::from_nanos(self.0.load(Ordering::Relaxed))
+        }
+
+        fn wall(&self) -> Wall {
+            Wall::default()
+        }
+
+        fn sleep_until(&self, _: Moment) -> BoxFuture<'static, ()> {
+            Box::pin(futures::future::pending())
+        }
+    }
+
+    fn held(ticket: u64, until: u64) -> Standing {
+        Standing { ticket: Some(Ticket(ticket)), until: Moment::from_nanos(until), ..Standing::default() }
+    }
+
+    /// Whatever the keeper says afterwards: that it holds after all, or that another acquisition does.
+    #[test]
+    fn s4_the_first_loss_that_was_seen_stays_and_so_does_its_reason() {
+        for after in [held(1, 100), held(2, 100), Standing::default()] {
+            let (clock, (keeper, standing)) = (Arc::new(Hand::default()), watch::channel(held(1, 10)));
+            let lease = Lease(Arc::new(Seen {
+                engine: EngineId::new("me", 1),
+                name: LockName::new("x").unwrap(),
+                token: FencingToken::new(1, 0).unwrap(),
+                ticket: Ticket(1),
+                margin: Duration::ZERO,
+                clock: Arc::clone(&clock) as Arc<dyn Clock>,
+                standing,
+                end: OnceLock::new(),
+            }));
+            clock.0.store(9, Ordering::Relaxed);
+            assert_eq!(lease.loss(), None);
+            clock.0.store(10, Ordering::Relaxed);
+            assert_eq!(lease.loss(), Some(LossReason::Deadline), "no message has come");
+            keeper.send_replace(after);
+            assert_eq!(lease.loss(), Some(LossReason::Deadline), "{after:?}");
+            lease.end();
+            assert_eq!(lease.loss(), Some(LossReason::Deadline), "an end in order changes nothing");
+        }
+    }
+}

@@ -3,7 +3,9 @@
 mod acquiring;
 mod belief;
 mod bugs;
+mod pauses;
 mod releasing;
+mod shown;
 mod time;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -118,7 +120,10 @@ impl Bench {
     /// Time passes, with wake-ups where the keeper asked for them; nothing else happens.
     fn pass(&mut self, millis: u64) {
         let end = self.now + millis;
+        let mut wakes = 0;
         while let Some(wake) = self.last.wake.filter(|wake| *wake <= Self::at(end)) {
+            wakes += 1;
+            assert!(wakes < 10_000, "woken again and again: {:?}", self.last);
             self.now = wake.as_nanos().div_ceil(1_000_000).max(self.now);
             self.step(Event::Tick);
             self.settle();

@@ -44,6 +44,8 @@ pub(crate) struct Plan {
     pub(crate) event_late: u64,
     /// Faults of whole processes, each drawn when an acquisition begins.
     pub(crate) pause: u64,
+    /// Frozen just when it has acquired: for as long as a pause.
+    pub(crate) freeze: u64,
     /// No message in or out for a while.
     pub(crate) partition: u64,
     /// Killed, and started again later.
@@ -90,7 +92,7 @@ impl Plan {
     pub(crate) fn is_orderly(&self) -> bool {
         let calls = self.request_lost + self.reply_lost + self.late + self.twice + self.busy + self.slow;
         let events = self.event_lost + self.event_late;
-        calls + events + self.pause + self.partition + self.crash + self.junk + self.cancel == 0
+        calls + events + self.pause + self.freeze + self.partition + self.crash + self.junk + self.cancel == 0
     }
 
     fn orderly(rng: &mut Rng) -> Self {
@@ -115,6 +117,7 @@ impl Plan {
             event_lost: 0,
             event_late: 0,
             pause: 0,
+            freeze: 0,
             partition: 0,
             crash: 0,
             shutdown: rng.pick(&[0, 0, 50]),
@@ -131,6 +134,9 @@ impl Plan {
     }
 
     fn disturb(&mut self, rng: &mut Rng) {
+        if rng.chance(500) {
+            return self.swarm(rng);
+        }
         let weight = rng.pick(&[1, 1, 2, 4]);
         let mut some = |most: u64| if rng.chance(400) { 0 } else { rng.below(most * weight + 1) };
         self.request_lost = some(80);
@@ -142,11 +148,31 @@ impl Plan {
         self.event_lost = some(150);
         self.event_late = some(150);
         self.pause = some(150);
+        self.freeze = some(60);
         self.partition = some(100);
         self.crash = some(60);
         self.shutdown = some(40);
         self.junk = some(30);
         self.cancel = some(150);
+    }
+
+    /// Few kinds of faults, each of them often, around hand-offs: some errors need bad luck several times in a row, which a
+    /// mixture of everything hardly ever has.
+    fn swarm(&mut self, rng: &mut Rng) {
+        (self.instant, self.retained, self.tries) = (1000, rng.chance(400), 0);
+        (self.tasks, self.think) = (rng.pick(&[1, 2, 3]), rng.pick(&[2 * MILLI, 200 * MILLI]));
+        (self.at_least, self.max_hold, self.long) = (0, 0, rng.pick(&[20, 100]));
+        let mut some = |often: u64| if rng.chance(500) { 0 } else { rng.between(often / 4, often) };
+        self.reply_lost = some(300);
+        self.late = some(500);
+        self.twice = some(300);
+        self.slow = some(600);
+        self.event_lost = some(500);
+        self.event_late = some(500);
+        self.pause = some(500);
+        self.freeze = some(700);
+        self.partition = some(300);
+        self.cancel = some(200);
     }
 }
 

@@ -127,3 +127,10 @@ fn a_pair_that_was_free_between_is_another_pair() {
     bench.pass(TTL - 1);
     assert!(!bench.has(1));
 }
+
+#[test]
+fn an_absence_from_a_list_says_nothing_of_another_engines_record() {
+    let mut bench = Bench::waiting(want(1));
+    bench.step(Event::Unlisted);
+    assert_eq!(bench.keeper.view().record(), Some(bench.record()));
+}

@@ -33,6 +33,7 @@ fn a_dismissed_try_leaves_no_write_unlooked_after() {
     bench.land();
     bench.lose();
     while !bench.told(&Notice::Failed(Ticket(1))) {
+        assert!(bench.now < 200_000, "it goes on for ever");
         bench.sleep(1_666);
         if bench.call.is_some() {
             bench.lose();

@@ -276,6 +276,7 @@ fn another_engine_gets_its_turn_after_sixteen_local_hand_overs() {
     }
     let mut had = 1;
     while bench.record().term != Term(3) {
+        assert!(had < 40, "the other engine never has its turn");
         bench.release(had);
         bench.settle();
         had += 1;

@@ -250,13 +250,15 @@ impl Director {
         });
     }
 
-    /// Each process takes the lock once more: whatever was left behind comes up.
+    /// Each process takes the lock once more: whatever is stuck comes up.
     async fn last_round(&mut self) {
         if self.is_broken() {
             return;
         }
         let late = self.stage.with(|state| state.trouble_until);
         self.stage.time.sleep_until(late + 100 * MILLI).await;
+        // Before anybody asks again: what landed late is given back by whoever it belongs to.
+        self.nothing_is_left().await;
         for mut process in std::mem::take(&mut self.processes) {
             let user = self.user(&process);
             self.employ_with(&mut process, user.last());
@@ -269,11 +271,7 @@ impl Director {
     /// At the end nobody of the living is in the record, and for three ttl nobody calls: nothing is renewed for nobody.
     async fn silence(&mut self) {
         let ttl = self.stage.plan.ttl;
-        // What an engine does not know to be its own it learns when its silent inbox is opened anew.
-        let limit = self.stage.time.now() + 10 * ttl + 100_000 * MILLI;
-        while self.left().is_some() && self.stage.time.now() < limit {
-            self.stage.time.sleep(100 * MILLI).await;
-        }
+        self.nothing_is_left().await;
         // An event that comes late enough looks like news to an engine that has forgotten the lock: it looks once.
         let late = self.stage.with(|state| state.trouble_until);
         self.stage.time.sleep_until(late + ttl).await;
@@ -293,6 +291,19 @@ impl Director {
                 state.judge.broken(at, format!("S6: {more} calls after everybody was done"));
             }
         });
+    }
+
+    /// Waits until nobody of the living is in the record.
+    async fn nothing_is_left(&self) {
+        // What an engine does not know to be its own it learns when its silent inbox is opened anew.
+        let limit = self.stage.time.now() + 10 * self.stage.plan.ttl + 100_000 * MILLI;
+        while let Some(left) = self.left() {
+            let now = self.stage.time.now();
+            if now >= limit {
+                return self.stage.with(|state| state.judge.broken(now, left));
+            }
+            self.stage.time.sleep(100 * MILLI).await;
+        }
     }
 
     fn left(&self) -> Option<String> {

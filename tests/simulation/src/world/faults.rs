@@ -34,6 +34,16 @@ impl World {
         }
     }
 
+    /// Draws whether a process is frozen with the lock that it has just acquired.
+    pub(super) fn freeze(&mut self, who: usize) {
+        if !self.calm && self.rng.chance(self.plan.freeze) {
+            let span = long(&self.plan, &mut self.rng);
+            let process = &mut self.processes[who];
+            process.paused_until = process.paused_until.max(self.at + span);
+            self.say(|_| format!("p{who} is frozen for {} ms", span / MILLI));
+        }
+    }
+
     /// Kills a process; somebody starts it again.
     pub(super) fn crash(&mut self, who: usize) {
         let process = &mut self.processes[who];

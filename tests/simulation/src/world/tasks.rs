@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use msync::{
     LossReason,
-    protocol::{Event, Notice, Patience, Ticket, Want},
+    protocol::{Event, Keeper, Notice, Patience, Ticket, Want},
 };
 
 use super::{Happening, World};
@@ -92,10 +92,20 @@ impl World {
         if let Some(task) = self.processes[who].task(ticket) {
             task.phase = Phase::Stopping;
         }
+        self.judge_loss(who, reason);
         self.oracle.tally.losses += u64::from(!matches!(reason, LossReason::MaxHold | LossReason::ShutDown));
         self.say(|_| format!("p{who} is told that {ticket:?} is lost: {reason:?}"));
         let slow = if self.rng.chance(200) { self.duration() } else { self.rng.below(5 * MILLI) };
         self.later(slow, Happening::Ends { who, life, ticket });
+    }
+
+    /// Who is told that another took its lock, or that it was deleted, has lost it in truth as well.
+    fn judge_loss(&mut self, who: usize, reason: LossReason) {
+        let Some(hold) = self.processes[who].keeper.as_ref().and_then(Keeper::hold) else { return };
+        let has_it = self.server.stored().is_some_and(|snapshot| snapshot.record.term == hold.term);
+        if has_it && matches!(reason, LossReason::TakenOver | LossReason::Deleted) {
+            self.oracle.broken(self.at, format!("loss: p{who} is told of {reason:?} and has the lock"));
+        }
     }
 
     /// Takes what a keeper tells its tasks.
@@ -131,6 +141,7 @@ impl World {
             None => self.oracle.broken(at, format!("p{who}: {ticket:?} acquired after its cancellation")),
         }
         self.later(hold, Happening::Ends { who, life, ticket });
+        self.freeze(who);
     }
 
     fn count(&mut self, who: usize, token: msync::FencingToken) {

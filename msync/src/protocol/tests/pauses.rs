@@ -1,0 +1,133 @@
+//! Failures and refusals: how long a keeper waits before the next call, and when it gives up (design 4.6).
+
+use super::*;
+
+/// Wakes the keeper when it asked for it, and says how long that took.
+fn wake(bench: &mut Bench) -> u64 {
+    let wake = bench.last.wake.expect("it is to be woken").as_nanos().div_ceil(1_000_000);
+    let pause = wake - bench.now;
+    bench.now = wake;
+    bench.step(Event::Tick);
+    pause
+}
+
+#[test]
+fn pauses_double_with_every_failure_up_to_the_time_out_of_a_call() {
+    let mut bench = Bench::new();
+    bench.want(want(1));
+    for most in [100, 200, 400, 800, 1_600, 1_666, 1_666] {
+        bench.reply(Outcome::Busy(None));
+        assert_eq!(bench.call, None);
+        let pause = wake(&mut bench);
+        assert!((most / 2..=most).contains(&pause), "{pause} of {most}");
+        assert!(bench.call.is_some());
+    }
+}
+
+#[test]
+fn an_answer_ends_the_pauses() {
+    let mut bench = Bench::new();
+    bench.want(want(1));
+    for _ in 0..5 {
+        bench.reply(Outcome::Busy(None));
+        wake(&mut bench);
+    }
+    bench.settle();
+    assert!(bench.has(1));
+    bench.pass(3_400);
+    bench.step(Event::Prolong(Ticket(1)));
+    bench.reply(Outcome::Busy(None));
+    assert!(wake(&mut bench) <= 100);
+}
+
+#[test]
+fn the_store_says_how_long_to_wait() {
+    let mut bench = Bench::new();
+    bench.want(want(1));
+    bench.reply(Outcome::Busy(Some(ms(5_000))));
+    assert_eq!(wake(&mut bench), 5_000);
+}
+
+#[test]
+fn no_pause_takes_more_than_a_third_of_what_a_hold_has_left() {
+    let mut bench = Bench::holding();
+    bench.step(Event::Prolong(Ticket(1)));
+    bench.reply(Outcome::Busy(Some(ms(5_000))));
+    assert_eq!(wake(&mut bench), 3_000, "9,000 are left");
+    bench.reply(Outcome::Busy(Some(ms(5_000))));
+    assert_eq!(wake(&mut bench), 2_000, "6,000 are left");
+    bench.sleep(3_980);
+    bench.reply(Outcome::Busy(Some(ms(5_000))));
+    assert_eq!(wake(&mut bench), 10, "20 are left, but a pause there must be");
+}
+
+#[test]
+fn refusals_in_a_row_are_followed_by_pauses_from_the_fourth_on() {
+    let mut bench = Bench::holding();
+    bench.step(Event::Prolong(Ticket(1)));
+    let refuse = |bench: &mut Bench| {
+        assert!(matches!(bench.change(), Change::Renew { .. }));
+        bench.reply(Outcome::Refused(Refused::Mismatch));
+    };
+    for _ in 0..3 {
+        refuse(&mut bench);
+        assert_eq!(bench.call, Some(Call::Read), "at once");
+        bench.serve();
+    }
+    for most in [160, 320, 640, 640] {
+        refuse(&mut bench);
+        assert_eq!(bench.call, None);
+        let pause = wake(&mut bench);
+        assert!((most / 2..=most).contains(&pause), "{pause} of {most}");
+        bench.serve();
+    }
+    bench.settle();
+    bench.step(Event::Prolong(Ticket(1)));
+    refuse(&mut bench);
+    assert!(bench.call.is_some(), "a write that was applied ends the row");
+}
+
+#[test]
+fn after_a_write_of_unknown_fate_the_record_is_read() {
+    let mut bench = Bench::waiting(want(1));
+    bench.sleep(TTL);
+    bench.step(Event::Tick);
+    assert!(matches!(bench.change(), Change::Claim { .. }));
+    bench.lose();
+    assert_eq!(bench.keeper.view().record(), None);
+    wake(&mut bench);
+    assert_eq!(bench.call, Some(Call::Read));
+}
+
+#[test]
+fn what_was_seen_during_a_write_of_unknown_fate_stays_known() {
+    let mut bench = Bench::waiting(want(1));
+    bench.sleep(TTL);
+    bench.step(Event::Tick);
+    assert!(matches!(bench.change(), Change::Claim { .. }));
+    bench.rival_joins(3);
+    bench.lose();
+    assert_eq!(bench.keeper.view().record(), Some(bench.record()));
+}
+
+#[test]
+fn a_store_that_refuses_for_good_fails_who_waits() {
+    let mut bench = Bench::new();
+    bench.want(want(1));
+    bench.want(want(2));
+    bench.reply(Outcome::Fatal);
+    assert!(bench.told(&Notice::Failed(Ticket(1))) && bench.told(&Notice::Failed(Ticket(2))));
+    assert!(bench.keeper.is_idle());
+}
+
+#[test]
+fn a_store_that_refuses_for_good_ends_no_hold() {
+    let mut bench = Bench::holding();
+    bench.want(want(2));
+    bench.step(Event::Prolong(Ticket(1)));
+    bench.reply(Outcome::Fatal);
+    assert!(bench.has(1) && !bench.told(&Notice::Failed(Ticket(2))));
+    wake(&mut bench);
+    bench.settle();
+    assert_eq!(bench.until(), bench.now + TTL - 1_000);
+}
