@@ -258,8 +258,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     mutant(
         "a dropped guard does not release",
         DRIVER,
-        "let _ = self.messages.send(Box::new(Message::Release(self.ticket, self.successor.take(), None)));",
-        "let _ = (&self.messages, self.successor.take());",
+        "            self.tell(None);",
+        "",
     ),
     mutant(
         "the inbox shows only locks that are wanted",
