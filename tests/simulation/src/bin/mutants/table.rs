@@ -255,12 +255,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "(acquired && !heard && false).then_some(ticket)",
     )
     .because("whoever stops to listen says so as well, by the drop of `Waiting`: the lock goes back one message later"),
-    mutant(
-        "a dropped guard does not release",
-        DRIVER,
-        "            self.tell(None);",
-        "",
-    ),
+    mutant("a dropped guard does not release", DRIVER, "            self.tell(None);", ""),
     mutant(
         "the inbox shows only locks that are wanted",
         ENGINE,
