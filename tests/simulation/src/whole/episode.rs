@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use msync::Client;
+use msync::{Client, record::Record};
 use tokio::{sync::mpsc, task::AbortHandle};
 
 use super::{
@@ -29,6 +29,9 @@ enum News {
     /// A dead process is started again.
     Starts(usize),
 }
+
+/// A way in which a machine may still be in the record.
+type There = fn(Option<&Record>, &Machine) -> bool;
 
 /// One process, as the director sees it.
 struct Process {
@@ -257,8 +260,8 @@ impl Director {
         }
         let late = self.stage.with(|state| state.trouble_until);
         self.stage.time.sleep_until(late + 100 * MILLI).await;
-        // Before anybody asks again: what landed late is given back by whoever it belongs to.
-        self.nothing_is_left().await;
+        // Before anybody asks again.
+        self.nobody_is(Judge::held_by).await;
         for mut process in std::mem::take(&mut self.processes) {
             let user = self.user(&process);
             self.employ_with(&mut process, user.last());
@@ -271,12 +274,12 @@ impl Director {
     /// At the end nobody of the living is in the record, and for three ttl nobody calls: nothing is renewed for nobody.
     async fn silence(&mut self) {
         let ttl = self.stage.plan.ttl;
-        self.nothing_is_left().await;
+        self.nobody_is(Judge::left_behind).await;
         // An event that comes late enough looks like news to an engine that has forgotten the lock: it looks once.
         let late = self.stage.with(|state| state.trouble_until);
         self.stage.time.sleep_until(late + ttl).await;
         self.stage.time.sleep(ttl).await;
-        let (at, left) = (self.stage.time.now(), self.left());
+        let (at, left) = (self.stage.time.now(), self.left(Judge::left_behind));
         let calls = self.stage.with(|state| {
             if let Some(left) = left {
                 state.judge.broken(at, left);
@@ -293,11 +296,11 @@ impl Director {
         });
     }
 
-    /// Waits until nobody of the living is in the record.
-    async fn nothing_is_left(&self) {
+    /// Waits until nobody of the living is in the record in such a way.
+    async fn nobody_is(&self, there: There) {
         // What an engine does not know to be its own it learns when its silent inbox is opened anew.
         let limit = self.stage.time.now() + 10 * self.stage.plan.ttl + 100_000 * MILLI;
-        while let Some(left) = self.left() {
+        while let Some(left) = self.left(there) {
             let now = self.stage.time.now();
             if now >= limit {
                 return self.stage.with(|state| state.judge.broken(now, left));
@@ -306,10 +309,10 @@ impl Director {
         }
     }
 
-    fn left(&self) -> Option<String> {
+    fn left(&self, there: There) -> Option<String> {
         self.stage.with(|state| {
             let record = state.server.stored().map(|snapshot| &snapshot.record);
-            let found = self.processes.iter().find(|process| Judge::left_behind(record, &process.machine));
+            let found = self.processes.iter().find(|process| there(record, &process.machine));
             found.map(|process| format!("liveness: {:?} is still in the record {record:?}", process.machine))
         })
     }

@@ -409,6 +409,12 @@ impl Judge {
         let waits = record.waiters.iter().filter_map(Entry::claim).any(|claim| claim.engine == *engine);
         record.engine == *engine || (!record.is_free() && waits)
     }
+
+    /// A hold that landed late is given back, even if nobody asks for the lock any more. An entry that landed late behind a
+    /// dead holder stays until somebody does: it is in nobody's way.
+    pub(crate) fn held_by(record: Option<&Record>, machine: &Machine) -> bool {
+        record.zip(machine.engine.get()).is_some_and(|(record, engine)| record.engine == *engine)
+    }
 }
 
 fn same(one: &Machine, other: &Machine) -> bool {
