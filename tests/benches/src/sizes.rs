@@ -35,12 +35,17 @@ pub(crate) struct Sizes {
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "1000:60:50,1000:60:200,10000:300:50",
+        default_value = "1000:60:50,1000:60:200,10000:300:50,10000:300:200",
         default_value_if("quick", "true", "20:3:50")
     )]
     pub(crate) held: Vec<Holding>,
     /// Locks of ttl 15 s held by one process, until some are lost.
-    #[arg(long, value_delimiter = ',', default_value = "1000,2000,3000", default_value_if("quick", "true", "10"))]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "1000,2000,3000,4000,5000",
+        default_value_if("quick", "true", "10")
+    )]
     pub(crate) breaking: Vec<usize>,
     /// How long those are held, in seconds.
     #[arg(long, default_value_t = 30, default_value_if("quick", "true", "1"))]
