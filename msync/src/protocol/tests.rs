@@ -3,7 +3,9 @@
 mod acquiring;
 mod belief;
 mod bugs;
+mod ending;
 mod pauses;
+mod queueing;
 mod releasing;
 mod shown;
 mod time;

@@ -1,6 +1,7 @@
-//! Failures and refusals: how long a keeper waits before the next call, and when it gives up (design 4.6).
+//! How long a keeper waits before the next call, after failures and without, and when it gives up (design 4.6).
 
 use super::*;
+use crate::record::MAX_WAITERS;
 
 /// Wakes the keeper when it asked for it, and says how long that took.
 fn wake(bench: &mut Bench) -> u64 {
@@ -130,4 +131,89 @@ fn a_store_that_refuses_for_good_ends_no_hold() {
     wake(&mut bench);
     bench.settle();
     assert_eq!(bench.until(), bench.now + TTL - 1_000);
+}
+
+#[test]
+fn a_free_lock_is_claimed_again_as_soon_as_the_pause_is_over() {
+    let mut bench = Bench::held(TTL);
+    bench.other(&Change::Free { term: Term(1), wall: bench.wall() });
+    bench.want(want(1));
+    bench.serve();
+    bench.serve();
+    assert!(matches!(bench.change(), Change::Claim { .. }));
+    bench.reply(Outcome::Busy(None));
+    assert!(wake(&mut bench) <= 100);
+    assert!(matches!(bench.change(), Change::Claim { .. }));
+}
+
+#[test]
+fn who_finds_the_queue_full_joins_after_a_ttl_of_its_own() {
+    let mut bench = Bench::held(TTL);
+    for number in 0..MAX_WAITERS {
+        bench.other(&Change::Enqueue { claim: rival(number as u64 + 2, TTL) });
+    }
+    bench.want(Want { timing: timing(2_000), ..want(1) });
+    bench.settle();
+    let full = bench.now;
+    wake(&mut bench);
+    assert!(matches!(bench.change(), Change::Enqueue { .. }));
+    assert_eq!(bench.now, full + 2_000);
+}
+
+#[test]
+fn who_is_third_in_the_queue_looks_after_the_records_ttl() {
+    let mut bench = Bench::held(TTL);
+    bench.other(&Change::Enqueue { claim: rival(2, TTL) });
+    bench.other(&Change::Enqueue { claim: rival(3, TTL) });
+    bench.want(want(1));
+    bench.settle();
+    assert_eq!(wake(&mut bench), TTL);
+    assert_eq!(bench.call, Some(Call::Read));
+}
+
+#[test]
+fn an_entry_that_is_out_of_sight_is_looked_for_when_its_user_goes() {
+    let mut bench = Bench::waiting(want(1));
+    bench.sleep(TTL);
+    bench.step(Event::Tick);
+    bench.reply(Outcome::Refused(Refused::Mismatch));
+    assert_eq!(bench.call, Some(Call::Read));
+    bench.step(Event::Cancel(Ticket(1)));
+    bench.lose();
+    assert!(!bench.keeper.is_idle(), "the entry is still there");
+    wake(&mut bench);
+    bench.settle();
+    assert!(bench.keeper.is_idle() && bench.record().waiters.is_empty());
+}
+
+#[test]
+fn an_entry_in_sight_is_taken_out_without_a_look() {
+    let mut bench = Bench::waiting(want(1));
+    bench.step(Event::Cancel(Ticket(1)));
+    assert!(matches!(bench.change(), Change::Leave { .. }));
+    bench.serve();
+    assert!(bench.keeper.is_idle());
+}
+
+#[test]
+fn a_try_is_told_of_a_store_that_does_not_answer_after_a_third_of_the_ttl() {
+    let mut bench = Bench::new();
+    bench.want(attempt(1));
+    while !bench.told(&Notice::Failed(Ticket(1))) {
+        bench.reply(Outcome::Busy(None));
+        wake(&mut bench);
+    }
+    assert!((103_333..=103_333 + 1_666).contains(&bench.now), "{}", bench.now);
+}
+
+#[test]
+fn pauses_are_random_and_within_their_half() {
+    let pause = |bits: u64| {
+        let mut bench = Bench { bits, ..Bench::new() };
+        bench.want(want(1));
+        bench.reply(Outcome::Busy(None));
+        wake(&mut bench)
+    };
+    let pauses: std::collections::BTreeSet<_> = (0..64).map(|n| pause(n << 56)).collect();
+    assert!(pauses.len() > 20 && pauses.iter().all(|pause| (50..=100).contains(pause)), "{pauses:?}");
 }

@@ -1,0 +1,150 @@
+//! When who waits looks, claims, joins again, and what it makes of a grant (design 4.3).
+
+use super::*;
+
+/// Wakes the keeper when it asked for it.
+fn wake(bench: &mut Bench) {
+    bench.now = bench.last.wake.expect("it is to be woken").as_nanos().div_ceil(1_000_000);
+    bench.step(Event::Tick);
+}
+
+/// A bench whose keeper waits behind so many others.
+fn behind(others: u64) -> Bench {
+    let mut bench = Bench::held(TTL);
+    for number in 0..others {
+        bench.other(&Change::Enqueue { claim: rival(number + 2, TTL) });
+    }
+    bench.want(want(1));
+    bench.settle();
+    bench
+}
+
+#[test]
+fn the_second_of_the_queue_claims_a_step_later_and_does_not_look_before() {
+    let mut bench = behind(1);
+    let (seen, reads) = (bench.now, bench.sent.iter().filter(|call| **call == Call::Read).count());
+    bench.pass(TTL + 10);
+    assert_eq!(bench.sent.iter().filter(|call| **call == Call::Read).count(), reads);
+    wake(&mut bench);
+    assert!(matches!(bench.change(), Change::Claim { .. }));
+    assert_eq!(bench.now, seen + TTL + 300 + 15, "3 % of the ttl, and 98 thousandths of half of that at random");
+}
+
+#[test]
+fn the_third_claims_after_one_more_look() {
+    let mut bench = behind(2);
+    bench.sleep(TTL);
+    bench.step(Event::Tick);
+    assert_eq!(bench.call, Some(Call::Read));
+    bench.serve();
+    wake(&mut bench);
+    assert!(matches!(bench.change(), Change::Claim { .. }));
+}
+
+#[test]
+fn an_entry_that_was_removed_is_not_repeated_under_its_term() {
+    let mut bench = Bench::held(TTL);
+    bench.want(want(1));
+    bench.serve();
+    let Change::Enqueue { claim } = bench.change().clone() else { panic!("an entry") };
+    let joined = bench.land();
+    let record = bench.record().clone();
+    bench.store(Record { waiters: Vec::new(), ..record });
+    bench.seen();
+    bench.reply(joined);
+    let Change::Enqueue { claim: again } = bench.change() else { panic!("an entry") };
+    assert_ne!(again.term, claim.term);
+}
+
+#[test]
+fn an_entry_of_unknown_fate_is_repeated_only_after_a_look() {
+    let mut bench = Bench::held(TTL);
+    bench.want(want(1));
+    bench.serve();
+    assert!(matches!(bench.change(), Change::Enqueue { .. }));
+    bench.rival_joins(3);
+    bench.lose();
+    assert!(bench.keeper.view().record().is_some());
+    wake(&mut bench);
+    assert_eq!(bench.call, Some(Call::Read));
+    bench.serve();
+    assert!(matches!(bench.change(), Change::Enqueue { .. }));
+}
+
+#[test]
+fn who_is_seen_in_the_queue_needs_no_look_after_a_claim_of_unknown_fate() {
+    let mut bench = Bench::waiting(want(1));
+    bench.sleep(TTL);
+    bench.step(Event::Tick);
+    bench.rival_joins(3);
+    bench.lose();
+    wake(&mut bench);
+    assert!(matches!(bench.change(), Change::Claim { .. }));
+}
+
+#[test]
+fn who_inherits_a_contest_has_a_ttl_of_its_own() {
+    let mut bench = Bench::waiting(want(1));
+    bench.want(Want { timing: timing(2_000), ..want(2) });
+    bench.step(Event::Cancel(Ticket(1)));
+    bench.grant(5);
+    bench.seen();
+    bench.settle();
+    assert!(bench.has(2));
+    assert_eq!(bench.record().ttl, ms(2_000));
+}
+
+#[test]
+fn a_grant_that_is_not_instant_in_the_record_must_be_accepted() {
+    let mut bench = Bench::waiting(want(1));
+    let granted = bench.grant(5);
+    bench.store(Record { instant: false, ..granted.record });
+    bench.seen();
+    assert!(!bench.has(1) && matches!(bench.change(), Change::Renew { .. }));
+    bench.serve();
+    assert!(bench.has(1));
+}
+
+#[test]
+fn the_answer_of_a_read_that_was_overtaken_is_not_believed_if_older() {
+    let mut bench = behind(2);
+    bench.sleep(TTL);
+    bench.step(Event::Tick);
+    assert_eq!(bench.call, Some(Call::Read));
+    let old = bench.land();
+    bench.rival_joins(9);
+    bench.reply(old);
+    assert_eq!(bench.keeper.view().record(), Some(bench.record()));
+}
+
+#[test]
+fn a_stray_that_could_not_be_given_back_is_tried_again() {
+    let mut bench = Bench::held(TTL);
+    let record = bench.record().clone();
+    bench.store(Record { engine: me(), term: Term(9), renewals: 0, ..record });
+    bench.seen();
+    bench.reply(Outcome::Busy(None));
+    wake(&mut bench);
+    bench.settle();
+    assert_eq!(bench.stored, None);
+}
+
+#[test]
+fn a_call_has_a_sixth_of_the_ttl_and_an_entry_half() {
+    let mut bench = Bench::held(TTL);
+    bench.want(want(1));
+    assert_eq!((bench.call.is_some(), bench.last.timeout), (true, ms(1_666)));
+    bench.serve();
+    assert!(matches!(bench.change(), Change::Enqueue { .. }));
+    assert_eq!(bench.last.timeout, ms(5_000));
+}
+
+#[test]
+fn news_of_the_version_that_is_known_is_no_news() {
+    let mut bench = Bench::holding();
+    let version = bench.version;
+    bench.step(Event::Deleted(version));
+    bench.step(Event::Disowned(version));
+    assert!(bench.has(1) && bench.keeper.view().record().is_some());
+    assert_eq!(bench.call, None);
+}
