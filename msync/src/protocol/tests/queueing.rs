@@ -148,3 +148,37 @@ fn news_of_the_version_that_is_known_is_no_news() {
     assert!(bench.has(1) && bench.keeper.view().record().is_some());
     assert_eq!(bench.call, None);
 }
+
+#[test]
+fn an_entry_that_was_seen_needs_no_look_though_its_answer_was_lost() {
+    let mut bench = Bench::held(TTL);
+    bench.want(want(1));
+    bench.serve();
+    bench.land();
+    bench.seen();
+    bench.lose();
+    wake(&mut bench);
+    assert!(matches!(bench.change(), Change::Claim { .. }), "the next thing it does, a ttl later");
+}
+
+#[test]
+fn who_sees_another_while_its_creation_gets_lost_joins_without_a_look() {
+    let mut bench = Bench::new();
+    bench.want(want(1));
+    bench.other(&Change::Create { claim: rival(1, TTL), beat: Beat(1), wall: bench.wall() });
+    bench.seen();
+    bench.lose();
+    wake(&mut bench);
+    assert!(matches!(bench.change(), Change::Enqueue { .. }));
+}
+
+#[test]
+fn a_grant_seen_twice_is_accepted_once() {
+    let mut bench = Bench::waiting(campaign(1));
+    bench.grant(5);
+    bench.seen();
+    assert!(matches!(bench.change(), Change::Renew { .. }));
+    bench.rival_joins(3);
+    bench.serve();
+    assert!(bench.has(1));
+}

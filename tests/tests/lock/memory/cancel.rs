@@ -5,7 +5,7 @@ use std::time::Duration;
 use msync::{Client, MemoryStore};
 use tests::{
     faulty::{Fate, Faulty, Kind, Sight},
-    memory::{TTL, client, client_of, drop_after, is_untouched, pass, queue, until, waiter, within, yields},
+    memory::{TTL, client, client_of, drop_after, is_untouched, name, pass, queue, until, waiter, within, yields},
 };
 
 /// More turns than any of these takes to complete.
@@ -186,4 +186,18 @@ async fn s6_a_dropped_release_is_carried_out_all_the_same() {
         pass(Duration::from_millis(100)).await;
         assert!(is_untouched(&store, "x"), "release dropped after {turns} turns");
     }
+}
+
+/// The creation lands, its answer never comes, nobody waits any more, and no event tells.
+#[tokio::test(start_paused = true)]
+async fn what_became_of_a_call_without_an_answer_is_looked_after() {
+    let store = MemoryStore::new();
+    let faulty = Faulty::new(store.clone());
+    faulty.watches(Sight::Blind);
+    faulty.every(Fate::Swallow);
+    let waiting = waiter(&client_of(faulty.clone(), "a"), "x");
+    until("it has landed", || store.snapshot(&name("x")).is_some()).await;
+    waiting.abort();
+    faulty.every(Fate::Pass);
+    until("it is given back", || store.snapshot(&name("x")).is_none()).await;
 }

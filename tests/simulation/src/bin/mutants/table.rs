@@ -267,7 +267,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         DRIVER,
         "(Outcome::Unknown, Some(fault))\n                }",
         "(Outcome::Busy(None), Some(fault))\n                }",
-    ),
+    )
+    .because("what has landed is shown by the inbox; without one `what_became_of_a_call_without_an_answer` tells"),
     mutant(
         "a keeper retires under a new message",
         ENGINE,
