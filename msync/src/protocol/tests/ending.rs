@@ -150,6 +150,8 @@ fn a_grant_takes_every_entry_of_its_term() {
     bench.rival_joins(3);
     bench.rival_joins(4);
     bench.release(1);
+    let Change::Grant { index, duplicates, .. } = bench.change() else { panic!("a grant") };
+    assert_eq!((*index, duplicates.iter().map(|(index, _)| *index).collect::<Vec<_>>()), (0, vec![1]));
     bench.settle();
     assert_eq!(bench.record().waiters.iter().filter_map(Entry::term).collect::<Vec<_>>(), [Term(4)]);
 }

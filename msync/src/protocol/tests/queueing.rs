@@ -182,3 +182,20 @@ fn a_grant_seen_twice_is_accepted_once() {
     bench.serve();
     assert!(bench.has(1));
 }
+
+#[test]
+fn a_poll_that_finds_its_own_claim_too_old_confirms_it() {
+    let mut bench = Bench::new();
+    bench.want(Want { patience: Patience::Poll { create_only: false }, ..want(1) });
+    bench.serve();
+    assert!(matches!(bench.change(), Change::Create { .. }));
+    bench.land();
+    bench.lose();
+    wake(&mut bench);
+    assert_eq!(bench.call, Some(Call::Read));
+    bench.sleep(8_000);
+    bench.serve();
+    assert!(matches!(bench.change(), Change::Renew { .. }));
+    bench.serve();
+    assert!(bench.has(1));
+}
