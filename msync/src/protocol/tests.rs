@@ -136,6 +136,15 @@ impl Bench {
         self.settle();
     }
 
+    /// Wakes the keeper when it asked for it, and says how long that took.
+    fn wake(&mut self) -> u64 {
+        let wake = self.last.wake.expect("it is to be woken").as_nanos().div_ceil(1_000_000);
+        let pause = wake - self.now;
+        self.now = wake;
+        self.step(Event::Tick);
+        pause
+    }
+
     /// Time passes and the process sleeps through it.
     fn sleep(&mut self, millis: u64) {
         self.now += millis;

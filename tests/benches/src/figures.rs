@@ -24,10 +24,6 @@ pub(crate) struct Table(Vec<Figure>);
 // === impl Sample ===
 
 impl Sample {
-    pub(crate) const fn new() -> Self {
-        Self(Vec::new())
-    }
-
     pub(crate) fn push(&mut self, value: f64) {
         self.0.push(value);
     }

@@ -129,7 +129,7 @@ impl Writes {
 
 /// Writes of several objects in turns, with pauses, until a moment.
 pub(crate) async fn in_turns<const N: usize>(mut all: [&mut Writes; N], end: Moment) -> Result<[Sample; N]> {
-    let mut took = [const { Sample::new() }; N];
+    let mut took = std::array::from_fn(|_| Sample::default());
     loop {
         for (writes, took) in zip(&mut all, &mut took) {
             took.push(writes.one().await?);

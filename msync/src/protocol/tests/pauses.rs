@@ -1,16 +1,6 @@
 //! How long a keeper waits before the next call, after failures and without, and when it gives up (design 4.6).
 
 use super::*;
-use crate::record::MAX_WAITERS;
-
-/// Wakes the keeper when it asked for it, and says how long that took.
-fn wake(bench: &mut Bench) -> u64 {
-    let wake = bench.last.wake.expect("it is to be woken").as_nanos().div_ceil(1_000_000);
-    let pause = wake - bench.now;
-    bench.now = wake;
-    bench.step(Event::Tick);
-    pause
-}
 
 #[test]
 fn pauses_double_with_every_failure_up_to_the_time_out_of_a_call() {
@@ -19,7 +9,7 @@ fn pauses_double_with_every_failure_up_to_the_time_out_of_a_call() {
     for most in [100, 200, 400, 800, 1_600, 1_666, 1_666] {
         bench.reply(Outcome::Busy(None));
         assert_eq!(bench.call, None);
-        let pause = wake(&mut bench);
+        let pause = bench.wake();
         assert!((most / 2..=most).contains(&pause), "{pause} of {most}");
         assert!(bench.call.is_some());
     }
@@ -31,14 +21,14 @@ fn an_answer_ends_the_pauses() {
     bench.want(want(1));
     for _ in 0..5 {
         bench.reply(Outcome::Busy(None));
-        wake(&mut bench);
+        bench.wake();
     }
     bench.settle();
     assert!(bench.has(1));
     bench.pass(3_400);
     bench.step(Event::Prolong(Ticket(1)));
     bench.reply(Outcome::Busy(None));
-    assert!(wake(&mut bench) <= 100);
+    assert!(bench.wake() <= 100);
 }
 
 #[test]
@@ -46,7 +36,7 @@ fn the_store_says_how_long_to_wait() {
     let mut bench = Bench::new();
     bench.want(want(1));
     bench.reply(Outcome::Busy(Some(ms(5_000))));
-    assert_eq!(wake(&mut bench), 5_000);
+    assert_eq!(bench.wake(), 5_000);
 }
 
 #[test]
@@ -54,12 +44,12 @@ fn no_pause_takes_more_than_a_third_of_what_a_hold_has_left() {
     let mut bench = Bench::holding();
     bench.step(Event::Prolong(Ticket(1)));
     bench.reply(Outcome::Busy(Some(ms(5_000))));
-    assert_eq!(wake(&mut bench), 3_000, "9,000 are left");
+    assert_eq!(bench.wake(), 3_000, "9,000 are left");
     bench.reply(Outcome::Busy(Some(ms(5_000))));
-    assert_eq!(wake(&mut bench), 2_000, "6,000 are left");
+    assert_eq!(bench.wake(), 2_000, "6,000 are left");
     bench.sleep(3_980);
     bench.reply(Outcome::Busy(Some(ms(5_000))));
-    assert_eq!(wake(&mut bench), 10, "20 are left, but a pause there must be");
+    assert_eq!(bench.wake(), 10, "20 are left, but a pause there must be");
 }
 
 #[test]
@@ -78,7 +68,7 @@ fn refusals_in_a_row_are_followed_by_pauses_from_the_fourth_on() {
     for most in [160, 320, 640, 640] {
         refuse(&mut bench);
         assert_eq!(bench.call, None);
-        let pause = wake(&mut bench);
+        let pause = bench.wake();
         assert!((most / 2..=most).contains(&pause), "{pause} of {most}");
         bench.serve();
     }
@@ -96,7 +86,7 @@ fn after_a_write_of_unknown_fate_the_record_is_read() {
     assert!(matches!(bench.change(), Change::Claim { .. }));
     bench.lose();
     assert_eq!(bench.keeper.view().record(), None);
-    wake(&mut bench);
+    bench.wake();
     assert_eq!(bench.call, Some(Call::Read));
 }
 
@@ -128,7 +118,7 @@ fn a_store_that_refuses_for_good_ends_no_hold() {
     bench.step(Event::Prolong(Ticket(1)));
     bench.reply(Outcome::Fatal);
     assert!(bench.has(1) && !bench.told(&Notice::Failed(Ticket(2))));
-    wake(&mut bench);
+    bench.wake();
     bench.settle();
     assert_eq!(bench.until(), bench.now + TTL - 1_000);
 }
@@ -142,57 +132,8 @@ fn a_free_lock_is_claimed_again_as_soon_as_the_pause_is_over() {
     bench.serve();
     assert!(matches!(bench.change(), Change::Claim { .. }));
     bench.reply(Outcome::Busy(None));
-    assert!(wake(&mut bench) <= 100);
+    assert!(bench.wake() <= 100);
     assert!(matches!(bench.change(), Change::Claim { .. }));
-}
-
-#[test]
-fn who_finds_the_queue_full_joins_after_a_ttl_of_its_own() {
-    let mut bench = Bench::held(TTL);
-    for number in 0..MAX_WAITERS {
-        bench.other(&Change::Enqueue { claim: rival(number as u64 + 2, TTL) });
-    }
-    bench.want(Want { timing: timing(2_000), ..want(1) });
-    bench.settle();
-    let full = bench.now;
-    wake(&mut bench);
-    assert!(matches!(bench.change(), Change::Enqueue { .. }));
-    assert_eq!(bench.now, full + 2_000);
-}
-
-#[test]
-fn who_is_third_in_the_queue_looks_after_the_records_ttl() {
-    let mut bench = Bench::held(TTL);
-    bench.other(&Change::Enqueue { claim: rival(2, TTL) });
-    bench.other(&Change::Enqueue { claim: rival(3, TTL) });
-    bench.want(want(1));
-    bench.settle();
-    assert_eq!(wake(&mut bench), TTL);
-    assert_eq!(bench.call, Some(Call::Read));
-}
-
-#[test]
-fn an_entry_that_is_out_of_sight_is_looked_for_when_its_user_goes() {
-    let mut bench = Bench::waiting(want(1));
-    bench.sleep(TTL);
-    bench.step(Event::Tick);
-    bench.reply(Outcome::Refused(Refused::Mismatch));
-    assert_eq!(bench.call, Some(Call::Read));
-    bench.step(Event::Cancel(Ticket(1)));
-    bench.lose();
-    assert!(!bench.keeper.is_idle(), "the entry is still there");
-    wake(&mut bench);
-    bench.settle();
-    assert!(bench.keeper.is_idle() && bench.record().waiters.is_empty());
-}
-
-#[test]
-fn an_entry_in_sight_is_taken_out_without_a_look() {
-    let mut bench = Bench::waiting(want(1));
-    bench.step(Event::Cancel(Ticket(1)));
-    assert!(matches!(bench.change(), Change::Leave { .. }));
-    bench.serve();
-    assert!(bench.keeper.is_idle());
 }
 
 #[test]
@@ -201,7 +142,7 @@ fn a_try_is_told_of_a_store_that_does_not_answer_after_a_third_of_the_ttl() {
     bench.want(attempt(1));
     while !bench.told(&Notice::Failed(Ticket(1))) {
         bench.reply(Outcome::Busy(None));
-        wake(&mut bench);
+        bench.wake();
     }
     assert!((103_333..=103_333 + 1_666).contains(&bench.now), "{}", bench.now);
 }
@@ -212,7 +153,7 @@ fn pauses_are_random_and_within_their_half() {
         let mut bench = Bench { bits, ..Bench::new() };
         bench.want(want(1));
         bench.reply(Outcome::Busy(None));
-        wake(&mut bench)
+        bench.wake()
     };
     let pauses: std::collections::BTreeSet<_> = (0..64).map(|n| pause(n << 56)).collect();
     assert!(pauses.len() > 20 && pauses.iter().all(|pause| (50..=100).contains(pause)), "{pauses:?}");

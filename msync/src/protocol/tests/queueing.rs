@@ -1,12 +1,7 @@
 //! When who waits looks, claims, joins again, and what it makes of a grant (design 4.3).
 
 use super::*;
-
-/// Wakes the keeper when it asked for it.
-fn wake(bench: &mut Bench) {
-    bench.now = bench.last.wake.expect("it is to be woken").as_nanos().div_ceil(1_000_000);
-    bench.step(Event::Tick);
-}
+use crate::record::MAX_WAITERS;
 
 /// A bench whose keeper waits behind so many others.
 fn behind(others: u64) -> Bench {
@@ -25,7 +20,7 @@ fn the_second_of_the_queue_claims_a_step_later_and_does_not_look_before() {
     let (seen, reads) = (bench.now, bench.sent.iter().filter(|call| **call == Call::Read).count());
     bench.pass(TTL + 10);
     assert_eq!(bench.sent.iter().filter(|call| **call == Call::Read).count(), reads);
-    wake(&mut bench);
+    bench.wake();
     assert!(matches!(bench.change(), Change::Claim { .. }));
     assert_eq!(bench.now, seen + TTL + 300 + 15, "3 % of the ttl, and 98 thousandths of half of that at random");
 }
@@ -37,7 +32,7 @@ fn the_third_claims_after_one_more_look() {
     bench.step(Event::Tick);
     assert_eq!(bench.call, Some(Call::Read));
     bench.serve();
-    wake(&mut bench);
+    bench.wake();
     assert!(matches!(bench.change(), Change::Claim { .. }));
 }
 
@@ -65,7 +60,7 @@ fn an_entry_of_unknown_fate_is_repeated_only_after_a_look() {
     bench.rival_joins(3);
     bench.lose();
     assert!(bench.keeper.view().record().is_some());
-    wake(&mut bench);
+    bench.wake();
     assert_eq!(bench.call, Some(Call::Read));
     bench.serve();
     assert!(matches!(bench.change(), Change::Enqueue { .. }));
@@ -78,7 +73,7 @@ fn who_is_seen_in_the_queue_needs_no_look_after_a_claim_of_unknown_fate() {
     bench.step(Event::Tick);
     bench.rival_joins(3);
     bench.lose();
-    wake(&mut bench);
+    bench.wake();
     assert!(matches!(bench.change(), Change::Claim { .. }));
 }
 
@@ -124,7 +119,7 @@ fn a_stray_that_could_not_be_given_back_is_tried_again() {
     bench.store(Record { engine: me(), term: Term(9), renewals: 0, ..record });
     bench.seen();
     bench.reply(Outcome::Busy(None));
-    wake(&mut bench);
+    bench.wake();
     bench.settle();
     assert_eq!(bench.stored, None);
 }
@@ -157,7 +152,7 @@ fn an_entry_that_was_seen_needs_no_look_though_its_answer_was_lost() {
     bench.land();
     bench.seen();
     bench.lose();
-    wake(&mut bench);
+    bench.wake();
     assert!(matches!(bench.change(), Change::Claim { .. }), "the next thing it does, a ttl later");
 }
 
@@ -168,7 +163,7 @@ fn who_sees_another_while_its_creation_gets_lost_joins_without_a_look() {
     bench.other(&Change::Create { claim: rival(1, TTL), beat: Beat(1), wall: bench.wall() });
     bench.seen();
     bench.lose();
-    wake(&mut bench);
+    bench.wake();
     assert!(matches!(bench.change(), Change::Enqueue { .. }));
 }
 
@@ -191,11 +186,56 @@ fn a_poll_that_finds_its_own_claim_too_old_confirms_it() {
     assert!(matches!(bench.change(), Change::Create { .. }));
     bench.land();
     bench.lose();
-    wake(&mut bench);
+    bench.wake();
     assert_eq!(bench.call, Some(Call::Read));
     bench.sleep(8_000);
     bench.serve();
     assert!(matches!(bench.change(), Change::Renew { .. }));
     bench.serve();
     assert!(bench.has(1));
+}
+
+#[test]
+fn who_finds_the_queue_full_joins_after_a_ttl_of_its_own() {
+    let mut bench = Bench::held(TTL);
+    for number in 0..MAX_WAITERS {
+        bench.other(&Change::Enqueue { claim: rival(number as u64 + 2, TTL) });
+    }
+    bench.want(Want { timing: timing(2_000), ..want(1) });
+    bench.settle();
+    let full = bench.now;
+    bench.wake();
+    assert!(matches!(bench.change(), Change::Enqueue { .. }));
+    assert_eq!(bench.now, full + 2_000);
+}
+
+#[test]
+fn who_is_third_in_the_queue_looks_after_the_records_ttl() {
+    let mut bench = behind(2);
+    assert_eq!(bench.wake(), TTL);
+    assert_eq!(bench.call, Some(Call::Read));
+}
+
+#[test]
+fn an_entry_that_is_out_of_sight_is_looked_for_when_its_user_goes() {
+    let mut bench = Bench::waiting(want(1));
+    bench.sleep(TTL);
+    bench.step(Event::Tick);
+    bench.reply(Outcome::Refused(Refused::Mismatch));
+    assert_eq!(bench.call, Some(Call::Read));
+    bench.step(Event::Cancel(Ticket(1)));
+    bench.lose();
+    assert!(!bench.keeper.is_idle(), "the entry is still there");
+    bench.wake();
+    bench.settle();
+    assert!(bench.keeper.is_idle() && bench.record().waiters.is_empty());
+}
+
+#[test]
+fn an_entry_in_sight_is_taken_out_without_a_look() {
+    let mut bench = Bench::waiting(want(1));
+    bench.step(Event::Cancel(Ticket(1)));
+    assert!(matches!(bench.change(), Change::Leave { .. }));
+    bench.serve();
+    assert!(bench.keeper.is_idle());
 }

@@ -407,7 +407,7 @@ impl Judge {
     pub(crate) fn left_behind(record: Option<&Record>, machine: &Machine) -> bool {
         let (Some(record), Some(engine)) = (record, machine.engine.get()) else { return false };
         let waits = record.waiters.iter().filter_map(Entry::claim).any(|claim| claim.engine == *engine);
-        record.engine == *engine || (!record.is_free() && waits)
+        Self::held_by(Some(record), machine) || (!record.is_free() && waits)
     }
 
     /// A hold that landed late is given back, even if nobody asks for the lock any more. An entry that landed late behind a
