@@ -9,6 +9,7 @@ use crate::{
     Error,
     engine::Lookout,
     protocol::Patience,
+    runtime,
     store::{Scope, Sighting, Snapshot},
 };
 
@@ -68,7 +69,7 @@ impl Lock {
     #[doc(hidden)]
     pub fn sightings(&self) -> impl Stream<Item = Option<Snapshot>> + Send + use<> {
         let lookout = Lookout::new(&self.engine, Scope::Lock(self.name.clone()));
-        stream::unfold(lookout, |mut lookout| async {
+        let sightings = stream::unfold(lookout, |mut lookout| async {
             loop {
                 let seen = match lookout.next().await {
                     Sighting::Listed(found) => found.into_iter().next().map(|(_, snapshot)| snapshot),
@@ -78,7 +79,8 @@ impl Lock {
                 };
                 return Some((seen, lookout));
             }
-        })
+        });
+        runtime::stream(self.engine.home, sightings)
     }
 }
 

@@ -42,7 +42,7 @@ impl Store for Ending {
 fn lookout(store: &Arc<Ending>) -> Lookout {
     let id = EngineId::new("a", 1);
     let clock = Arc::new(TokioClock::default());
-    let engine = Engine::new(id.clone(), Arc::clone(store) as _, clock, os_random(), Duration::from_secs(15));
+    let engine = Engine::new(id.clone(), Arc::clone(store) as _, clock, os_random(), Duration::from_secs(15), false);
     Lookout::new(&engine, Scope::Engine(id))
 }
 
