@@ -93,18 +93,15 @@ impl Client {
     /// pod's own.
     ///
     /// # Errors
-    /// [`Error::Store`] when there is neither a readable kubeconfig nor a service account. Nothing is sent yet, so a
-    /// cluster that cannot be reached is noticed by the first acquisition.
+    /// [`Error::Store`] when there is neither a kubeconfig nor a service account, or one that is not usable: it begins with
+    /// the file, program or variable to mend. A kubeconfig that is there and broken is not passed over in favour of a
+    /// service account. Nothing is sent yet, so a cluster that cannot be reached is noticed by the first acquisition.
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
     #[cfg(feature = "kube")]
     pub async fn try_default() -> Result<Self, Error> {
-        let config = runtime::run(Home::Own, kube::Config::infer()).await.map_err(|source| Error::Store {
-            context: "no Kubernetes cluster is configured: neither a kubeconfig nor a service account was found".into(),
-            source: Arc::new(source),
-        })?;
-        Self::builder().config(config).build()
+        Self::builder().config(crate::transport::infer().await?).build()
     }
 
     /// Begins a client of your own making.
@@ -323,11 +320,15 @@ impl<S> ClientBuilder<S> {
         self.choose(Configured(config))
     }
 
-    /// Chooses Kubernetes, over a client that is used as it is.
+    /// Chooses Kubernetes, by a client of your own, which is used as it is.
     ///
-    /// A task of that client lives on the tokio runtime it was made on. When that runtime ends, acquisitions fail with
-    /// [`Error::Store`] and what is held is lost at its deadline; while nobody drives it, nothing is sent. Where a client
-    /// need not be shared, prefer [`config`](Self::config), whose locks depend on nobody's runtime.
+    /// That has a price, for kube's own client delays small writes (the first request of each connection takes some 40 ms
+    /// more), opens a connection for each watch, notices a dead one late, and sends some requests again by itself. A hand-off
+    /// after seconds of quiet then takes several times as long; `BENCHMARKS.md` has the figures.
+    ///
+    /// And a task of that client lives on the tokio runtime it was made on: when that has ended, acquisitions fail with
+    /// [`Error::Store`] and what is held is lost at its deadline; while nobody drives it, nothing is sent. Where the client
+    /// need not be shared, [`config`](Self::config) has neither.
     #[cfg(feature = "kube")]
     pub fn kube(self, client: kube::Client) -> ClientBuilder<Chosen> {
         self.choose(Chosen(Backend::Kube(client)))
@@ -363,18 +364,13 @@ impl ClientBuilder<Chosen> {
 
 #[cfg(feature = "kube")]
 impl ClientBuilder<Configured> {
-    /// Makes the client. Sends nothing before the first acquisition.
+    /// Makes the client. Sends nothing before the first acquisition; runs the configuration's exec plugin, if it has one.
     ///
     /// # Errors
-    /// [`Error::Store`] when the configuration is of no use: a certificate that is missing or illegible, a proxy that is not
-    /// supported.
+    /// [`Error::Store`] when the configuration is not usable: it begins with what is to be mended.
     pub fn build(self) -> Result<Client, Error> {
         let config = self.store.0.clone();
-        let client = runtime::within(self.clock.home(), || kube::Client::try_from(config));
-        let client = client.map_err(|source| Error::Store {
-            context: "cannot connect to the Kubernetes cluster".into(),
-            source: Arc::new(source),
-        })?;
+        let client = runtime::within(self.clock.home(), || crate::transport::connect(config))?;
         Ok(self.on(client, false))
     }
 }

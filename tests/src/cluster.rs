@@ -137,7 +137,8 @@ impl Cluster {
         &self.locks
     }
 
-    /// A client of msync of its own, with connections of its own.
+    /// A client of msync with connections of its own, as [`Client::try_default`] makes them: `MSYNC_HTTP=1` runs a whole
+    /// suite over HTTP/1.1.
     ///
     /// # Errors
     ///
@@ -147,10 +148,10 @@ impl Cluster {
     ///
     /// Nothing is lost.
     pub async fn client(&self, owner: &str, timing: Timing) -> Result<Client> {
-        Ok(self.client_of(self.server().client(ADMIN).await?, owner, timing))
+        self.client_on(self.server().config(ADMIN).await?, owner, timing)
     }
 
-    /// A client whose connections go through a proxy.
+    /// The same, whose connections go through a proxy.
     ///
     /// # Errors
     ///
@@ -160,7 +161,9 @@ impl Cluster {
     ///
     /// Nothing is lost.
     pub async fn client_via(&self, proxy: &Proxy, owner: &str, timing: Timing) -> Result<Client> {
-        Ok(self.client_of(self.server().client_via(proxy, ADMIN).await?, owner, timing))
+        let mut config = self.server().config(ADMIN).await?;
+        config.cluster_url = format!("https://{}", proxy.addr()).parse()?;
+        self.client_on(config, owner, timing)
     }
 
     /// A client whose requests are tampered with; kube's own retries are above that, if they are on.
@@ -178,7 +181,12 @@ impl Cluster {
         Ok(self.client_of(tamper.client(config)?, owner, timing))
     }
 
-    /// A client of msync on any client of kube.
+    fn client_on(&self, config: Config, owner: &str, timing: Timing) -> Result<Client> {
+        let builder = Client::builder().namespace(&self.namespace).owner(owner).timing(timing);
+        Ok(builder.config(config).build()?)
+    }
+
+    /// A client of msync on any client of kube, which lives on the runtime that that was made on.
     pub fn client_of(&self, client: kube::Client, owner: &str, timing: Timing) -> Client {
         Client::builder().namespace(&self.namespace).owner(owner).timing(timing).kube(client).build()
     }
@@ -365,7 +373,7 @@ impl Server {
 ///
 /// Nothing is lost.
 pub async fn child_client() -> Result<Client> {
-    Ok(child_builder()?.kube(kube::Client::try_from(child_config().await?)?).build())
+    Ok(child_builder()?.config(child_config().await?).build()?)
 }
 
 /// In a child process: how it reaches the server that its parent meant.
