@@ -12,7 +12,7 @@ use crate::{
     store::Store,
 };
 #[cfg(feature = "kube")]
-use crate::{clock::Home, runtime};
+use crate::runtime;
 
 /// The longest owner name: a DNS label, as host names are.
 const LONGEST_OWNER: usize = 63;
