@@ -38,6 +38,18 @@ pub(super) struct Contest {
     jitter: u32,
 }
 
+/// What a contest knows of its earlier calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Sent {
+    fresh: bool,
+    first_enqueue: Option<Moment>,
+}
+
+impl Sent {
+    /// There were none.
+    pub(super) const NOTHING: Self = Self { fresh: true, first_enqueue: None };
+}
+
 /// What a contest does next.
 pub(super) enum Move {
     Send(Call),
@@ -73,6 +85,16 @@ impl Contest {
     /// Notes that an entry of a term was appended.
     pub(super) fn joined(&mut self, term: Term) {
         self.joined |= term == self.claim.term;
+    }
+
+    /// Returns what tells of earlier calls.
+    pub(super) fn sent(&self) -> Sent {
+        Sent { fresh: self.fresh, first_enqueue: self.first_enqueue }
+    }
+
+    /// Notes that the latest call was never sent.
+    pub(super) fn unsent(&mut self, before: Sent) {
+        (self.fresh, self.first_enqueue) = (before.fresh, before.first_enqueue);
     }
 
     /// Says whether an entry of this term may be in the queue.

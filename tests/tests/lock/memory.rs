@@ -3,6 +3,7 @@
 
 mod budget;
 mod by_hand;
+mod calls;
 mod cancel;
 mod faults;
 mod fence;
@@ -14,3 +15,4 @@ mod run;
 mod runtime;
 mod safety;
 mod sets;
+mod watches;
