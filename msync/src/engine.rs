@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use call::Attempts;
 use gate::Gate;
 use keeper::{Driver, Messages};
 pub(crate) use keeper::{Message, Turn};
@@ -44,6 +45,7 @@ pub(crate) struct Engine {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Random,
     gate: Gate,
+    attempts: Attempts,
     lookouts: Arc<Lookouts>,
     keepers: Mutex<HashMap<LockName, Handle>>,
     inbox: Mutex<Option<JoinHandle<()>>>,
@@ -65,13 +67,14 @@ struct Handle {
 impl Engine {
     /// Makes an engine; it starts no task before the first lock is wanted.
     pub(crate) fn new(id: EngineId, store: Arc<dyn Store>, clock: Arc<dyn Clock>, random: Random) -> Arc<Self> {
-        let lookouts = Lookouts::new(&store, &clock);
+        let (gate, lookouts) = (Gate::new(Arc::clone(&random)), Lookouts::new(&store, &clock));
         Arc::new(Self {
             id,
             store,
             clock,
             random,
-            gate: Gate::new(),
+            gate,
+            attempts: Attempts::default(),
             lookouts,
             keepers: Mutex::default(),
             inbox: Mutex::default(),

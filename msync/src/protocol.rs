@@ -69,6 +69,8 @@ pub struct Keeper {
     pause: Moment,
     /// The timing of the last acquisition, for what is still to be cleaned up after it.
     timing: Timing,
+    /// Whatever this engine wants is held by somebody, as a rule.
+    crowded: bool,
     shut: bool,
 }
 
@@ -98,6 +100,7 @@ impl Keeper {
             refusals: 0,
             pause: Moment::default(),
             timing: Timing::default(),
+            crowded: false,
             shut: false,
         }
     }
@@ -105,6 +108,12 @@ impl Keeper {
     /// Makes a keeper that knows since when the lock looks as it does, from a keeper before it.
     pub fn resuming(engine: EngineId, view: View) -> Self {
         Self { view: view.recalled(), ..Self::new(engine) }
+    }
+
+    /// Tells whether the locks that this engine wants are held by somebody, as a rule. Then a new acquisition joins the queue
+    /// with its first call; if the guess is wrong that costs it a call, and if it is right it saves one.
+    pub fn expect_a_crowd(&mut self, crowded: bool) {
+        self.crowded = crowded;
     }
 
     /// Takes an event and says what to do next.
@@ -141,6 +150,14 @@ impl Keeper {
     /// Returns when the hold, if any, ends without another renewal: calls of the nearest go first.
     pub fn urgency(&self) -> Option<Moment> {
         self.hold.as_ref().map(|hold| hold.deadline)
+    }
+
+    /// Says whether the call in flight guesses that the lock is absent, where joining its queue would do as well.
+    pub fn guesses(&self) -> bool {
+        let waits = self.tickets.front().is_some_and(|want| want.patience == Patience::Wait && !want.retained);
+        let guess =
+            |flight: &Flight| matches!(flight.call, Call::Apply(Change::Create { .. })) && flight.before.is_nothing();
+        waits && self.flight.as_ref().is_some_and(guess)
     }
 
     /// Returns what is believed of the record.

@@ -1,6 +1,9 @@
 //! One call to the store: its turn at the gate, its time-out, and what its end says of the server.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU8, Ordering},
+    time::Duration,
+};
 
 use super::{
     Engine,
@@ -14,6 +17,28 @@ use crate::{
     store::{Fault, told},
 };
 
+/// What became of the last eight attempts to make a lock, as bits: 1 is "exists already".
+#[derive(Default)]
+pub(super) struct Attempts(AtomicU8);
+
+// === impl Attempts ===
+
+impl Attempts {
+    fn note(&self, call: &Call, answer: &Result<Outcome, Fault>) {
+        let exists = match (call, answer) {
+            (Call::Apply(Change::Create { .. }), Ok(_)) => 0,
+            (Call::Apply(Change::Create { .. }), Err(Fault::Refused(_))) => 1,
+            _ => return,
+        };
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(last << 1 | exists));
+    }
+
+    /// Says whether all of them were in vain.
+    pub(super) fn are_vain(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == u8::MAX
+    }
+}
+
 /// How a call is made.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terms {
@@ -23,6 +48,8 @@ pub(super) struct Terms {
     pub(super) purpose: Purpose,
     /// How long it may wait for its turn, and then once more for its answer.
     pub(super) timeout: Duration,
+    /// It is to be thought over when it has its turn and no such call has succeeded of late.
+    pub(super) guesses: bool,
 }
 
 // === impl Terms ===
@@ -38,9 +65,10 @@ impl Terms {
                 Call::Delete(_) | Call::Apply(Change::Grant { .. } | Change::Free { .. } | Change::Leave { .. }),
                 None,
             ) => Purpose::GiveBack,
+            (Call::Apply(Change::Enqueue { .. }), None) => Purpose::Join,
             (Call::Read | Call::Apply(_), None) => Purpose::Other,
         };
-        Self { arrival, purpose, timeout }
+        Self { arrival, purpose, timeout, guesses: false }
     }
 }
 
@@ -61,6 +89,9 @@ impl Engine {
             permit = self.gate.enter(terms.purpose, terms.arrival) => permit,
             () = too_late => return (Outcome::Unsent, Some(unsent(terms.timeout))),
         };
+        if terms.guesses && self.attempts.are_vain() {
+            return (Outcome::Unsent, None);
+        }
         let sent = self.clock.now();
         let limit = self.clock.sleep_until(sent + terms.timeout);
         let answer = tokio::select! {
@@ -69,10 +100,12 @@ impl Engine {
             () = limit => Err(self.unanswered(&permit, sent)),
             () = permit.displaced(&*self.clock) => Err(self.unanswered(&permit, sent)),
         };
+        self.attempts.note(call, &answer);
         match &answer {
             Err(Fault::Busy(_)) => permit.congested(sent, self.clock.now()),
-            Ok(_) | Err(Fault::Refused(_)) => permit.answered(),
-            Err(Fault::Unknown(_) | Fault::Fatal(_)) => {}
+            // Reads pass no admission: what they take is no measure for writes.
+            Ok(_) | Err(Fault::Refused(_)) if *call != Call::Read => permit.answered(sent, self.clock.now()),
+            Ok(_) | Err(Fault::Refused(_) | Fault::Unknown(_) | Fault::Fatal(_)) => {}
         }
         match answer {
             Ok(outcome) => (outcome, None),

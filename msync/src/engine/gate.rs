@@ -2,8 +2,10 @@
 //!
 //! Calls that keep a hold go through a lane of their own, the nearest deadline first: nothing else can keep them waiting.
 //! All others share a lane whose width follows the server's health, as TCP's window follows the network's: halved at once
-//! when a call is not answered in time, wider by one each time that so many calls were answered. Who gives back goes
-//! first there, then first come first.
+//! when answers stay away or grow slow, wider by one each time that so many calls were answered. Who gives back goes
+//! first there, then first come first, except that those who join queues are shuffled: when a hundred engines want the
+//! same hundred locks they would all append to the same one at a time, and of appends to one object the API server
+//! carries out one after another, repeating all the others.
 
 mod window;
 
@@ -16,7 +18,7 @@ use std::{
 use tokio::sync::oneshot;
 use window::Window;
 
-use crate::clock::{Clock, Moment};
+use crate::clock::{Clock, Moment, Random};
 
 /// How many calls that keep a hold one engine makes at once.
 const BEATS_AT_ONCE: usize = 32;
@@ -33,6 +35,7 @@ const LOOK: Duration = Duration::from_millis(250);
 pub(super) struct Gate(Arc<Mutex<State>>);
 
 struct State {
+    random: Random,
     arrivals: u64,
     beats: Lane,
     rest: Lane,
@@ -46,8 +49,8 @@ struct Lane {
     waiting: BTreeMap<Rank, oneshot::Sender<()>>,
 }
 
-/// The order within a lane: the smaller goes first.
-type Rank = (Moment, Arrival);
+/// The order within a lane: the smaller goes first. The last part makes it unique.
+type Rank = (Moment, u64, Arrival);
 
 /// When a call first asked to be sent, by count. Who was sent away unsent keeps it, and so its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +63,8 @@ pub(super) enum Purpose {
     Keep(Moment),
     /// It gives something back: others wait for it.
     GiveBack,
+    /// It joins a queue.
+    Join,
     /// Anything else.
     Other,
 }
@@ -76,9 +81,9 @@ pub(super) struct Permit {
 
 impl Gate {
     /// Makes a gate. No more is open at first than a server bears that others overload at that moment.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(random: Random) -> Self {
         let (beats, rest) = (Lane::default(), Lane::default());
-        Self(Arc::new(Mutex::new(State { arrivals: 0, beats, rest, window: Window::default() })))
+        Self(Arc::new(Mutex::new(State { random, arrivals: 0, beats, rest, window: Window::default() })))
     }
 
     /// Notes the arrival of a call.
@@ -98,13 +103,9 @@ impl Gate {
 
     fn join(&self, purpose: Purpose, arrival: Arrival) -> Permit {
         let (wake, turn) = oneshot::channel();
-        let rank = match purpose {
-            Purpose::Keep(deadline) => (deadline, arrival),
-            Purpose::GiveBack => (Moment::from_nanos(0), arrival),
-            Purpose::Other => (Moment::from_nanos(1), arrival),
-        };
         let keeps = matches!(purpose, Purpose::Keep(_));
         let mut state = self.state();
+        let rank = state.rank(purpose, arrival);
         state.lane(keeps).waiting.insert(rank, wake);
         state.admit();
         Permit { gate: self.clone(), keeps, rank, turn }
@@ -125,6 +126,18 @@ impl Gate {
 // === impl State ===
 
 impl State {
+    /// Says who goes before whom. Who joins is overtaken at the most by as many more as wait when it comes, twice over.
+    fn rank(&self, purpose: Purpose, arrival: Arrival) -> Rank {
+        let (first, second) = (Moment::from_nanos(0), Moment::from_nanos(1));
+        let spread = 2 * self.rest.waiting.len() as u64 + 1;
+        match purpose {
+            Purpose::Keep(deadline) => (deadline, arrival.0, arrival),
+            Purpose::GiveBack => (first, arrival.0, arrival),
+            Purpose::Join => (second, arrival.0 + (self.random)() % spread, arrival),
+            Purpose::Other => (second, arrival.0, arrival),
+        }
+    }
+
     fn lane(&mut self, keeps: bool) -> &mut Lane {
         if keeps { &mut self.beats } else { &mut self.rest }
     }
@@ -157,9 +170,9 @@ impl Lane {
 // === impl Permit ===
 
 impl Permit {
-    /// Notes that the call was answered.
-    pub(super) fn answered(&self) {
-        self.gate.state().window.widen();
+    /// Notes that the call, sent at such a time, was answered.
+    pub(super) fn answered(&self, sent: Moment, now: Moment) {
+        self.gate.state().window.answered(sent, now);
     }
 
     /// Notes that the call, sent at such a time, was not answered in time, or that the server has too much to do.

@@ -163,6 +163,7 @@ impl Driver {
     fn step(&mut self, event: Event) {
         let now = self.engine.clock.read();
         let random = Arc::clone(&self.engine.random);
+        self.keeper.expect_a_crowd(self.engine.attempts.are_vain());
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             let action = self.keeper.step(event, now, &mut || random());
@@ -220,7 +221,8 @@ impl Driver {
     fn send(&mut self, call: Call, timeout: Duration) -> Flight {
         let (engine, name) = (Arc::clone(&self.engine), self.name.clone());
         let arrival = *self.arrival.get_or_insert_with(|| engine.arrive());
-        let terms = Terms::of(&call, self.keeper.urgency(), arrival, timeout);
+        let guesses = self.keeper.guesses();
+        let terms = Terms { guesses, ..Terms::of(&call, self.keeper.urgency(), arrival, timeout) };
         Box::pin(async move { engine.call(&name, &call, terms).await })
     }
 

@@ -5,6 +5,10 @@ use futures::FutureExt;
 use super::*;
 use crate::clock::TokioClock;
 
+fn gate() -> Gate {
+    Gate::new(crate::clock::os_random())
+}
+
 fn at(nanos: u64) -> Moment {
     Moment::from_nanos(nanos)
 }
@@ -31,7 +35,7 @@ macro_rules! wait {
 
 #[tokio::test]
 async fn calls_that_keep_a_hold_have_permits_of_their_own() {
-    let gate = Gate::new();
+    let gate = gate();
     let others = fill(&gate, Purpose::Other);
     assert!(!others.is_empty() && ask(&gate, Purpose::GiveBack).is_none());
     let beats = fill(&gate, Purpose::Keep(at(5)));
@@ -42,7 +46,7 @@ async fn calls_that_keep_a_hold_have_permits_of_their_own() {
 
 #[tokio::test]
 async fn the_nearest_deadline_goes_first() {
-    let gate = Gate::new();
+    let gate = gate();
     let mut beats = fill(&gate, Purpose::Keep(at(1)));
     let mut late = wait!(gate, Purpose::Keep(at(9)));
     let mut soon = wait!(gate, Purpose::Keep(at(3)));
@@ -55,7 +59,7 @@ async fn the_nearest_deadline_goes_first() {
 
 #[tokio::test]
 async fn who_gives_back_goes_first_then_first_come_first() {
-    let gate = Gate::new();
+    let gate = gate();
     let mut running = fill(&gate, Purpose::Other);
     let mut first = wait!(gate, Purpose::Other);
     let mut second = wait!(gate, Purpose::Other);
@@ -70,7 +74,7 @@ async fn who_gives_back_goes_first_then_first_come_first() {
 
 #[tokio::test]
 async fn who_comes_again_unsent_has_the_place_of_its_first_arrival() {
-    let gate = Gate::new();
+    let gate = gate();
     let mut running = fill(&gate, Purpose::Other);
     let arrival = gate.arrive();
     let mut younger = wait!(gate, Purpose::Other);
@@ -83,7 +87,7 @@ async fn who_comes_again_unsent_has_the_place_of_its_first_arrival() {
 
 #[tokio::test]
 async fn a_caller_that_gave_up_keeps_neither_permit_nor_place() {
-    let gate = Gate::new();
+    let gate = gate();
     let mut running = fill(&gate, Purpose::Other);
     let gone = wait!(gate, Purpose::Other);
     let told_and_gone = wait!(gate, Purpose::Other);
@@ -98,7 +102,7 @@ async fn a_caller_that_gave_up_keeps_neither_permit_nor_place() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stuck_beat_gives_way_to_a_more_urgent_one_only() {
-    let (gate, clock) = (Gate::new(), TokioClock::default());
+    let (gate, clock) = (gate(), TokioClock::default());
     let beats = fill(&gate, Purpose::Keep(at(100)));
     let mut less_urgent = wait!(gate, Purpose::Keep(at(200)));
     let stuck = |seconds| tokio::time::timeout(Duration::from_secs(seconds), beats[0].displaced(&clock));
@@ -114,7 +118,7 @@ async fn a_stuck_beat_gives_way_to_a_more_urgent_one_only() {
 
 #[tokio::test]
 async fn a_server_that_does_not_answer_is_asked_less_at_once() {
-    let gate = Gate::new();
+    let gate = gate();
     let permits = fill(&gate, Purpose::Other);
     let before = permits.len();
     for permit in &permits {
@@ -125,4 +129,24 @@ async fn a_server_that_does_not_answer_is_asked_less_at_once() {
     assert_eq!(permits.len(), before / 2);
     assert_eq!(fill(&gate, Purpose::Keep(at(5))).len(), BEATS_AT_ONCE, "what is held is kept all the same");
     drop(permits);
+}
+
+#[tokio::test]
+async fn those_who_join_queues_are_shuffled_but_none_is_overtaken_for_ever() {
+    let gate = gate();
+    let mut running = fill(&gate, Purpose::Other);
+    let mut joining: Vec<_> = (0..100).map(|number| (number, wait!(gate, Purpose::Join))).collect();
+    (0..200).for_each(|_| drop(gate.arrive()));
+    let mut late = wait!(gate, Purpose::Other);
+    let mut order = Vec::new();
+    while !joining.is_empty() {
+        assert!(late.as_mut().now_or_never().is_none(), "it came later than any may be overtaken");
+        running.pop();
+        let mut turns = joining.iter_mut().enumerate();
+        let turn = turns.find_map(|(place, (_, waiting))| Some((place, waiting.as_mut().now_or_never()?)));
+        let (place, permit) = turn.expect("somebody's turn");
+        order.push(joining.remove(place).0);
+        running.push(permit);
+    }
+    assert!(!order.is_sorted(), "{order:?}");
 }

@@ -1,5 +1,7 @@
 //! How many calls a server may be asked at once: additive increase, multiplicative decrease (Chiu and Jain 1989), with
-//! TCP's slow start (RFC 5681). Pure.
+//! TCP's slow start (RFC 5681) and, as in TCP Vegas, slow answers for a sign of congestion before there are none. Pure.
+
+use std::time::Duration;
 
 use crate::clock::Moment;
 
@@ -8,7 +10,11 @@ const MOST: u32 = 32;
 /// The fewest: one call without an answer must not stop all others.
 const FEWEST: u32 = 2;
 /// With so many it begins: a hundred engines that start together are a crowd already.
-const FIRST: u32 = 8;
+const FIRST: u32 = 4;
+/// An answer is slow when it takes so many times as long as the quickest of late.
+const SLOW: u32 = 8;
+/// No answer is slow that comes within this.
+const QUICK: Duration = Duration::from_millis(250);
 
 /// The window of one engine.
 pub(super) struct Window {
@@ -19,13 +25,15 @@ pub(super) struct Window {
     threshold: u32,
     /// Only calls that were sent after this say something new.
     narrowed: Option<Moment>,
+    /// How long the quickest answers of late have taken; it grows slowly, for a server may become slow for good.
+    quickest: Duration,
 }
 
 // === impl Window ===
 
 impl Default for Window {
     fn default() -> Self {
-        Self { calls: FIRST, answered: 0, threshold: MOST, narrowed: None }
+        Self { calls: FIRST, answered: 0, threshold: MOST, narrowed: None, quickest: Duration::MAX }
     }
 }
 
@@ -35,8 +43,15 @@ impl Window {
         self.calls as usize
     }
 
-    /// A call was answered.
-    pub(super) fn widen(&mut self) {
+    /// A call that was sent at such a time is answered now.
+    pub(super) fn answered(&mut self, sent: Moment, now: Moment) {
+        let took = now.since(sent);
+        let grown = self.quickest.saturating_add(Duration::from_millis(1) + self.quickest / 64);
+        self.quickest = took.min(grown);
+        if took > QUICK.max(self.quickest.saturating_mul(SLOW)) { self.narrow(sent, now) } else { self.widen() }
+    }
+
+    fn widen(&mut self) {
         self.answered += 1;
         if self.calls < self.threshold || self.answered >= self.calls {
             (self.answered, self.calls) = (0, (self.calls + 1).min(MOST));
@@ -65,7 +80,7 @@ mod tests {
 
     fn open() -> Window {
         let mut window = Window::default();
-        (0..100).for_each(|_| window.widen());
+        (0..100).for_each(|n| window.answered(at(n), at(n)));
         window
     }
 
@@ -90,6 +105,18 @@ mod tests {
         assert_eq!(window.calls, MOST / 4, "a later one says that it was not enough");
         (6..20).for_each(|s| window.narrow(at(s), at(s)));
         assert_eq!(window.calls, FEWEST, "and it never closes");
+    }
+
+    #[test]
+    fn answers_that_grow_slow_narrow_it_and_a_server_that_is_slow_for_good_does_not() {
+        let mut window = open();
+        window.answered(at(200), at(201));
+        assert_eq!(window.calls, MOST / 2);
+        (201..1200).for_each(|n| window.answered(at(n), at(n + 1)));
+        assert_eq!(window.calls, MOST, "a second is what its answers take");
+        let mut slow = Window::default();
+        (0..100).for_each(|n| slow.answered(at(n), at(n + 3)));
+        assert_eq!(slow.calls, MOST, "it never was any quicker");
     }
 
     #[test]

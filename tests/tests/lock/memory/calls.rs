@@ -131,7 +131,7 @@ async fn one_lost_answer_costs_ten_seconds_at_most_however_long_the_ttl() {
             Kind::Read if request.nth == reads => Fate::Hang,
             _ => Fate::Pass,
         });
-        within(LOST_ANSWER, "a Read", a.lock("x").unwrap().timing(ttl(seconds)).acquire()).await.unwrap();
+        let _guard = within(LOST_ANSWER, "a Read", a.lock("x").unwrap().timing(ttl(seconds)).acquire()).await.unwrap();
         assert!(faulty.count(Kind::Read) > reads);
     }
 }
