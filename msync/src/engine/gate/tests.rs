@@ -136,7 +136,7 @@ async fn those_who_join_queues_are_shuffled_but_none_is_overtaken_for_ever() {
     let gate = gate();
     let mut running = fill(&gate, Purpose::Other);
     let mut joining: Vec<_> = (0..100).map(|number| (number, wait!(gate, Purpose::Join))).collect();
-    (0..200).for_each(|_| drop(gate.arrive()));
+    (0..200).for_each(|_| _ = gate.arrive());
     let mut late = wait!(gate, Purpose::Other);
     let mut order = Vec::new();
     while !joining.is_empty() {
