@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::clock::Moment;
 
-/// The most calls at once; kube speaks HTTP/1.1, where every one is a connection.
+/// The most calls at once; over HTTP/1.1 every one is a connection.
 const MOST: u32 = 32;
 /// The fewest: one call without an answer must not stop all others.
 const FEWEST: u32 = 2;
