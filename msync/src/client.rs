@@ -12,7 +12,7 @@ use crate::{
     store::Store,
 };
 #[cfg(feature = "kube")]
-use crate::runtime;
+use crate::{clock::Home, runtime};
 
 /// The longest owner name: a DNS label, as host names are.
 const LONGEST_OWNER: usize = 63;
@@ -101,7 +101,8 @@ impl Client {
     /// Dropping the future leaves nothing behind.
     #[cfg(feature = "kube")]
     pub async fn try_default() -> Result<Self, Error> {
-        Self::builder().config(crate::transport::infer().await?).build()
+        let config = runtime::run(Home::Own, crate::transport::infer()).await?;
+        Self::builder().config(config).build()
     }
 
     /// Begins a client of your own making.
@@ -326,9 +327,9 @@ impl<S> ClientBuilder<S> {
     /// more), opens a connection for each watch, notices a dead one late, and sends some requests again by itself. A hand-off
     /// after seconds of quiet then takes several times as long; `BENCHMARKS.md` has the figures.
     ///
-    /// And a task of that client lives on the tokio runtime it was made on: when that has ended, acquisitions fail with
-    /// [`Error::Store`] and what is held is lost at its deadline; while nobody drives it, nothing is sent. Where the client
-    /// need not be shared, [`config`](Self::config) has neither.
+    /// A task of that client lives on the tokio runtime it was made on. When that runtime ends, acquisitions fail with
+    /// [`Error::Store`] and what is held is lost at its deadline; while nobody drives it, nothing is sent. Where a client
+    /// need not be shared, prefer [`config`](Self::config), whose locks depend on nobody's runtime.
     #[cfg(feature = "kube")]
     pub fn kube(self, client: kube::Client) -> ClientBuilder<Chosen> {
         self.choose(Chosen(Backend::Kube(client)))
@@ -364,10 +365,11 @@ impl ClientBuilder<Chosen> {
 
 #[cfg(feature = "kube")]
 impl ClientBuilder<Configured> {
-    /// Makes the client. Sends nothing before the first acquisition; runs the configuration's exec plugin, if it has one.
+    /// Makes the client. Sends nothing before the first acquisition.
     ///
     /// # Errors
-    /// [`Error::Store`] when the configuration is not usable: it begins with what is to be mended.
+    /// [`Error::Store`] when the configuration is of no use: a certificate that is missing or illegible, a proxy that is not
+    /// supported.
     pub fn build(self) -> Result<Client, Error> {
         let config = self.store.0.clone();
         let client = runtime::within(self.clock.home(), || crate::transport::connect(config))?;
@@ -391,7 +393,7 @@ impl<S> ClientBuilder<S> {
             None => EngineId::new(&owner, bits),
         };
         let (clock, random) = (Arc::clone(&self.clock), Arc::clone(&self.random));
-        Grip::first(Engine::new(id, store, clock, random, self.timing.ttl(), foreign))
+        Grip::first(Engine::new(id, store, clock, random, foreign))
     }
 }
 

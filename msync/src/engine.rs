@@ -2,10 +2,12 @@
 //!
 //! It decides nothing about locks: rules live in `protocol.rs`.
 
+mod call;
 mod gate;
 mod grip;
 mod inbox;
 mod keeper;
+mod lookouts;
 mod memory;
 
 use std::{
@@ -17,11 +19,13 @@ use std::{
     time::Duration,
 };
 
+use call::Attempts;
 use gate::Gate;
 pub(crate) use grip::Grip;
-pub(crate) use inbox::Lookout;
 use keeper::{Driver, Messages};
 pub(crate) use keeper::{Message, Turn};
+pub(crate) use lookouts::Listener;
+use lookouts::Lookouts;
 use memory::Memory;
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
@@ -37,8 +41,6 @@ use crate::{
     store::{Snapshot, Store},
 };
 
-/// How many calls one engine makes at once.
-const CALLS_AT_ONCE: usize = 32;
 /// How long the end of the last handle waits for releases at the most: a program that cannot reach its store must end.
 const LONGEST_GOODBYE: Duration = Duration::from_secs(2);
 
@@ -53,10 +55,10 @@ pub(crate) struct Engine {
     /// Its calls also need a runtime of the user's.
     foreign: bool,
     gate: Gate,
+    attempts: Attempts,
+    lookouts: Arc<Lookouts>,
     keepers: Mutex<HashMap<LockName, Handle>>,
     inbox: Mutex<Option<JoinHandle<()>>>,
-    /// How long the inbox may be silent before it is opened anew.
-    patience: Duration,
     tickets: AtomicU64,
     shut: AtomicBool,
     retired: Notify,
@@ -79,10 +81,10 @@ impl Engine {
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         random: Random,
-        longest_ttl: Duration,
         foreign: bool,
     ) -> Arc<Self> {
         let home = clock.home();
+        let (gate, lookouts) = (Gate::new(Arc::clone(&random)), Lookouts::new(&store, &clock));
         Arc::new(Self {
             id,
             store,
@@ -90,10 +92,11 @@ impl Engine {
             random,
             home,
             foreign,
-            gate: Gate::new(CALLS_AT_ONCE),
+            gate,
+            attempts: Attempts::default(),
+            lookouts,
             keepers: Mutex::default(),
             inbox: Mutex::default(),
-            patience: (2 * longest_ttl).max(Duration::from_secs(90)),
             tickets: AtomicU64::new(1),
             shut: AtomicBool::new(false),
             retired: Notify::new(),

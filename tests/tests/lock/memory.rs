@@ -3,6 +3,7 @@
 
 mod budget;
 mod by_hand;
+mod calls;
 mod cancel;
 mod faults;
 mod fence;
@@ -17,3 +18,4 @@ mod safety;
 mod sets;
 #[cfg(unix)]
 mod signals;
+mod watches;
