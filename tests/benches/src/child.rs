@@ -42,6 +42,16 @@ pub(crate) struct Place {
     pub(crate) ttl: Duration,
     /// Instead of the kubeconfig's server.
     pub(crate) url: Option<String>,
+    pub(crate) over: Over,
+}
+
+/// Whose connections a client has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Over {
+    /// msync's own.
+    Ours,
+    /// Those of a client of kube that is handed in.
+    Kube,
 }
 
 /// What a child does.
@@ -51,6 +61,10 @@ pub(crate) enum Role {
     Contend { lock: String, hold: Duration, engines: usize },
     /// Campaigns; resigns and campaigns again at every order.
     Campaign { election: String },
+    /// Acquires a lock; releases it and acquires it again at every order.
+    Wait { lock: String },
+    /// Answers every order with itself.
+    Echo,
     /// Acquires many locks at the first order, forgets what it sent at the second, and reports at every later one.
     Hold { locks: usize },
     /// At the first order, several engines begin to wait for many locks each; until the second. One after the other has
@@ -98,6 +112,8 @@ pub(crate) fn run((place, role): (Place, Role)) -> Result<()> {
         match role {
             Role::Contend { lock, hold, engines } => contend(&place, &lock, hold, engines, orders).await,
             Role::Campaign { election } => campaign(&place, &election, orders).await,
+            Role::Wait { lock } => wait(&place, &lock, orders).await,
+            Role::Echo => echo(orders).await,
             Role::Hold { locks } => hold(&place, locks, orders).await,
             Role::Crowd { engines, locks, together } => crowd(&place, engines, locks, together, orders).await,
         }
@@ -118,7 +134,12 @@ impl Place {
         if let Some(url) = &self.url {
             config.cluster_url = url.parse()?;
         }
-        Ok(kube::Client::try_from(config)?)
+        self.over.client(config)
+    }
+
+    /// The same, with the connections of a client that is handed in.
+    pub(crate) fn handed_in(self) -> Self {
+        Self { over: Over::Kube, ..self }
     }
 
     async fn recording(&self) -> Result<Recording> {
@@ -140,6 +161,17 @@ impl Place {
         let client = self.client(store, number)?;
         client.lock(format!("warm-{}-{number}", self.owner))?.acquire().await?.release().await?;
         Ok(client)
+    }
+}
+
+// === impl Over ===
+
+impl Over {
+    pub(crate) fn client(self, config: Config) -> Result<kube::Client> {
+        Ok(match self {
+            Self::Ours => msync::transport::connect(config)?,
+            Self::Kube => kube::Client::try_from(config)?,
+        })
     }
 }
 
@@ -199,6 +231,26 @@ async fn campaign(place: &Place, election: &str, mut orders: Orders) -> Result<(
         println!("resigns {}", BootClock.now().as_nanos());
         term.resign().await?;
     }
+}
+
+async fn wait(place: &Place, lock: &str, mut orders: Orders) -> Result<()> {
+    let lock = place.warm_client(0).await?.lock(lock)?;
+    println!("ready");
+    loop {
+        let guard = lock.acquire().await?;
+        println!("holds {}", BootClock.now().as_nanos());
+        orders.recv().await;
+        println!("releases {}", BootClock.now().as_nanos());
+        guard.release().await?;
+    }
+}
+
+async fn echo(mut orders: Orders) -> Result<()> {
+    println!("ready");
+    while let Some(order) = orders.recv().await {
+        println!("{order}");
+    }
+    Ok(())
 }
 
 async fn hold(place: &Place, locks: usize, mut orders: Orders) -> Result<()> {
