@@ -11,7 +11,7 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 use msync::{
-    Client, Lock, LockGuard, Timing,
+    Client, ClientBuilder, Lock, LockGuard, Timing,
     clock::{BootClock, Clock},
     store::KubeStore,
 };
@@ -128,13 +128,13 @@ impl Place {
         Self { url: Some(url), ..self }
     }
 
-    async fn kube(&self) -> Result<kube::Client> {
+    async fn config(&self) -> Result<Config> {
         let kubeconfig = Kubeconfig::read_from(&self.kubeconfig)?;
         let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
         if let Some(url) = &self.url {
             config.cluster_url = url.parse()?;
         }
-        self.over.client(config)
+        Ok(config)
     }
 
     /// The same, with the connections of a client that is handed in.
@@ -143,22 +143,29 @@ impl Place {
     }
 
     async fn recording(&self) -> Result<Recording> {
-        Ok(Recording::new(KubeStore::new(self.kube().await?, &self.namespace)))
+        Ok(Recording::new(KubeStore::new(self.over.client(self.config().await?)?, &self.namespace)))
+    }
+
+    fn builder(&self, number: usize) -> Result<ClientBuilder> {
+        let owner = format!("{}-{number}", self.owner);
+        Ok(Client::builder().owner(owner).namespace(&self.namespace).timing(Timing::with_ttl(self.ttl)?))
     }
 
     fn client(&self, store: &Recording, number: usize) -> Result<Client> {
-        let owner = format!("{}-{number}", self.owner);
-        let timing = Timing::with_ttl(self.ttl)?;
-        Ok(Client::builder().owner(owner).timing(timing).store(Arc::new(store.clone())).build())
+        Ok(self.builder(number)?.store(Arc::new(store.clone())).build())
     }
 
-    /// A client whose connection is open.
+    /// A client as users make it, whose connection is open.
     async fn warm_client(&self, number: usize) -> Result<Client> {
-        self.warm(&self.recording().await?, number).await
+        let (builder, config) = (self.builder(number)?, self.config().await?);
+        let client = match self.over {
+            Over::Ours => builder.config(config).build()?,
+            Over::Kube => builder.kube(self.over.client(config)?).build(),
+        };
+        self.warm(client, number).await
     }
 
-    async fn warm(&self, store: &Recording, number: usize) -> Result<Client> {
-        let client = self.client(store, number)?;
+    async fn warm(&self, client: Client, number: usize) -> Result<Client> {
         client.lock(format!("warm-{}-{number}", self.owner))?.acquire().await?.release().await?;
         Ok(client)
     }
@@ -282,7 +289,7 @@ async fn crowd(place: &Place, engines: usize, locks: usize, together: bool, mut 
     let mut all = Vec::new();
     for number in 0..engines {
         let store = place.recording().await?;
-        all.push((place.warm(&store, number).await?, store));
+        all.push((place.warm(place.client(&store, number)?, number).await?, store));
     }
     println!("ready");
     orders.recv().await;

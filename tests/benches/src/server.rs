@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, time::Duration};
 use anyhow::{Context, Result};
 use kube::Api;
 use msync::{
-    Client, Timing,
+    Client, ClientBuilder, Timing,
     crd::{Lock, install_crd},
 };
 use tests::testbed::{ADMIN, Options, TestServer};
@@ -102,12 +102,17 @@ impl Room<'_> {
 
     /// A client of msync with connections of its own, warmed up.
     pub(crate) async fn client(&self, owner: &str, ttl: Duration) -> Result<Client> {
-        Ok(self.client_of(self.server.kube().await?, owner, ttl)?)
+        let client = self.builder(owner, ttl)?.config(self.server.server.config(ADMIN).await?).build()?;
+        client.lock(format!("warm-{owner}"))?.acquire().await?.release().await?;
+        Ok(client)
     }
 
     pub(crate) fn client_of(&self, client: kube::Client, owner: &str, ttl: Duration) -> Result<Client, msync::Error> {
-        let timing = Timing::with_ttl(ttl)?;
-        Ok(Client::builder().namespace(&self.namespace).owner(owner).timing(timing).kube(client).build())
+        Ok(self.builder(owner, ttl)?.kube(client).build())
+    }
+
+    fn builder(&self, owner: &str, ttl: Duration) -> Result<ClientBuilder, msync::Error> {
+        Ok(Client::builder().namespace(&self.namespace).owner(owner).timing(Timing::with_ttl(ttl)?))
     }
 
     /// What a child process needs to make such a client.
