@@ -137,8 +137,8 @@ impl Cluster {
         &self.locks
     }
 
-    /// A client of msync with connections of its own, as [`Client::try_default`] makes them: `MSYNC_HTTP=1` runs a whole
-    /// suite over HTTP/1.1.
+    /// A client of msync as [`Client::try_default`] makes it, on msync's own runtime and with its own connections:
+    /// `MSYNC_HTTP=1` runs a whole suite over HTTP/1.1.
     ///
     /// # Errors
     ///
@@ -148,7 +148,8 @@ impl Cluster {
     ///
     /// Nothing is lost.
     pub async fn client(&self, owner: &str, timing: Timing) -> Result<Client> {
-        self.client_on(self.server().config(ADMIN).await?, owner, timing)
+        let config = self.server().config(ADMIN).await?;
+        Ok(self.builder(owner, timing).config(config).build()?)
     }
 
     /// The same, whose connections go through a proxy.
@@ -163,7 +164,7 @@ impl Cluster {
     pub async fn client_via(&self, proxy: &Proxy, owner: &str, timing: Timing) -> Result<Client> {
         let mut config = self.server().config(ADMIN).await?;
         config.cluster_url = format!("https://{}", proxy.addr()).parse()?;
-        self.client_on(config, owner, timing)
+        Ok(self.builder(owner, timing).config(config).build()?)
     }
 
     /// A client whose requests are tampered with; kube's own retries are above that, if they are on.
@@ -181,14 +182,13 @@ impl Cluster {
         Ok(self.client_of(tamper.client(config)?, owner, timing))
     }
 
-    fn client_on(&self, config: Config, owner: &str, timing: Timing) -> Result<Client> {
-        let builder = Client::builder().namespace(&self.namespace).owner(owner).timing(timing);
-        Ok(builder.config(config).build()?)
-    }
-
     /// A client of msync on any client of kube, which lives on the runtime that that was made on.
     pub fn client_of(&self, client: kube::Client, owner: &str, timing: Timing) -> Client {
-        Client::builder().namespace(&self.namespace).owner(owner).timing(timing).kube(client).build()
+        self.builder(owner, timing).kube(client).build()
+    }
+
+    fn builder(&self, owner: &str, timing: Timing) -> ClientBuilder {
+        Client::builder().namespace(&self.namespace).owner(owner).timing(timing)
     }
 
     /// What is stored under a name.
