@@ -49,6 +49,8 @@ pub(crate) struct Engine {
     lookouts: Arc<Lookouts>,
     keepers: Mutex<HashMap<LockName, Handle>>,
     inbox: Mutex<Option<JoinHandle<()>>>,
+    /// The watch that tells in which queues this engine has come to the front; for who waits further behind.
+    next: Mutex<Option<JoinHandle<()>>>,
     tickets: AtomicU64,
     shut: AtomicBool,
     retired: Notify,
@@ -78,6 +80,7 @@ impl Engine {
             lookouts,
             keepers: Mutex::default(),
             inbox: Mutex::default(),
+            next: Mutex::default(),
             tickets: AtomicU64::new(1),
             shut: AtomicBool::new(false),
             retired: Notify::new(),
@@ -209,10 +212,11 @@ impl Engine {
     }
 
     fn open_inbox(self: &Arc<Self>) {
-        let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
-        if inbox.as_ref().is_none_or(JoinHandle::is_finished) {
-            *inbox = Some(tokio::spawn(inbox::run(Arc::downgrade(self))));
-        }
+        open(&self.inbox, || inbox::run(Arc::downgrade(self)));
+    }
+
+    fn open_next(self: &Arc<Self>) {
+        open(&self.next, || inbox::run_next(Arc::downgrade(self)));
     }
 
     fn keepers(&self) -> MutexGuard<'_, HashMap<LockName, Handle>> {
@@ -222,8 +226,10 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        if let Some(inbox) = self.inbox.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            inbox.abort();
+        for watch in [&mut self.inbox, &mut self.next] {
+            if let Some(watch) = watch.get_mut().unwrap_or_else(PoisonError::into_inner) {
+                watch.abort();
+            }
         }
     }
 }
@@ -231,6 +237,14 @@ impl Drop for Engine {
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Engine").field("id", &self.id).field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+/// Starts the task of a watch, unless it runs.
+fn open<F: Future<Output = ()> + Send + 'static>(watch: &Mutex<Option<JoinHandle<()>>>, task: impl FnOnce() -> F) {
+    let mut watch = watch.lock().unwrap_or_else(PoisonError::into_inner);
+    if watch.as_ref().is_none_or(JoinHandle::is_finished) {
+        *watch = Some(tokio::spawn(task()));
     }
 }
 

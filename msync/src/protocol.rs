@@ -160,6 +160,11 @@ impl Keeper {
         waits && self.flight.as_ref().is_some_and(guess)
     }
 
+    /// Says whether an entry of this engine stands so far behind in the queue that it does not watch the lock.
+    pub fn waits_behind(&self) -> bool {
+        self.contest.as_ref().is_some_and(|contest| contest.waits_behind(&self.view))
+    }
+
     /// Returns what is believed of the record.
     pub fn view(&self) -> &View {
         &self.view

@@ -55,7 +55,15 @@ pub fn renew(term: u64, previous: u64, beat: u64) -> Change {
 
 /// Hands over to the waiter at an index.
 pub fn grant(term: u64, index: usize, entry: Entry) -> Change {
-    Change::Grant { term: Term(term), beat: Beat(term * 10 + 5), index, entry, duplicates: vec![], wall: WALL }
+    Change::Grant {
+        term: Term(term),
+        beat: Beat(term * 10 + 5),
+        index,
+        entry,
+        duplicates: vec![],
+        next: EngineId::new("next", term),
+        wall: WALL,
+    }
 }
 
 /// Takes a lock with this pair, removing these entries.
@@ -254,7 +262,15 @@ pub async fn enqueue_delivered_twice_stands_twice(store: Subject) {
     let twice = done(&store, &lock, enqueue("b", 2)).await;
     assert_eq!(twice.record.waiters, [entry.clone(), entry.clone()]);
     let duplicates = vec![(1, entry.clone())];
-    let grant = Change::Grant { term: Term(1), beat: Beat(20), index: 0, entry, duplicates, wall: WALL };
+    let grant = Change::Grant {
+        term: Term(1),
+        beat: Beat(20),
+        index: 0,
+        entry,
+        duplicates,
+        next: EngineId::default(),
+        wall: WALL,
+    };
     assert!(done(&store, &lock, grant).await.record.waiters.is_empty());
 }
 

@@ -132,6 +132,11 @@ impl Contest {
         }
     }
 
+    /// Says whether it waits where it does not watch.
+    pub(super) fn waits_behind(&self, view: &View) -> bool {
+        view.record().is_some_and(|record| record.rank_of(self.claim.term).is_some()) && !self.watches(view)
+    }
+
     /// Makes a hold of a record that shows this term, if enough of its deadline remains; otherwise it must be accepted.
     pub(super) fn won(&mut self, snapshot: &Snapshot, front: &Want, now: Moment) -> Option<Hold> {
         let record = &snapshot.record;
