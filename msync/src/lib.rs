@@ -88,7 +88,9 @@ pub mod private;
 pub mod protocol;
 #[doc(hidden)]
 pub mod record;
+mod runtime;
 mod scope;
+mod signal;
 #[doc(hidden)]
 pub mod store;
 mod token;
@@ -96,9 +98,11 @@ mod token;
 #[doc(hidden)]
 pub mod transport;
 
+#[cfg(feature = "kube")]
+pub use client::Configured;
 pub use client::{Chosen, Client, ClientBuilder};
 pub use config::Timing;
-pub use default_client::init;
+pub use default_client::{init, shutdown};
 pub use election::{Election, Leader, Leadership};
 pub use error::{Error, LossReason};
 pub use leader_loop::leader_loop;
