@@ -1,0 +1,51 @@
+//! The program `msync`: locks and elections from a shell.
+//!
+//! Data goes to standard output, everything said to people to standard error. Nothing is asked where standard input is no
+//! terminal. Each command is a module; what a lock is, who may hold it and what a release does is the library's to know.
+
+pub mod args;
+mod connect;
+mod exit;
+mod run;
+mod talk;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches};
+
+use crate::{
+    args::{Args, Verb},
+    exit::Failure,
+};
+
+/// Reads the command line, does what it says, and returns the code that the process is to end with.
+pub fn main() -> ExitCode {
+    if let Some(code) = run::inner() {
+        return code;
+    }
+    let args = Args::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit());
+    match perform(args) {
+        Ok(code) => code,
+        Err(failure) => failure.tell(),
+    }
+}
+
+/// The definition of the command line, under the name that the program was called by.
+pub fn command() -> clap::Command {
+    let called = std::env::args_os().next().unwrap_or_default();
+    let plugin = std::path::Path::new(&called).file_name().is_some_and(|name| name == "kubectl-msync");
+    if plugin { Args::command().bin_name("kubectl msync") } else { Args::command() }
+}
+
+fn perform(args: Args) -> Result<ExitCode, Failure> {
+    // One thread: a child's death signal is tied to the thread that made it, and this one lives as long as the process.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let cluster = args.cluster;
+    let done = runtime.block_on(async {
+        match args.verb {
+            Verb::Run(run) => run::run(&cluster, run).await,
+        }
+    });
+    runtime.shutdown_background();
+    done
+}
