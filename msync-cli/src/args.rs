@@ -3,8 +3,9 @@
 use std::{ffi::OsString, time::Duration};
 
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use jiff::SignedDuration;
-use msync::LockName;
+use msync::{LockName, record::Term};
 
 /// Distributed locks and leader election on Kubernetes: run commands under a lock, see who holds what, free what is stuck.
 ///
@@ -46,6 +47,52 @@ pub struct Cluster {
 pub enum Verb {
     /// Run a command while holding a lock.
     Run(Run),
+    /// List locks: who has them, and whether the holder is alive.
+    #[command(visible_alias = "list")]
+    Ls(List),
+    /// Show one lock with its queue.
+    Get(Get),
+    /// Follow locks: a line whenever one changes hands, its queue changes, or its holder falls silent.
+    Watch(Watch),
+    /// Take a lock away from its holder: the first in the queue gets it.
+    Release(Release),
+    /// Take a lock away from its holder and give it to one who waits.
+    HandOver(HandOver),
+    /// Remove what crashed holders left behind and nobody asks for.
+    Gc(Gc),
+    /// Check whether locks can work here, and say what to do where they cannot.
+    Doctor(Doctor),
+    /// Install the Lock resource, once per cluster, and the rights to use it.
+    Install(Install),
+    /// Write a completion script for a shell.
+    Completion {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Write the manual page of this program, or of one verb, for `man -l -`.
+    Man {
+        /// The verb.
+        verb: Option<String>,
+    },
+}
+
+/// How data is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// For people with wide screens.
+    Wide,
+    /// For programs; names and meanings of its fields stay.
+    Json,
+    /// The same as YAML.
+    Yaml,
+}
+
+impl Output {
+    pub(crate) fn is_for_people(self) -> bool {
+        matches!(self, Self::Table | Self::Wide)
+    }
 }
 
 /// Where the locks are.
@@ -127,6 +174,179 @@ pub struct Run {
     /// The command and its arguments.
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
+}
+
+/// Shows the locks of a namespace.
+///
+/// STATE is what can be seen, by the API server's clock: a holder is `alive` while it writes as often as it has to,
+/// `silent` when it should have done so by now, `dead` when it was silent for its ttl, so that others may take over.
+#[derive(Debug, Clone, Group)]
+#[command(after_help = "Examples:
+  msync ls -A
+  msync ls -o json | jq '.items[] | select(.state == \"dead\") | .name'")]
+pub struct List {
+    /// The locks of all namespaces.
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+
+    /// How they are written.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// Shows all there is to know of one lock: its holder, for how long, its term, its token, and who waits.
+#[derive(Debug, Clone, Group)]
+#[command(after_help = "Example:
+  msync get nightly -o json | jq .queue")]
+pub struct Get {
+    /// Name of the lock or election.
+    #[arg(value_parser = name)]
+    pub name: LockName,
+
+    /// How it is written.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// Follows locks until it is interrupted; outlives failures of the cluster.
+///
+/// Here states are told by what this process has seen, and its own clock counts.
+#[derive(Debug, Clone, Group)]
+#[command(after_help = "Examples:
+  msync watch scheduler
+  msync watch -A -o json | jq -r 'select(.state == \"dead\") | .name'
+  msync watch scheduler --exec 'logger \"$MSYNC_LOCK is $MSYNC_STATE, held by $MSYNC_HOLDER\"'")]
+pub struct Watch {
+    /// Only these.
+    #[arg(value_parser = name)]
+    pub names: Vec<LockName>,
+
+    /// The locks of all namespaces.
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+
+    /// How they are written; JSON is one line for each change.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+
+    /// Run this by `sh -c` at every line: with MSYNC_LOCK, MSYNC_LOCK_NAMESPACE, MSYNC_STATE, MSYNC_HOLDER and MSYNC_TERM
+    /// in its environment, and the JSON on its standard input. One after the other.
+    #[arg(long, value_name = "SCRIPT")]
+    pub exec: Option<String>,
+}
+
+/// Ends a hold that its holder does not end. The first in the queue gets the lock, as if it had been given back.
+///
+/// A holder that is alive is not stopped by it at once: it notices within moments, or by its ttl where it is cut off, and
+/// until then both work. Look first (`msync get`), and name the term that you have seen: another hold is left alone.
+#[derive(Debug, Clone, Group)]
+#[command(after_help = "Example:
+  msync release nightly --term 5f0c9c0c2f7e4b16")]
+pub struct Release {
+    /// Name of the lock or election.
+    #[arg(value_parser = name)]
+    pub name: LockName,
+
+    /// The term that is to end, as `msync get` shows it.
+    #[arg(long, value_parser = term)]
+    pub term: Option<Term>,
+
+    /// Do not ask.
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+/// Gives a held lock to one who waits for it, past those before. As `msync release`, it does not stop a holder at once.
+#[derive(Debug, Clone, Group)]
+#[command(after_help = "Example:
+  msync hand-over scheduler web-2")]
+pub struct HandOver {
+    /// Name of the lock or election.
+    #[arg(value_parser = name)]
+    pub name: LockName,
+
+    /// Who is to have it, as `msync get` shows the queue.
+    pub owner: String,
+
+    /// The term that is to end; whichever it is now, if not given.
+    #[arg(long, value_parser = term)]
+    pub term: Option<Term>,
+
+    /// Do not ask.
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+/// Removes the records of holders that crashed, where nobody has asked for the lock since.
+///
+/// Names that are used again heal themselves; those made for one job stay for ever without this. A holder counts as dead
+/// when this process saw it do nothing for its ttl. Writes the names of what it removed on standard output.
+#[derive(Debug, Clone, Group)]
+#[command(after_help = "Examples:
+  msync gc --dry-run
+  msync gc --older-than 1h
+See examples/manifests/gc.yaml for a CronJob.")]
+pub struct Gc {
+    /// Only holds that ended so long ago, by the date in the record.
+    #[arg(long, value_parser = duration, value_name = "TIME", default_value = "1d")]
+    pub older_than: Duration,
+
+    /// Watch for so long at the most; holders with a longer ttl are left alone.
+    #[arg(long, value_parser = duration, value_name = "TIME", default_value = "5m")]
+    pub patience: Duration,
+
+    /// Only write what would be removed.
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// How it is written.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+
+    /// Say nothing but errors.
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// Checks the API server, the Lock resource, each right, the clocks, and that watches deliver.
+///
+/// Takes and gives back one lock with a random name. Takes some six seconds, most of them to see how fast the clocks run.
+#[derive(Debug, Clone, Group)]
+#[command(after_help = "Example:
+  msync doctor -n billing")]
+pub struct Doctor {
+    /// Leave out how fast the clocks run.
+    #[arg(long)]
+    pub quick: bool,
+
+    /// How it is written.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// Installs the Lock resource, or updates it to this version; existing locks stay. Needs the rights of an administrator.
+#[derive(Debug, Clone, Group)]
+#[command(after_help = "Examples:
+  msync install
+  msync install --rbac billing,reports
+  msync install --rbac billing --print yaml | kubectl apply --server-side -f -")]
+pub struct Install {
+    /// Allow a service account of these namespaces to use locks there.
+    #[arg(long, value_delimiter = ',', value_name = "NAMESPACE")]
+    pub rbac: Vec<String>,
+
+    /// The service account.
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub service_account: String,
+
+    /// Change nothing; write what would be installed.
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub print: Option<Output>,
+}
+
+fn term(text: &str) -> Result<Term, String> {
+    let term: Option<Term> = text.parse().ok().filter(|term: &Term| !term.is_none());
+    term.ok_or_else(|| "a term has 16 hexadecimal digits, as `msync get` shows".to_owned())
 }
 
 fn name(text: &str) -> Result<LockName, String> {

@@ -43,6 +43,11 @@ impl Failure {
         Self { code, ..self }
     }
 
+    /// Says whether trying again cannot help.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self.code, FORBIDDEN | NOT_INSTALLED)
+    }
+
     /// Says what went wrong, and returns the code to end with.
     pub(crate) fn tell(self) -> ExitCode {
         eprintln!("msync: {}", self.message);
@@ -74,6 +79,12 @@ fn first_line(error: &Error) -> String {
         Error::CrdMissing(_) => "the resource locks.metaparticle.io is not installed in this cluster".to_owned(),
         Error::Forbidden(message) => message.split("; missing is").next().unwrap_or(message).to_owned(),
         _ => text,
+    }
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
     }
 }
 

@@ -5,9 +5,19 @@
 
 pub mod args;
 mod connect;
+mod doctor;
 mod exit;
+mod free;
+mod gc;
+mod install;
+mod list;
+mod look;
+mod paper;
+mod row;
 mod run;
+mod show;
 mod talk;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -43,8 +53,19 @@ fn perform(args: Args) -> Result<ExitCode, Failure> {
     let cluster = args.cluster;
     let done = runtime.block_on(async {
         match args.verb {
-            Verb::Run(run) => run::run(&cluster, run).await,
+            Verb::Run(run) => return run::run(&cluster, run).await,
+            Verb::Ls(list) => list::ls(&cluster, &list).await,
+            Verb::Get(get) => list::get(&cluster, &get).await,
+            Verb::Watch(watch) => watch::watch(&cluster, &watch).await,
+            Verb::Release(release) => free::release(&cluster, &release).await,
+            Verb::HandOver(hand_over) => free::hand_over(&cluster, &hand_over).await,
+            Verb::Gc(gc) => gc::gc(&cluster, &gc).await,
+            Verb::Doctor(doctor) => doctor::doctor(&cluster, &doctor).await,
+            Verb::Install(install) => install::install(&cluster, &install).await,
+            Verb::Completion { shell } => paper::completion(shell),
+            Verb::Man { verb } => paper::man(verb.as_deref()),
         }
+        .map(|()| ExitCode::SUCCESS)
     });
     runtime.shutdown_background();
     done

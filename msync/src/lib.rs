@@ -77,6 +77,7 @@ pub mod record;
 mod scope;
 #[doc(hidden)]
 pub mod store;
+mod sweep;
 mod token;
 
 pub use client::{Chosen, Client, ClientBuilder};
@@ -93,4 +94,5 @@ pub use macros::{leader_only, locked};
 pub use name::LockName;
 pub use outcome::Outcome;
 pub use store::MemoryStore;
+pub use sweep::{Sweep, Swept};
 pub use token::FencingToken;
