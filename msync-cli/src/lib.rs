@@ -44,7 +44,7 @@ pub fn main() -> ExitCode {
 pub fn command() -> clap::Command {
     let called = std::env::args_os().next().unwrap_or_default();
     let plugin = std::path::Path::new(&called).file_name().is_some_and(|name| name == "kubectl-msync");
-    if plugin { Args::command().bin_name("kubectl msync") } else { Args::command() }
+    Args::command().bin_name(if plugin { "kubectl msync" } else { "msync" })
 }
 
 fn perform(args: Args) -> Result<ExitCode, Failure> {

@@ -72,13 +72,14 @@ impl Wish {
         match (&self.what, self.patience) {
             (What::Lock(lock), Patience::None) => match lock.try_acquire().await? {
                 Some(guard) => Ok(Hold::Lock(guard)),
-                None => Err(Refusal::Busy(format!("lock {name} is held by {}", self.holder()))),
+                None => Err(Refusal::Busy(format!("lock {name} is held by {}", self.holder().await))),
             },
             (_, Patience::Limited(limit)) => match within(limit, self.wait()).await {
                 Some(hold) => hold,
-                None => {
-                    Err(Refusal::Busy(format!("lock {name} was not free within {limit:?}, held by {}", self.holder())))
-                }
+                None => Err(Refusal::Busy(format!(
+                    "lock {name} was not free within {limit:?}, held by {}",
+                    self.holder().await
+                ))),
             },
             _ => self.wait().await,
         }
@@ -91,9 +92,9 @@ impl Wish {
         }
     }
 
-    fn holder(&self) -> String {
+    async fn holder(&self) -> String {
         let owner = |seen: Snapshot| seen.record.engine.owner().to_owned();
-        self.view.last_seen().map(owner).filter(|owner| !owner.is_empty()).unwrap_or_else(|| "another".to_owned())
+        self.view.newest().await.map(owner).filter(|owner| !owner.is_empty()).unwrap_or_else(|| "another".to_owned())
     }
 }
 

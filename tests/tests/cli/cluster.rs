@@ -32,9 +32,9 @@ pub(crate) fn run(cluster: &Cluster, flags: &[&str], script: &str) -> Result<Com
 /// The same, through a proxy that can fail.
 fn run_via(cluster: &Cluster, proxy: &Proxy, notes: &Notes, flags: &[&str], script: &str) -> Result<Command> {
     let direct = fs::read_to_string(cluster.server().kubeconfig(ADMIN)?)?;
-    let line = direct.lines().find(|line| line.trim_start().starts_with("server:")).context("a server")?;
-    let (before, _) = line.split_once("https://").context("an address")?;
-    fs::write(notes.file("kubeconfig"), direct.replace(line, &format!("{before}https://{}", proxy.addr())))?;
+    let (before, rest) = direct.split_once("https://").context("an address")?;
+    let (_, after) = rest.split_at(rest.find(|c: char| c.is_whitespace() || c == '"').context("the address ends")?);
+    fs::write(notes.file("kubeconfig"), format!("{before}https://{}{after}", proxy.addr()))?;
     let mut command = run(cluster, flags, script)?;
     command.env("KUBECONFIG", notes.file("kubeconfig"));
     Ok(command)
@@ -86,6 +86,7 @@ async fn on_a_terminal_one_line_tells_how_the_waiting_goes() -> Result<()> {
     for columns in [100, 30] {
         let mut screen = Screen::start(&run(&cluster, &["--wait", "4s"], "true")?, columns)?;
         assert_eq!(screen.end().await?, 75);
+        screen.shows("not free within 4s").await?;
         let seen = screen.seen();
         let lines: Vec<_> = seen.split("\r").filter(|line| line.contains("waiting")).collect();
         assert!(lines.len() >= 2, "a new one every second: {seen:?}");
@@ -124,11 +125,11 @@ async fn consul_4439_a_signal_before_the_lock_is_held_ends_it_and_leaves_the_que
     let _holder = holder(&cluster).await?;
     for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129)] {
         let waiter = Running::start(run(&cluster, &[], "echo never")?)?;
-        cluster.until_queue("x", 1).await?;
+        cluster.until_waiting("x", 1).await?;
         waiter.signal(signal)?;
         let ended = waiter.end().await?;
         assert_eq!((ended.code, ended.out.as_str()), (code, ""), "{}", ended.err);
-        cluster.until_queue("x", 0).await?;
+        cluster.until_waiting("x", 0).await?;
     }
     Ok(())
 }
@@ -144,7 +145,7 @@ async fn etcdctl_a_command_that_is_cut_off_ends_before_others_have_the_lock() ->
     let cut = Running::start(run_via(&cluster, &proxy, &notes, &["--ttl", "6s", "--owner", "cut"], &script)?)?;
     cut.says("holds").await?;
     let next = Running::start(run(&cluster, &[], &format!("date +%s%N; cat {inside}"))?)?;
-    cluster.until_queue("x", 1).await?;
+    cluster.until_waiting("x", 1).await?;
     proxy.blackhole(Direction::ToServer);
     let ended = cut.end().await?;
     assert_eq!((ended.code, ended.out.as_str()), (76, "holds\ntold\n"), "{}", ended.err);
@@ -203,7 +204,7 @@ async fn at_least_keeps_the_lock_when_the_command_has_ended() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
     assert_eq!(ended(run(&cluster, &["--at-least", "1h"], "true")?).await?.code, 0);
     assert_eq!(ended(run(&cluster, &["--no-wait"], "true")?).await?.code, 75, "within the hour");
-    let record = cluster.record("x").await?.context("it is held on")?;
+    let record = cluster.record("x").await?;
     assert!(record.ttl > Duration::from_secs(3500), "{:?}", record.ttl);
     Ok(())
 }
@@ -214,11 +215,11 @@ async fn a_leader_leaves_the_record_of_its_election() -> Result<()> {
     let leader = Running::start(run(&cluster, &["--leader"], "echo leads; exec sleep 600")?)?;
     leader.says("leads").await?;
     let next = Running::start(run(&cluster, &["--leader"], "echo leads")?)?;
-    cluster.until_queue("x", 1).await?;
+    cluster.until_waiting("x", 1).await?;
     leader.signal(Signal::SIGTERM)?;
     assert_eq!(leader.end().await?.code, 143);
     assert_eq!(next.end().await?.out, "leads\n");
-    let freed = async || cluster.record("x").await.is_ok_and(|found| found.is_some_and(|record| record.is_free()));
+    let freed = async || cluster.record("x").await.is_ok_and(|found| found.is_free());
     eventually("it is free, and there", LIMIT, freed).await
 }
 
