@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod bugs;
+mod chart;
 mod child;
 mod cluster;
 mod ends;
