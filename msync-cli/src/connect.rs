@@ -11,6 +11,7 @@ use crate::{
 /// A cluster, and the namespace that is meant.
 #[derive(Clone)]
 pub(crate) struct Connection {
+    config: kube::Config,
     pub(crate) client: kube::Client,
     pub(crate) namespace: String,
 }
@@ -22,13 +23,13 @@ impl Connection {
     pub(crate) async fn open(cluster: &Cluster) -> Result<Self, Failure> {
         let config = config(cluster).await?;
         let namespace = cluster.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-        let client = kube::Client::try_from(config).map_err(|error| unusable(&error))?;
-        Ok(Self { client, namespace })
+        let client = kube::Client::try_from(config.clone()).map_err(|error| unusable(&error))?;
+        Ok(Self { config, client, namespace })
     }
 
     /// Makes a client of msync; it shows itself as `owner`, or as this host.
-    pub(crate) fn msync(&self, owner: Option<&str>) -> Client {
-        named(Client::builder(), owner).namespace(&self.namespace).kube(self.client.clone()).build()
+    pub(crate) fn msync(&self, owner: Option<&str>) -> Result<Client, Failure> {
+        Ok(named(Client::builder(), owner).namespace(&self.namespace).config(self.config.clone()).build()?)
     }
 }
 
@@ -45,8 +46,9 @@ pub(crate) async fn open(cluster: &Cluster, store: Store, build: ClientBuilder) 
     match store {
         Store::Memory => Ok(build.memory(&MemoryStore::new()).build()),
         Store::Kube => {
-            let Connection { client, namespace } = Connection::open(cluster).await?;
-            Ok(build.namespace(namespace).kube(client).build())
+            let config = config(cluster).await?;
+            let namespace = cluster.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+            Ok(build.namespace(namespace).config(config).build()?)
         }
     }
 }

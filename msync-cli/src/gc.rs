@@ -23,7 +23,7 @@ struct Done<'a> {
 pub(crate) async fn gc(cluster: &Cluster, args: &Gc) -> Result<(), Failure> {
     let mut talk = Talk::new(args.quiet);
     let connection = Connection::open(cluster).await?;
-    let client = connection.msync(None);
+    let client = connection.msync(None)?;
     talk.show("watching old records for signs of life");
     let mut sweep = client.sweep().older_than(args.older_than).patience(args.patience).dry_run(args.dry_run);
     let swept = sweep.run().await;

@@ -23,7 +23,7 @@ pub(crate) async fn install(cluster: &Cluster, args: &Install) -> Result<(), Fai
         return print(args, output);
     }
     let connection = Connection::open(cluster).await?;
-    connection.msync(None).install_crd().await.map_err(|error| match error {
+    connection.msync(None)?.install_crd().await.map_err(|error| match error {
         Error::Forbidden(why) => {
             let next = "let an administrator run `msync install`, or apply what `msync install --print yaml` shows";
             Failure::new(FORBIDDEN, format_args!("{}; {next}", why.split("; missing is").next().unwrap_or_default()))

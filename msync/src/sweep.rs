@@ -10,8 +10,9 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use crate::{
     Error, LockName,
     clock::{Moment, Now},
-    engine::Engine,
+    engine::Grip,
     record::{Entry, Record},
+    runtime,
     store::{Fault, Snapshot, Version, told},
 };
 
@@ -32,7 +33,7 @@ const STAGGER: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 #[must_use = "a sweep does nothing until it runs"]
 pub struct Sweep {
-    engine: Arc<Engine>,
+    engine: Grip,
     older_than: Duration,
     patience: Duration,
     dry_run: bool,
@@ -65,7 +66,7 @@ struct Judged {
 // === impl Sweep ===
 
 impl Sweep {
-    pub(crate) fn new(engine: Arc<Engine>) -> Self {
+    pub(crate) fn new(engine: Grip) -> Self {
         Self { engine, older_than: DAY, patience: PATIENCE, dry_run: false, sights: Sights::new() }
     }
 
@@ -124,7 +125,8 @@ impl Sweep {
 
     /// One look; also says when the next would bring something, if that is before `end`.
     async fn sweep(&mut self, end: Moment) -> Result<(Swept, Option<Moment>), Error> {
-        let found = self.call("could not list locks".to_owned(), self.engine.store.list()).await?;
+        let store = Arc::clone(&self.engine.store);
+        let found = self.call("could not list locks".to_owned(), async move { store.list().await }).await?;
         let found = found.map_err(|fault| Error::from_fault("could not list locks".to_owned(), &fault))?;
         let judged = judge(&mut self.sights, &found, self.older_than, self.engine.clock.read());
         let mut swept = Swept { seen: found.len(), ..Swept::default() };
@@ -143,23 +145,31 @@ impl Sweep {
     /// Removes a record as it was seen; whoever took the lock meanwhile keeps it.
     async fn remove(&self, name: &LockName, version: &Version) -> Result<bool, Error> {
         let context = format!("could not remove lock {name}");
-        match self.call(context.clone(), self.engine.store.delete(name, version)).await? {
+        let (store, name, version) = (Arc::clone(&self.engine.store), name.clone(), version.clone());
+        match self.call(context.clone(), async move { store.delete(&name, &version).await }).await? {
             Ok(()) => Ok(true),
             Err(Fault::Refused(_)) => Ok(false),
             Err(fault) => Err(Error::from_fault(context, &fault)),
         }
     }
 
-    async fn call<T>(&self, context: String, call: impl Future<Output = T>) -> Result<T, Error> {
-        let limit = self.engine.clock.sleep_until(self.engine.clock.now() + CALL);
-        tokio::select! {
-            biased;
-            answer = call => Ok(answer),
-            () = limit => {
-                let fault = Fault::Unknown(told(format!("no answer within {CALL:?}")));
-                Err(Error::from_fault(context, &fault))
+    async fn call<T: Send + 'static>(
+        &self,
+        context: String,
+        call: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let clock = Arc::clone(&self.engine.clock);
+        let in_time = async move {
+            tokio::select! {
+                biased;
+                answer = call => Some(answer),
+                () = clock.sleep_until(clock.now() + CALL) => None,
             }
-        }
+        };
+        runtime::run(self.engine.home, in_time).await.ok_or_else(|| {
+            let fault = Fault::Unknown(told(format!("no answer within {CALL:?}")));
+            Error::from_fault(context, &fault)
+        })
     }
 }
 

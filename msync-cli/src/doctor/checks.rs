@@ -145,7 +145,10 @@ async fn may(connection: &Connection, verb: &str) -> Finding {
 /// Takes a lock that nobody else wants, and measures how long its watch needs to show it.
 pub(super) async fn event(connection: &Connection) -> Finding {
     const CHECK: &str = "watch";
-    let client = connection.msync(Some("msync-doctor"));
+    let client = match connection.msync(Some("msync-doctor")) {
+        Ok(client) => client,
+        Err(failure) => return Finding::bad(CHECK, failure.to_string(), "see the checks above"),
+    };
     let found = in_time(measured(&client)).await;
     client.shutdown().await;
     match found {

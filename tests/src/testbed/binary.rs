@@ -1,4 +1,4 @@
-//! The Go program `tests/apiserver`, built once per content of its sources.
+//! The Go programs `tests/apiserver` and `tests/etcdmutex`, each built once per content of its sources.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -15,72 +15,39 @@ use crate::loudly;
 /// How often who waits for another's build says so.
 const REPORT: Duration = Duration::from_secs(15);
 
-/// A Go program that tests build and run.
-struct Program {
-    /// The folder beside this crate's manifest with its go.mod.
-    folder: &'static str,
-    package: &'static str,
-    /// What is said before it is built, which takes its time.
-    building: &'static str,
-}
-
-const API_SERVER: Program = Program {
-    folder: "apiserver",
-    package: ".",
-    building: "building the API server, once: about five minutes on two cores, and 1.5 GB of Go modules and build cache",
-};
-const HELM: Program = Program {
-    folder: "helm",
-    package: "helm.sh/helm/v3/cmd/helm",
-    building: "building Helm, once: about a minute on two cores",
-};
-
-/// The API server's path, after building it if need be; `None` when it is not built and there is no Go.
+/// The API server's binary, after building it if need be; `None` when it is not built and there is no Go.
 pub(super) fn apiserver() -> Result<Option<PathBuf>> {
-    API_SERVER.built()
+    go_program("apiserver", ".", "about five minutes on two cores, and 1.5 GB of Go modules and build cache")
 }
 
-/// Helm's path, after building it if need be; `None` when it is not built and there is no Go.
+/// The binary of a contender for one of etcd's own mutexes, after building it if need be; `None` when it is not built and
+/// there is no Go.
+///
+/// # Errors
+///
+/// When it cannot be built.
+pub fn etcdmutex() -> Result<Option<PathBuf>> {
+    go_program("etcdmutex", ".", "half a minute on two cores")
+}
+
+/// Helm, after building it from its Go module if need be; `None` when it is not built and there is no Go.
 ///
 /// # Errors
 ///
 /// When it cannot be built.
 pub fn helm() -> Result<Option<PathBuf>> {
-    HELM.built()
+    go_program("helm", "helm.sh/helm/v3/cmd/helm", "two minutes on two cores")
 }
 
-// === impl Program ===
-
-impl Program {
-    fn built(&self) -> Result<Option<PathBuf>> {
-        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join(self.folder);
-        let dir = target_dir().join("msync-testbed");
-        let binary = dir.join(format!("{}-{:016x}", self.folder, hash_of(&sources)?));
-        if !binary.exists() && !go_is_installed() {
-            return Ok(None);
-        }
-        build_once(&binary, |output| self.build(&sources, output))?;
-        Ok(Some(binary))
+fn go_program(name: &str, package: &str, cost: &str) -> Result<Option<PathBuf>> {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    let dir = target_dir().join("msync-testbed");
+    let binary = dir.join(format!("{name}-{:016x}", hash_of(&sources)?));
+    if !binary.exists() && !go_is_installed() {
+        return Ok(None);
     }
-
-    fn build(&self, sources: &Path, output: &Path) -> Result<()> {
-        loudly(self.building);
-        let start = Instant::now();
-        // Stripped: half the size. A workspace file above the sources must not replace our go.mod.
-        let status = Command::new("go")
-            .args(["build", "-ldflags=-s -w", "-o"])
-            .arg(output)
-            .arg(self.package)
-            .current_dir(sources)
-            .env("GOWORK", "off")
-            .status()
-            .context("run go build")?;
-        if !status.success() {
-            bail!("go build of {} failed: {status}", sources.display());
-        }
-        loudly(&format!("built {} in {} s", self.folder, start.elapsed().as_secs()));
-        Ok(())
-    }
+    build_once(&binary, |output| go_build(&sources, package, output, cost))?;
+    Ok(Some(binary))
 }
 
 /// Makes a file unless it exists. Of several processes one builds it, under a temporary name, while the others wait.
@@ -129,6 +96,25 @@ fn lock(path: &Path) -> Result<File> {
 
 fn go_is_installed() -> bool {
     Command::new("go").arg("version").output().is_ok_and(|output| output.status.success())
+}
+
+fn go_build(sources: &Path, package: &str, output: &Path, cost: &str) -> Result<()> {
+    loudly(&format!("building {}, once: {cost}", sources.display()));
+    let start = Instant::now();
+    // Stripped: half the size. A workspace file above the sources must not replace our go.mod.
+    let status = Command::new("go")
+        .args(["build", "-ldflags=-s -w", "-o"])
+        .arg(output)
+        .arg(package)
+        .current_dir(sources)
+        .env("GOWORK", "off")
+        .status()
+        .context("run go build")?;
+    if !status.success() {
+        bail!("go build of {} failed: {status}", sources.display());
+    }
+    loudly(&format!("built it in {} s", start.elapsed().as_secs()));
+    Ok(())
 }
 
 /// A hash of names and contents of all sources. A new Rust release may hash otherwise: then it is built again.
