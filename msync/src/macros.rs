@@ -42,8 +42,10 @@
 ///
 /// # Name
 /// A literal may hold parameters, their fields, and format specs. What is fixed is checked against RFC 1123 when the
-/// program is compiled. A name that turns out invalid at run time is escaped: the nearest valid name and a hash. The `Lock`
-/// object then shows the original, at most 1,024 bytes of it, in its annotation `metaparticle.io/original-name`.
+/// program is compiled. A name that turns out invalid at run time is escaped: the nearest valid name and a hash. It is that
+/// which `client.lock(…)` gives the same text; see [`LockName`](crate::LockName#one-rule-for-all-names). The `Lock`
+/// object then shows the original, at most 1,024 bytes of it, in its annotation `metaparticle.io/original-name`. An empty
+/// name is an error ([`InvalidName`](crate::Error::InvalidName)).
 /// ```
 /// # use msync::{Error, locked};
 /// # struct Shop { name: String }
