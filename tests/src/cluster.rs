@@ -304,6 +304,21 @@ impl Cluster {
         Ok(())
     }
 
+    /// Puts finalizers on a `Lock`, as tools of others do, or takes all away.
+    ///
+    /// # Errors
+    ///
+    /// When the server refuses.
+    ///
+    /// # Cancel safety
+    ///
+    /// The edit may be applied.
+    pub async fn finalize(&self, lock: &str, finalizers: &[&str]) -> Result<()> {
+        let patch = Patch::Merge(json!({ "metadata": { "finalizers": finalizers } }));
+        self.raw().patch(lock, &PatchParams::default(), &patch).await?;
+        Ok(())
+    }
+
     /// Begins to record every state that a lock goes through.
     ///
     /// # Errors
