@@ -118,6 +118,8 @@ pub enum Notice {
     ShutDown(Ticket),
     /// Its release has been acknowledged, or needed no write.
     Released(Ticket),
+    /// The same, and the candidate that it named has the lock next.
+    HandedOver(Ticket),
     /// Its release could not be made known; the ttl will.
     Abandoned(Ticket),
 }
