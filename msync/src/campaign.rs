@@ -95,7 +95,7 @@ async fn next_term(election: &Election, standing: &watch::Sender<Standing>) -> R
         }
     };
     let (running, mut all_ended) = mpsc::channel(1);
-    standing.send_replace(Standing::Leading(Term { lease: leadership.lease().clone(), _running: running }));
+    standing.send_replace(Standing::Leading(Term { lease: leadership.lease(), _running: running }));
     leadership.lost().await;
     standing.send_replace(Standing::Following);
     all_ended.recv().await;

@@ -2,7 +2,7 @@
 //!
 //! An election is a lock that is kept between leaders and that must be accepted: a candidate may wait for days.
 
-use std::sync::Arc;
+use std::{slice::from_ref, sync::Arc, time::Duration};
 
 use futures::{Stream, stream};
 
@@ -10,11 +10,16 @@ use crate::{
     Error, FencingToken, Lease, LockGuard, LockName, LossReason, Timing,
     clock::{Clock, Moment},
     engine::{Engine, Lookout},
-    lock::{self, Options},
+    held::{OnLost, Stopped, held},
+    lock::{self, Options, log_release},
+    name,
     protocol::Patience,
     record::{Pair, Record},
     store::{Scope, Sighting, Snapshot},
 };
+
+/// How long a campaign that failed pauses before it goes on.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// An election, to campaign in or to observe. Cloning is cheap.
 #[derive(Clone, Debug)]
@@ -77,8 +82,138 @@ impl Election {
     /// # Ok(()) }
     /// ```
     pub async fn campaign(&self) -> Result<Leadership, Error> {
-        let turn = lock::acquire(&self.engine, &self.name, &self.options, Patience::Wait).await?;
+        self.elected(Patience::Wait).await
+    }
+
+    /// Leads at once if nobody does; `None` while another leads or is expected to.
+    ///
+    /// # Errors
+    /// As [`campaign`](Self::campaign), and [`Error::Store`] when the store does not answer for a third of the ttl.
+    ///
+    /// # Cancel safety
+    /// Dropping the future resigns if it was elected meanwhile.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), msync::Error> {
+    /// # let client = msync::Client::builder().memory(&msync::MemoryStore::new()).build();
+    /// if let Some(term) = client.election("nightly")?.try_campaign().await? {
+    ///     term.run(async { /* tonight it is this process */ }).await?;
+    ///     term.resign().await?;
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub async fn try_campaign(&self) -> Result<Option<Leadership>, Error> {
+        match self.elected(Patience::Try).await {
+            Ok(term) => Ok(Some(term)),
+            Err(Error::Busy { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Campaigns for no longer than `limit`. A limit of zero is one try, which takes as long as a request.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] after the limit, otherwise as [`campaign`](Self::campaign); for one try as
+    /// [`try_campaign`](Self::try_campaign).
+    ///
+    /// # Cancel safety
+    /// As [`campaign`](Self::campaign).
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), msync::Error> {
+    /// # let client = msync::Client::builder().memory(&msync::MemoryStore::new()).build();
+    /// match client.election("scheduler")?.campaign_timeout(Duration::from_secs(30)).await {
+    ///     Ok(term) => term.resign().await?,
+    ///     Err(error) if error.is_busy() => println!("another leads"),
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub async fn campaign_timeout(&self, limit: Duration) -> Result<Leadership, Error> {
+        let late = || Error::Timeout { name: self.name.to_string(), after: limit };
+        if limit.is_zero() {
+            let tried = self.elected(Patience::Poll { create_only: false }).await;
+            return tried.map_err(|error| if matches!(error, Error::Busy { .. }) { late() } else { error });
+        }
+        tokio::select! {
+            biased;
+            elected = self.campaign() => elected,
+            () = self.pause(limit) => Err(late()),
+        }
+    }
+
+    /// Stands by until this process leads, then runs a body under the term, and drops it when leadership is lost and stands
+    /// by again: for whatever is to run in one replica only, such as a controller. Ends with the body, whose value it
+    /// returns, and resigns; or with the client.
+    ///
+    /// The body is made anew for each term and gets the term's [`Lease`], for its fencing token. It is dropped at its next
+    /// await when the term is lost, before another can lead, and always before this process resigns. Failures of later
+    /// campaigns, as in an outage, are logged and waited out.
+    ///
+    /// # Errors
+    /// [`Error::ShutDown`] when the client is shut down, after the body was dropped and the term given back; what keeps the
+    /// first campaign from succeeding, as [`campaign`](Self::campaign).
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the body, and resigns.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), msync::Error> {
+    /// # async fn reconcile(token: msync::FencingToken) -> usize { 3 }
+    /// # let client = msync::Client::builder().memory(&msync::MemoryStore::new()).build();
+    /// let done = client.election("controller")?.lead(async |term| reconcile(term.token()).await).await?;
+    /// assert_eq!(done, 3);
+    /// # Ok(()) }
+    /// ```
+    // Not `AsyncFnMut`: whether its futures can be sent, and so whether this can be spawned, could not be said.
+    pub async fn lead<F, Fut>(&self, mut body: F) -> Result<Fut::Output, Error>
+    where
+        F: FnMut(Lease) -> Fut,
+        Fut: Future,
+    {
+        let mut term = self.campaign().await?;
+        loop {
+            let lease = term.lease();
+            let ended = held(from_ref(&lease), OnLost::Cancel, || body(lease.clone())).await;
+            log_release(term.resign().await);
+            match ended.map_err(Stopped::into_error) {
+                Ok(value) => return Ok(value),
+                Err(error) if error.is_shut_down() => return Err(Error::ShutDown),
+                Err(error) => tracing::info!(election = %self.name, %error, "leads no more and stands by again"),
+            }
+            term = self.campaign_on().await?;
+        }
+    }
+
+    /// Campaigns through failures that it has got over before.
+    async fn campaign_on(&self) -> Result<Leadership, Error> {
+        loop {
+            match self.campaign().await {
+                Err(error) if !error.is_shut_down() => {
+                    tracing::warn!(election = %self.name, %error, "the campaign failed and is tried again");
+                    self.pause_after_failure().await;
+                }
+                elected => return elected,
+            }
+        }
+    }
+
+    async fn elected(&self, patience: Patience) -> Result<Leadership, Error> {
+        let turn = lock::acquire(&self.engine, &self.name, &self.options, patience).await?;
         Ok(Leadership { guard: LockGuard::new(turn) })
+    }
+
+    /// Waits before the next campaign after one that failed.
+    pub(crate) async fn pause_after_failure(&self) {
+        self.pause(PAUSE).await;
+    }
+
+    pub(crate) fn pause(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
+        self.engine.clock.sleep_until(self.engine.clock.now() + duration)
     }
 
     /// Watches who leads: first the present state, then every change. `None` while nobody does, as far as can be seen: a
@@ -104,8 +239,8 @@ impl Leadership {
         self.guard.name()
     }
 
-    /// Returns a view of this term, for a body that runs under it.
-    pub(crate) fn lease(&self) -> &Lease {
+    /// Returns a view of this term, for tasks that work under it: it can be cloned and kept, and prolongs nothing.
+    pub fn lease(&self) -> Lease {
         self.guard.lease()
     }
 
@@ -126,12 +261,12 @@ impl Leadership {
     ///
     /// # Errors
     /// As [`LockGuard::ensure`].
-    pub fn ensure(&self, duration: std::time::Duration) -> Result<(), Error> {
+    pub fn ensure(&self, duration: Duration) -> Result<(), Error> {
         self.guard.ensure(duration)
     }
 
     /// Returns for how long the leadership is safe if no renewal succeeds; zero when it is lost.
-    pub fn remaining(&self) -> std::time::Duration {
+    pub fn remaining(&self) -> Duration {
         self.guard.remaining()
     }
 
@@ -170,16 +305,25 @@ impl Leadership {
         self.guard.release().await
     }
 
-    /// Steps down in favour of a candidate, by its owner name. If none of that name waits, the first in the queue leads.
+    /// Steps down in favour of a candidate, by its owner name: the name that its client was given, or as it is shown. Says
+    /// whether one of that name waited and leads next; if none did, the first in the queue leads.
     ///
     /// # Errors
     /// As [`LockGuard::release`].
     ///
     /// # Cancel safety
     /// Dropping the future does not stop the resignation, only the waiting for it.
-    pub async fn hand_over_to(mut self, owner: impl Into<String>) -> Result<(), Error> {
-        self.guard.turn_mut().prefer(owner.into());
-        self.guard.release().await
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn retire(term: msync::Leadership) -> Result<(), msync::Error> {
+    /// if !term.hand_over_to("web-3").await? {
+    ///     println!("web-3 does not stand; somebody else leads");
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub async fn hand_over_to(self, owner: impl AsRef<str>) -> Result<bool, Error> {
+        self.guard.release_to(name::owner(owner.as_ref())).await
     }
 }
 

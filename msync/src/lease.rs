@@ -14,6 +14,7 @@ use futures::{
     future::{Either, select_all},
 };
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     Error, FencingToken, LockName, LossReason,
@@ -43,11 +44,19 @@ struct Seen {
     /// The first end that was seen, or that the guard set when it went: lost is final, and so is why (promise S4); an
     /// orderly release is no loss, and views outlive the guard.
     end: OnceLock<LossReason>,
+    /// Cancelled by a loss.
+    cancelled: OnceLock<CancellationToken>,
 }
 
 /// A view of several held locks: what `guard = …` names in `#[locked]` with a list of names.
-#[derive(Clone, Debug)]
-pub struct LeaseSet(Arc<[Lease]>);
+#[derive(Clone)]
+pub struct LeaseSet(Arc<Together>);
+
+/// Several holds that are seen as one.
+struct Together {
+    leases: Box<[Lease]>,
+    cancelled: OnceLock<CancellationToken>,
+}
 
 // === impl Lease ===
 
@@ -60,8 +69,9 @@ impl Lease {
         margin: Duration,
         standing: watch::Receiver<Standing>,
     ) -> Self {
-        let (engine, clock, end) = (engine.id.clone(), Arc::clone(&engine.clock), OnceLock::new());
-        Self(Arc::new(Seen { engine, name, token, ticket, margin, clock, standing, end }))
+        let (engine, clock) = (engine.id.clone(), Arc::clone(&engine.clock));
+        let (end, cancelled) = (OnceLock::new(), OnceLock::new());
+        Self(Arc::new(Seen { engine, name, token, ticket, margin, clock, standing, end, cancelled }))
     }
 
     /// Says whether it is a hold of this lock by this engine.
@@ -126,6 +136,12 @@ impl Lease {
                 }
             }
         }
+    }
+
+    /// Returns a token of its own for each caller, cancelled when it is lost; an orderly release does not cancel it.
+    pub fn cancellation_token(&self) -> CancellationToken {
+        let parent = self.0.cancelled.get_or_init(|| cancelled_by(self.lost()));
+        parent.child_token()
     }
 
     /// Completes when another may have it; not when it ends in order, by a release or while its client shuts down.
@@ -198,12 +214,12 @@ impl fmt::Debug for Lease {
 
 impl LeaseSet {
     pub(crate) fn new(leases: impl Iterator<Item = Lease>) -> Self {
-        Self(leases.collect())
+        Self(Arc::new(Together { leases: leases.collect(), cancelled: OnceLock::new() }))
     }
 
     /// Returns the fencing tokens, in the order of the names.
     pub fn tokens(&self) -> impl Iterator<Item = FencingToken> {
-        self.0.iter().map(Lease::token)
+        self.leases().iter().map(Lease::token)
     }
 
     /// Says whether all are still held.
@@ -211,7 +227,7 @@ impl LeaseSet {
     /// # Errors
     /// [`Error::Lost`] for the first that is not.
     pub fn check(&self) -> Result<(), Error> {
-        self.0.iter().try_for_each(Lease::check)
+        self.leases().iter().try_for_each(Lease::check)
     }
 
     /// Says whether all are safe for some time more, even if no renewal succeeds.
@@ -219,7 +235,12 @@ impl LeaseSet {
     /// # Errors
     /// As [`Lease::ensure`], for the first that is not.
     pub fn ensure(&self, duration: Duration) -> Result<(), Error> {
-        self.0.iter().try_for_each(|lease| lease.ensure(duration))
+        self.leases().iter().try_for_each(|lease| lease.ensure(duration))
+    }
+
+    /// Returns for how long all are safe if no renewal succeeds; zero when one is lost.
+    pub fn remaining(&self) -> Duration {
+        self.leases().iter().map(Lease::remaining).min().unwrap_or_default()
     }
 
     /// Completes when the first is lost or released.
@@ -227,12 +248,37 @@ impl LeaseSet {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub fn lost(&self) -> impl Future<Output = LossReason> + Send + use<> {
-        first_loss(&self.0)
+        first_loss(self.leases())
+    }
+
+    /// Returns a token of its own for each caller, cancelled when the first is lost; an orderly release does not cancel it.
+    pub fn cancellation_token(&self) -> CancellationToken {
+        let parent = self.0.cancelled.get_or_init(|| cancelled_by(self.lost()));
+        parent.child_token()
     }
 
     pub(crate) fn leases(&self) -> &[Lease] {
-        &self.0
+        &self.0.leases
     }
+}
+
+impl fmt::Debug for LeaseSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LeaseSet").field(&self.leases()).finish()
+    }
+}
+
+/// Makes a token that is cancelled by a loss and not by a release; the parent of all that are asked for, so that one task
+/// serves them all.
+fn cancelled_by(ended: impl Future<Output = LossReason> + Send + 'static) -> CancellationToken {
+    let parent = CancellationToken::new();
+    let watched = parent.clone();
+    tokio::spawn(async move {
+        if ended.await != LossReason::Released {
+            watched.cancel();
+        }
+    });
+    parent
 }
 
 /// Completes when the first of several is lost.
@@ -291,6 +337,7 @@ mod tests {
                 clock: Arc::clone(&clock) as Arc<dyn Clock>,
                 standing,
                 end: OnceLock::new(),
+                cancelled: OnceLock::new(),
             }));
             clock.0.store(9, Ordering::Relaxed);
             assert_eq!(lease.loss(), None);

@@ -49,6 +49,7 @@
 //! TLS. Without them the memory store remains, which builds in seconds. Binaries choose the Kubernetes version of `k8s-openapi` themselves, by its feature `earliest`.
 
 mod campaign;
+mod candidate;
 mod client;
 pub mod clock;
 mod config;
@@ -79,11 +80,15 @@ mod scope;
 pub mod store;
 mod token;
 
+pub use candidate::Candidate;
 pub use client::{Chosen, Client, ClientBuilder};
 pub use config::Timing;
 pub use default_client::init;
 pub use election::{Election, Leader, Leadership};
 pub use error::{Error, LossReason};
+/// The kube crate that [`Client`] is built on: `ClientBuilder::kube` takes a client of this version.
+#[cfg(feature = "kube")]
+pub use kube;
 pub use leader_loop::leader_loop;
 pub use lease::{Lease, LeaseSet};
 pub use lock::{Lock, LockGuard};
