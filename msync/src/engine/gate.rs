@@ -1,6 +1,6 @@
 //! Bounds how many calls run at once, and lets those go first whose hold is nearest to its end.
 //!
-//! kube speaks HTTP/1.1: every concurrent call is a connection.
+//! Over HTTP/1.1 every concurrent call is a connection.
 
 use std::{
     cmp::Reverse,
