@@ -66,8 +66,7 @@ impl Client {
     /// Dropping the future leaves nothing behind.
     #[cfg(feature = "kube")]
     pub async fn try_default() -> Result<Self, Error> {
-        let client = crate::transport::connect(crate::transport::infer().await?)?;
-        Ok(Self::builder().kube(client).build())
+        Self::builder().try_default().await
     }
 
     /// Begins a client of your own making.
@@ -317,6 +316,28 @@ impl<S> ClientBuilder<S> {
     fn choose(self, store: Chosen) -> ClientBuilder<Chosen> {
         let Self { store: _, owner, pod, namespace, timing, clock, random } = self;
         ClientBuilder { store, owner, pod, namespace, timing, clock, random }
+    }
+}
+
+#[cfg(feature = "kube")]
+impl ClientBuilder {
+    /// Chooses the cluster of the environment and makes the client, as [`Client::try_default`] does, with what was set before.
+    ///
+    /// # Errors
+    /// As [`Client::try_default`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn f() -> Result<(), msync::Error> {
+    /// let client = msync::Client::builder().owner("web-3").namespace("shop").try_default().await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn try_default(self) -> Result<Client, Error> {
+        let client = crate::transport::connect(crate::transport::infer().await?)?;
+        Ok(self.kube(client).build())
     }
 }
 

@@ -344,6 +344,7 @@ impl Cluster {
     pub fn child(&self, test: &str, owner: &str, ttl: Duration) -> Result<Spawn> {
         let spawn = Spawn::this_test(test)?
             .env(CHILD_KUBECONFIG, self.server().kubeconfig(ADMIN)?)
+            .env("KUBECONFIG", self.server().kubeconfig(ADMIN)?)
             .env(CHILD_NAMESPACE, &self.namespace)
             .env(CHILD_OWNER, owner);
         Ok(spawn.env(CHILD_TTL, ttl.as_millis().to_string()))
