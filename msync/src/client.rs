@@ -350,7 +350,7 @@ impl ClientBuilder<Chosen> {
             Some(pod) => EngineId::of_pod(&owner, fingerprint(&pod), bits),
             None => EngineId::new(&owner, bits),
         };
-        let engine = Engine::new(id, self.store.store, self.clock, self.random, self.timing.ttl());
+        let engine = Engine::new(id, self.store.store, self.clock, self.random);
         Client {
             engine,
             timing: self.timing,

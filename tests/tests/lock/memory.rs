@@ -3,6 +3,7 @@
 
 mod budget;
 mod by_hand;
+mod calls;
 mod cancel;
 mod faults;
 mod fence;
@@ -15,3 +16,4 @@ mod runtime;
 mod safety;
 mod sets;
 mod views;
+mod watches;
