@@ -2,7 +2,6 @@
 //!
 //! Never overlaps two runs, and never makes up for runs it missed.
 
-use std::cell::Cell;
 use std::future::Future;
 use std::time::Duration;
 
@@ -65,19 +64,19 @@ impl Client {
             return Err(Error::InvalidTiming { reason: "a leader's loop runs once a millisecond at the most" });
         }
         let (clock, config) = (self.clock(), Config::new().via(self).on_follower_wait());
-        let due = Cell::new(clock.now());
-        let mut body = |term| {
-            due.set(clock.now() + every); // the campaign may have taken days
-            body(term)
-        };
+        let mut due = clock.now();
         loop {
             tokio::select! {
                 biased;
                 () = self.ended() => return Err(Error::ShutDown),
-                () = clock.sleep_until(due.get()) => {}
+                () = clock.sleep_until(due) => {}
             }
-            due.set(clock.now() + every);
-            match lead(&config, Name::of(name), &mut body).await {
+            due = clock.now() + every;
+            let run = |term| {
+                due = clock.now() + every; // the campaign may have taken days
+                body(term)
+            };
+            match lead(&config, Name::of(name), run).await {
                 Ok(()) => {}
                 Err(missed) => match missed.into_error() {
                     error if error.is_shut_down() => return Err(Error::ShutDown),

@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     LockName,
     crd::Lock,
-    record::{EngineId, MAX_WAITERS, Record, Refused},
+    record::{Advert, EngineId, MAX_WAITERS, Record, Refused},
 };
 
 /// What the API server stores and answers: the patch, then the schema's limit on the queue.
@@ -85,6 +85,7 @@ fn record() -> impl Strategy<Value = Record> {
             acquired,
             expiry,
             waiters,
+            advertised: None,
         },
     )
 }
@@ -129,7 +130,8 @@ fn change(record: &Record) -> impl Strategy<Value = Change> + use<> {
         grants.prop_map(|(term, beat, (index, entry), duplicates, wall)| {
             Change::Grant { term, beat, index, entry, duplicates, wall }
         }),
-        (holder, wall()).prop_map(|(term, wall)| Change::Free { term, wall }),
+        (holder.clone(), wall()).prop_map(|(term, wall)| Change::Free { term, wall }),
+        (holder, ".{0,20}").prop_map(|(term, text)| Change::Advertise(Advert { term, text: text.into() })),
     ]
 }
 
