@@ -9,7 +9,7 @@ use std::{fmt, pin::pin, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::{Election, Error, FencingToken, Leadership, Lease, LockName, lock::log_release};
+use crate::{Election, Error, FencingToken, Leadership, Lease, LockName, lock::log_release, runtime};
 
 /// How long a process waits to learn whether it leads before it takes itself for a follower.
 const FIRST_ANSWER: Duration = Duration::from_secs(1);
@@ -77,7 +77,7 @@ impl Election {
     pub fn candidate(&self) -> Candidate {
         let end = CancellationToken::new();
         let (publish, standing) = watch::channel(Standing::Unknown);
-        tokio::spawn(campaign(self.clone(), publish, end.clone()));
+        runtime::spawn(self.home(), campaign(self.of_task(), publish, end.clone()));
         Candidate {
             campaign: Arc::new(Campaign { election: self.clone(), end: end.drop_guard() }),
             standing,

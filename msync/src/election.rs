@@ -2,19 +2,22 @@
 //!
 //! An election is a lock that is kept between leaders and that must be accepted: a candidate may wait for days.
 
+mod advert;
+
 use std::{slice::from_ref, sync::Arc, time::Duration};
 
 use futures::{Stream, stream};
 
 use crate::{
     Error, FencingToken, Lease, LockGuard, LockName, LossReason, Timing,
-    clock::{Clock, Moment},
-    engine::{Engine, Listener},
+    clock::{Clock, Home, Moment},
+    engine::{Grip, Listener},
     held::{OnLost, Stopped, held},
     lock::{self, Options, log_release},
     name,
     protocol::Patience,
-    record::{Pair, Record},
+    record::{Advert, Pair, Record},
+    runtime,
     store::{Sighting, Snapshot},
 };
 
@@ -25,9 +28,10 @@ const PAUSE: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 #[must_use = "an election has no leader until somebody campaigns"]
 pub struct Election {
-    engine: Arc<Engine>,
+    engine: Grip,
     name: LockName,
     options: Options,
+    advert: Option<Arc<str>>,
 }
 
 /// The term of a leader. It lasts until it is dropped, [resigned](Self::resign), handed over or lost.
@@ -42,14 +46,15 @@ pub struct Leadership {
 pub struct Leader {
     owner: String,
     identity: String,
+    advert: Option<Arc<str>>,
 }
 
 // === impl Election ===
 
 impl Election {
-    pub(crate) fn new(engine: Arc<Engine>, name: LockName, timing: Timing) -> Self {
+    pub(crate) fn new(engine: Grip, name: LockName, timing: Timing) -> Self {
         let options = Options { retained: true, instant: false, ..Options::new(timing) };
-        Self { engine, name, options }
+        Self { engine, name, options, advert: None }
     }
 
     /// Returns the name.
@@ -61,6 +66,57 @@ impl Election {
     pub fn timing(mut self, timing: Timing) -> Self {
         self.options.timing = timing;
         self
+    }
+
+    /// Returns the same election for a background task, which does not keep the client alive.
+    pub(crate) fn of_task(&self) -> Self {
+        Self { engine: self.engine.for_task(), ..self.clone() }
+    }
+
+    /// Says where its background work lives.
+    pub(crate) fn home(&self) -> Home {
+        self.engine.home
+    }
+
+    /// Waits, for what no promise depends on.
+    pub(crate) fn pause(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
+        let clock = &self.engine.clock;
+        clock.sleep_until(clock.now() + duration)
+    }
+
+    /// Puts a text into the record while this process leads, such as the address to reach it at: observers see it as
+    /// [`Leader::advert`]. At most 256 bytes.
+    ///
+    /// It is written by a request of its own after each election, again until it is there; whoever looks before that sees a
+    /// leader without it. No place for secrets: whoever may read the resource sees it.
+    ///
+    /// # Errors
+    /// [`Error::AdvertTooLong`] when it is longer.
+    ///
+    /// # Examples
+    /// ```
+    /// # use futures::StreamExt;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), msync::Error> {
+    /// # let client = msync::Client::standalone();
+    /// let election = client.election("writer")?.advertise("10.0.0.7:8080")?;
+    /// let term = election.campaign().await?;
+    ///
+    /// let mut leaders = std::pin::pin!(election.observe());
+    /// while let Some(leader) = leaders.next().await {
+    ///     if let Some(address) = leader.as_ref().and_then(|leader| leader.advert()) {
+    ///         println!("send writes to {address}");
+    ///         break;
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn advertise(mut self, text: impl AsRef<str>) -> Result<Self, Error> {
+        let text = text.as_ref();
+        if text.len() > Advert::MAX_LEN {
+            return Err(Error::AdvertTooLong { length: text.len() });
+        }
+        self.advert = Some(text.into());
+        Ok(self)
     }
 
     /// Campaigns until elected, however long it takes and however often the API server fails meanwhile.
@@ -204,16 +260,15 @@ impl Election {
 
     async fn elected(&self, patience: Patience) -> Result<Leadership, Error> {
         let turn = lock::acquire(&self.engine, &self.name, &self.options, patience).await?;
+        if let Some(text) = &self.advert {
+            advert::put_up(&self.engine, turn.lease().clone(), Arc::clone(text));
+        }
         Ok(Leadership { guard: LockGuard::new(turn) })
     }
 
     /// Waits before the next campaign after one that failed.
     pub(crate) async fn pause_after_failure(&self) {
         self.pause(PAUSE).await;
-    }
-
-    pub(crate) fn pause(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
-        self.engine.clock.sleep_until(self.engine.clock.now() + duration)
     }
 
     /// Watches who leads: first the present state, then every change. `None` while nobody does, as far as can be seen: a
@@ -224,10 +279,11 @@ impl Election {
     pub fn observe(&self) -> impl Stream<Item = Option<Leader>> + Send + use<> {
         let listener = Listener::new(&self.engine, self.name.clone());
         let observer = Observer { clock: Arc::clone(&self.engine.clock), listener, sight: None, told: Told::Nothing };
-        stream::unfold(observer, |mut observer| async {
+        let leaders = stream::unfold(observer, |mut observer| async {
             let leader = observer.next().await;
             Some((leader, observer))
-        })
+        });
+        runtime::stream(self.engine.home, leaders)
     }
 }
 
@@ -330,6 +386,11 @@ impl Leadership {
 // === impl Leader ===
 
 impl Leader {
+    fn of(record: &Record) -> Self {
+        let (owner, identity) = (record.engine.owner().to_owned(), record.engine.to_string());
+        Self { owner, identity, advert: record.advert().map(Into::into) }
+    }
+
     /// Returns the leader's name, for people.
     pub fn owner(&self) -> &str {
         &self.owner
@@ -338,6 +399,11 @@ impl Leader {
     /// Returns the leader's identity: its owner name and random bits of its start.
     pub fn identity(&self) -> &str {
         &self.identity
+    }
+
+    /// Returns what the leader says of itself; see [`Election::advertise`].
+    pub fn advert(&self) -> Option<&str> {
+        self.advert.as_deref()
     }
 }
 
@@ -400,15 +466,16 @@ impl Observer {
     fn see(&mut self, found: Option<Snapshot>) {
         let held = found.map(|snapshot| snapshot.record).filter(|record| !record.is_free() && record.renewals > 0);
         let Some(record) = held else { return self.sight = None };
-        if self.sight.as_ref().is_none_or(|sight| sight.pair != record.pair()) {
-            self.sight = Some(Sight::new(&record, self.clock.now()));
+        match &mut self.sight {
+            // No sign of life: only what is said of it has changed.
+            Some(sight) if sight.pair == record.pair() => sight.leader = Leader::of(&record),
+            _ => self.sight = Some(Sight::new(&record, self.clock.now())),
         }
     }
 }
 
 impl Sight {
     fn new(record: &Record, now: Moment) -> Self {
-        let (owner, identity) = (record.engine.owner().to_owned(), record.engine.to_string());
-        Self { pair: record.pair(), until: now + record.patience(), leader: Leader { owner, identity } }
+        Self { pair: record.pair(), until: now + record.patience(), leader: Leader::of(record) }
     }
 }

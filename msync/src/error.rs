@@ -52,6 +52,12 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// What a leader is to advertise does not fit into a record.
+    #[error("an advertisement has at most 256 bytes, and this one has {length}")]
+    AdvertTooLong {
+        /// Its length in bytes.
+        length: usize,
+    },
     /// This task already runs inside this lock: it would wait for itself.
     #[error("lock {name} is already held by this task: waiting for it would never end")]
     WouldDeadlock {
@@ -109,7 +115,8 @@ pub enum LossReason {
     /// The client is being shut down.
     #[error("the client is shutting down")]
     ShutDown,
-    /// Nobody renews it any more: the async runtime that did has ended, while the guard lives on in another.
+    /// Nobody renews it any more: the caller's runtime that did has ended. Only with an injected clock: with the real one,
+    /// renewal does not depend on any.
     #[error("the runtime that renewed it has ended")]
     RuntimeEnded,
 }

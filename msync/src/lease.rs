@@ -18,10 +18,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Error, FencingToken, LockName, LossReason,
-    clock::{Clock, Moment},
+    clock::{Clock, Home, Moment},
     engine::Engine,
     protocol::{Standing, Ticket},
     record::EngineId,
+    runtime,
 };
 
 /// A view of a held lock or of a leader's term, for the body that runs under it: what `guard = …` names in `#[locked]` and
@@ -140,7 +141,7 @@ impl Lease {
 
     /// Returns a token of its own for each caller, cancelled when it is lost; an orderly release does not cancel it.
     pub fn cancellation_token(&self) -> CancellationToken {
-        let parent = self.0.cancelled.get_or_init(|| cancelled_by(self.lost()));
+        let parent = self.0.cancelled.get_or_init(|| cancelled_by(self.home(), self.lost()));
         parent.child_token()
     }
 
@@ -181,6 +182,11 @@ impl Lease {
 
     fn loss_by_clock(&self) -> Option<LossReason> {
         self.0.standing.borrow().loss(self.0.ticket, self.now())
+    }
+
+    /// Says where tasks that watch it live.
+    pub(crate) fn home(&self) -> Home {
+        self.0.clock.home()
     }
 
     /// Reads the clock that the hold is judged by.
@@ -253,7 +259,7 @@ impl LeaseSet {
 
     /// Returns a token of its own for each caller, cancelled when the first is lost; an orderly release does not cancel it.
     pub fn cancellation_token(&self) -> CancellationToken {
-        let parent = self.0.cancelled.get_or_init(|| cancelled_by(self.lost()));
+        let parent = self.0.cancelled.get_or_init(|| cancelled_by(self.leases()[0].home(), self.lost()));
         parent.child_token()
     }
 
@@ -270,10 +276,10 @@ impl fmt::Debug for LeaseSet {
 
 /// Makes a token that is cancelled by a loss and not by a release; the parent of all that are asked for, so that one task
 /// serves them all.
-fn cancelled_by(ended: impl Future<Output = LossReason> + Send + 'static) -> CancellationToken {
+fn cancelled_by(home: Home, ended: impl Future<Output = LossReason> + Send + 'static) -> CancellationToken {
     let parent = CancellationToken::new();
     let watched = parent.clone();
-    tokio::spawn(async move {
+    runtime::spawn(home, async move {
         if ended.await != LossReason::Released {
             watched.cancel();
         }

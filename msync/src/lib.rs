@@ -89,7 +89,9 @@ pub mod private;
 pub mod protocol;
 #[doc(hidden)]
 pub mod record;
+mod runtime;
 mod scope;
+mod signal;
 #[doc(hidden)]
 pub mod store;
 mod token;
@@ -98,9 +100,11 @@ mod token;
 pub mod transport;
 
 pub use candidate::Candidate;
+#[cfg(feature = "kube")]
+pub use client::Configured;
 pub use client::{Chosen, Client, ClientBuilder};
 pub use config::Timing;
-pub use default_client::init;
+pub use default_client::{init, shutdown};
 pub use election::{Election, Leader, Leadership};
 pub use error::{Error, LossReason};
 /// The kube crate that [`Client`] is built on: `ClientBuilder::kube` takes a client of this version.

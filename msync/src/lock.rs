@@ -2,14 +2,14 @@
 
 mod polling;
 
-use std::{slice::from_ref, sync::Arc, time::Duration};
+use std::{slice::from_ref, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Error, FencingToken, Lease, LockName, LossReason, Timing,
     clock::Clock,
-    engine::{Engine, Turn},
+    engine::{Grip, Turn},
     held::{OnLost, Stopped, held},
     protocol::{Patience, Ticket, Want},
     scope,
@@ -19,7 +19,7 @@ use crate::{
 #[derive(Clone, Debug)]
 #[must_use = "a lock excludes nobody until it is acquired"]
 pub struct Lock {
-    engine: Arc<Engine>,
+    engine: Grip,
     name: LockName,
     options: Options,
 }
@@ -89,13 +89,13 @@ impl Options {
 
 /// Acquires for whoever awaits this: the one way to a turn, for locks and elections.
 pub(crate) async fn acquire(
-    engine: &Arc<Engine>,
+    engine: &Grip,
     name: &LockName,
     options: &Options,
     patience: Patience,
 ) -> Result<Turn, Error> {
     scope::check(&engine.id, name)?;
-    let turn = engine.acquire(name, |ticket| options.want(ticket, patience)).await?;
+    let turn = engine.acquire(name, engine, |ticket| options.want(ticket, patience)).await?;
     match options.token_floor {
         Some(floor) if turn.lease().token() <= floor => {
             let token = turn.lease().token().get();
@@ -108,7 +108,7 @@ pub(crate) async fn acquire(
 // === impl Lock ===
 
 impl Lock {
-    pub(crate) fn new(engine: Arc<Engine>, name: LockName, timing: Timing) -> Self {
+    pub(crate) fn new(engine: Grip, name: LockName, timing: Timing) -> Self {
         Self { engine, name, options: Options::new(timing) }
     }
 
@@ -353,7 +353,7 @@ impl LockGuard {
 
     /// Returns a token that is cancelled when the lock is lost: for code that takes one.
     ///
-    /// Needs a tokio runtime. An orderly release does not cancel it.
+    /// Each call returns a token of its own, which may be cancelled by others as well. An orderly release does not cancel it.
     pub fn cancellation_token(&self) -> CancellationToken {
         self.view().cancellation_token()
     }

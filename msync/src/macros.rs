@@ -261,6 +261,7 @@ pub use msync_macros::locked;
 /// #[leader_only( NAME {, OPTION} )]
 /// NAME   := "text-{param}-{self.field:spec}"  |  name = EXPR
 /// OPTION := on_follower = skip | on_follower = error | on_follower = wait
+///         | ttl = DURATION
 ///         | on_lost = cancel | on_lost = signal | on_lost = abort
 ///         | guard = IDENT
 ///         | via = EXPR
@@ -268,6 +269,15 @@ pub use msync_macros::locked;
 /// ```
 /// The name, `on_lost`, `guard`, `via` and `crate` mean what they mean in [`locked`](macro@crate::locked). Each name that
 /// occurs is an election with a campaign of its own, for the life of the client: let there be few.
+///
+/// # `ttl`
+/// How long after a crash of the leader another leads; the client's without it. An election has one campaign per client, so
+/// the functions of one election have one ttl: that of the call that came first.
+/// ```
+/// # use msync::leader_only;
+/// #[leader_only("sweeper", ttl = "1m")]
+/// async fn sweep() {}
+/// ```
 ///
 /// # `on_follower`
 /// What a call means while another process leads: `skip` (the default; the return types are those of `on_busy = skip`),

@@ -14,7 +14,7 @@ use futures::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Engine, call::Terms, gate::Arrival, lookouts::Listener};
+use super::{Engine, Grip, call::Terms, gate::Arrival, lookouts::Listener};
 use crate::{
     Error, FencingToken, Lease, LockName, LossReason,
     clock::Moment,
@@ -300,13 +300,15 @@ pub(crate) struct Turn {
     successor: Option<String>,
     /// The driver has been told.
     released: bool,
+    /// Goes last: the end of the last handle waits for what was released before.
+    _grip: Grip,
 }
 
 // === impl Turn ===
 
 impl Turn {
-    pub(super) fn new(ticket: Ticket, lease: Lease, messages: Messages) -> Self {
-        Self { lease, ticket, messages, successor: None, released: false }
+    pub(super) fn new(ticket: Ticket, lease: Lease, messages: Messages, grip: Grip) -> Self {
+        Self { lease, ticket, messages, successor: None, released: false, _grip: grip }
     }
 
     /// Returns the view of the hold.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     FencingToken, LossReason, Timing,
     clock::Moment,
-    record::{Change, Refused},
+    record::{Change, Refused, Term},
     store::{Snapshot, Version},
 };
 
@@ -141,6 +141,8 @@ pub struct Standing {
     pub max_hold_ends: bool,
     /// The newest believed version of the record.
     pub version: u64,
+    /// The term of the hold.
+    pub term: Term,
 }
 
 // === impl Standing ===

@@ -11,9 +11,12 @@ mod input;
 mod keep;
 mod liveness;
 mod local;
+mod own_runtime;
 mod run;
 mod runtime;
 mod safety;
 mod sets;
+#[cfg(unix)]
+mod signals;
 mod views;
 mod watches;

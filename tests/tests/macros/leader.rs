@@ -188,3 +188,15 @@ async fn an_election_of_any_name_can_be_observed() {
     assert_eq!(leader.unwrap().identity(), a.identity());
     assert!(matches!(lead(&a, "").await, Err(Error::InvalidName { .. })), "nothing is no name");
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_ttl_of_a_leader_is_that_of_its_record() {
+    #[leader_only("job", via = client, ttl = "1m", on_follower = wait, guard = term)]
+    async fn rare(client: &Client) -> Result<bool, Error> {
+        Ok(term.remaining() > 50 * SECOND)
+    }
+    let (store, a, _b) = pair();
+    assert!(rare(&a).await.unwrap());
+    assert_eq!(store.snapshot(&name("job")).unwrap().record.ttl, 60 * SECOND);
+    assert!(wait(&a).await.is_ok(), "another function of the election runs under the same term");
+}
