@@ -12,7 +12,7 @@ use crate::{
     store::Store,
 };
 #[cfg(feature = "kube")]
-use crate::{clock::Home, runtime};
+use crate::runtime;
 
 /// The entrance: makes locks and elections that share one identity, one store and one watch.
 ///
