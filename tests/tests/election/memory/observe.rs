@@ -102,9 +102,8 @@ async fn an_observer_that_is_dropped_leaves_no_task() {
 
 /// Takes what leaders say of themselves.
 async fn heard(stream: &mut (impl Stream<Item = Option<Leader>> + Unpin)) -> Vec<String> {
-    pass(Duration::from_secs(1)).await;
     let mut all = Vec::new();
-    while let Some(Some(leader)) = stream.next().now_or_never() {
+    while let Ok(Some(leader)) = tokio::time::timeout(Duration::from_secs(1), stream.next()).await {
         all.extend(leader.and_then(|leader| leader.advert().map(str::to_owned)));
     }
     all
