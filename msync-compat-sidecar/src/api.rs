@@ -23,6 +23,8 @@ pub use name::Name;
 pub use query::long_poll;
 pub use version::Version;
 
+use std::time::Duration;
+
 use query::Query;
 
 /// The methods a lock understands.
@@ -45,6 +47,43 @@ pub struct Raw<'a> {
     pub client: Option<&'a str>,
     /// The body; it is not looked at beside a name in the path.
     pub body: &'a [u8],
+}
+
+/// What the front must know of a request before it reads its body and passes it on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Glance {
+    /// How long it may wait for its answer by its own wish; `None` if it wants it at once.
+    pub wait: Option<Duration>,
+    /// Its body is looked at.
+    pub body: bool,
+    /// Its answer may be large.
+    pub bulky: bool,
+    /// It asks how the sidecar is.
+    pub probe: Option<Probed>,
+}
+
+/// What a probe asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Probed {
+    /// Whether requests are served.
+    Healthz,
+    /// Whether locks can be taken.
+    Readyz,
+}
+
+/// Looks at a request's target. Pure and cheap.
+pub fn glance(target: &str) -> Glance {
+    let path = target.split('?').next().unwrap_or_default();
+    let wait = query::long_poll(target);
+    let Ok(path) = decoded(path) else { return Glance { wait, ..Glance::default() } };
+    let (body, bulky, probe) = match route(&path) {
+        Route::Collection => (true, true, None),
+        Route::Fixed(Fixed::Page | Fixed::Metrics) => (false, true, None),
+        Route::Fixed(Fixed::Healthz) => (false, false, Some(Probed::Healthz)),
+        Route::Fixed(Fixed::Readyz) => (false, false, Some(Probed::Readyz)),
+        Route::Lock(_) | Route::Unknown | Route::Bad => (false, false, None),
+    };
+    Glance { wait, body, bulky, probe }
 }
 
 /// Reads a request.

@@ -15,6 +15,7 @@ use msync::{
 use crate::{
     api::{self, Name},
     config::Config,
+    sparse::Sparse,
     session::{Attempt, Backend, Hold, Mode, Record, TTL, Trouble},
 };
 
@@ -35,6 +36,8 @@ pub struct Held {
     /// Behind a mutex because a release takes it out; nothing waits while it is locked.
     guard: Mutex<Option<LockGuard>>,
 }
+
+static UNRELEASED: Sparse = Sparse::new();
 
 /// One second more than clients are granted: with the margin of one second our deadline is 30 s after the send, and so a
 /// new lock can show clients the 30 s of the contract without passing it. (The design says 30 s for the record.)
@@ -174,7 +177,9 @@ impl Hold for Held {
         let name = guard.name().clone();
         let released = guard.release().await;
         released.map_err(|error| {
-            tracing::warn!(lock = %name, %error, "not released in order");
+            if let Some(unsaid) = UNRELEASED.say() {
+                tracing::warn!(lock = %name, %error, unsaid, "not released in order");
+            }
             trouble(error)
         })
     }

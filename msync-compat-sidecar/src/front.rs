@@ -8,11 +8,13 @@
 
 mod answer;
 mod back;
+mod budget;
 mod chunked;
 mod connection;
 mod head;
 mod host;
 mod limits;
+mod rooms;
 
 pub use host::Hosts;
 pub use limits::Limits;
@@ -29,6 +31,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::Answer;
 use crate::server::Doors;
+use crate::sparse::Sparse;
+
+static UNACCEPTED: Sparse = Sparse::new();
+
+/// What a socket may keep in the kernel, in each direction: what clients do not take, and what is not read yet, counts
+/// against the memory of the container.
+const IN_KERNEL: u32 = 16 * 1024;
 
 /// What every connection shares.
 #[derive(Debug)]
@@ -36,8 +45,8 @@ struct Shared {
     limits: Limits,
     hosts: Hosts,
     back: back::Back,
-    pending: Semaphore,
-    long_polls: Semaphore,
+    rooms: rooms::Rooms,
+    budget: budget::Budget,
     stop: CancellationToken,
 }
 
@@ -54,15 +63,16 @@ pub struct Front {
 impl Front {
     /// A front that passes good requests through `doors` and ends when `stop` is cancelled.
     pub fn new(doors: Doors, limits: Limits, hosts: Hosts, stop: CancellationToken) -> Self {
+        let budget = budget::Budget::new(limits.bytes);
         Self {
             seats: Arc::new(Semaphore::new(limits.connections)),
             refusals: Arc::new(Semaphore::new(limits.turned_away)),
             tasks: TaskTracker::new(),
             spare: Mutex::new(TcpSocket::new_v4().ok()),
             shared: Arc::new(Shared {
-                pending: Semaphore::new(limits.pending),
-                long_polls: Semaphore::new(limits.long_polls()),
-                back: back::Back::new(doors),
+                back: back::Back::new(doors, budget.clone()),
+                budget,
+                rooms: rooms::Rooms::new(limits.beats, limits.pending, limits.long_polls()),
                 limits,
                 hosts,
                 stop,
@@ -123,7 +133,7 @@ impl Front {
     fn turn_away(&self, stream: TcpStream) {
         let Ok(place) = Arc::clone(&self.refusals).try_acquire_owned() else { return };
         let answer = Answer::message(503, "too many connections here");
-        let bytes = answer::bytes(&answer, answer::Manner { close: true, head_only: false });
+        let bytes = answer::bytes(answer, answer::Manner { close: true, head_only: false });
         // It fits into the empty send buffer of a new connection; if not, the client gets a close.
         let _ = stream.try_write(&bytes);
         self.tasks.spawn(async move {
@@ -134,14 +144,16 @@ impl Front {
 
     /// Out of descriptors: gives up the spare one to tell one client so, then waits a little.
     async fn recover(&self, error: &io::Error, listener: &TcpListener) {
-        tracing::warn!(%error, "a connection could not be accepted");
+        if let Some(unsaid) = UNACCEPTED.say() {
+            tracing::warn!(%error, unsaid, "a connection could not be accepted");
+        }
         let spare = self.spare().take();
         if spare.is_some() {
             drop(spare);
             let waiting = tokio::time::timeout(Duration::from_millis(1), listener.accept()).await;
             if let Ok(Ok((stream, _))) = waiting {
                 let manner = answer::Manner { close: true, head_only: false };
-                let bytes = answer::bytes(&Answer::message(503, "out of descriptors"), manner);
+                let bytes = answer::bytes(Answer::message(503, "out of descriptors"), manner);
                 let _ = stream.try_write(&bytes);
             }
         }
@@ -180,6 +192,9 @@ pub fn listen(addresses: &[IpAddr], port: u16) -> io::Result<Vec<TcpListener>> {
 fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
+    // What is accepted inherits both.
+    socket.set_send_buffer_size(IN_KERNEL)?;
+    socket.set_recv_buffer_size(IN_KERNEL)?;
     socket.bind(address)?;
     socket.listen(4096)
 }

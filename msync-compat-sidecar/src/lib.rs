@@ -16,4 +16,5 @@ pub mod run;
 pub mod server;
 pub mod session;
 pub mod sidecar;
+pub mod sparse;
 pub mod store;

@@ -26,11 +26,10 @@ pub use recent::Recent;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{Call, Outcome, Request, Verb};
+use crate::api::{self, Call, Name, Outcome, Raw, Request, Verb};
 use crate::clock::Moment;
 use crate::metrics::{Answered, Metrics};
 use crate::server::Locks;
@@ -48,6 +47,9 @@ const READY_FOR: Duration = Duration::from_secs(1);
 pub const SEEN: usize = 10_000;
 /// The longest nap between two looks at the leases: timers stop in suspend, leases do not.
 const NAP: Duration = Duration::from_secs(1);
+
+/// The shortest one: leases that end one after another are not worth a look at all of them each.
+const BREATH: Duration = Duration::from_millis(20);
 
 /// Where the sessions take the time from.
 pub type Now = Arc<dyn Fn() -> Moment + Send + Sync>;
@@ -78,7 +80,6 @@ struct Inner<B: Backend> {
     /// Locked after the desk, never before.
     changes: Mutex<Changes>,
     draining: CancellationToken,
-    changed: Notify,
     metrics: Metrics,
     /// The last answer to whether the API server is there, and when it was given.
     ready: tokio::sync::Mutex<Option<(Duration, Result<(), Trouble>)>>,
@@ -95,6 +96,11 @@ impl<B: Backend> Locks for Sessions<B> {
                 Request::Metrics => Outcome::Metrics(sessions.metrics()),
             }
         }
+    }
+
+    fn beats_for(&self, request: Raw<'_>) -> Option<Name> {
+        let Ok(Request::Lock(call)) = api::read(request) else { return None };
+        self.desk().is_held_for(&call).then_some(call.name)
     }
 
     fn answered(&self, answered: &Answered, took: Duration) {
@@ -114,7 +120,6 @@ impl<B: Backend> Sessions<B> {
             desk: Mutex::new(Desk::new(SEEN)),
             changes: Mutex::new(Changes::new(run, SEEN)),
             draining: CancellationToken::new(),
-            changed: Notify::new(),
             metrics: Metrics::new(),
             ready: tokio::sync::Mutex::default(),
         }))
@@ -126,11 +131,9 @@ impl<B: Backend> Sessions<B> {
     /// Dropping the future ends no session, and leases no longer end either.
     pub async fn run(self) {
         loop {
-            let nap = self.sweep().unwrap_or(NAP).min(NAP);
-            tokio::select! {
-                () = sleep(nap) => {}
-                () = self.0.changed.notified() => {}
-            }
+            let nap = self.sweep().unwrap_or(NAP).clamp(BREATH, NAP);
+            // No lease is shorter than a nap, so none that begins or is shortened meanwhile ends before the next look.
+            sleep(nap).await;
         }
     }
 
@@ -182,15 +185,16 @@ impl<B: Backend> Sessions<B> {
             Verb::Delete => return self.release(call).await,
             Verb::Put { .. } | Verb::Post { .. } => {}
         }
+        // Whoever holds is served before any question of queues, and waits for nobody's turn.
+        if let Some(outcome) = self.keep(call).await {
+            return outcome;
+        }
         if self.desk().is_awaited(&call.name) {
             return self.behind_the_queue(call).await;
         }
         let _turn = self.turn(&call.name).await;
-        // Whoever had the turn before may have taken or freshened the lock.
-        if let Some(outcome) = self.at_once(call) {
-            return outcome;
-        }
-        if let Some(outcome) = self.freshen(call).await {
+        // Whoever had the turn before may have taken the lock.
+        if let Some(outcome) = self.keep(call).await {
             return outcome;
         }
         if self.0.draining.is_cancelled() {

@@ -81,7 +81,7 @@ impl Bound {
     /// No private socket can be made.
     pub fn serve<B: Backend>(self, manner: Manner, identity: Identity, backend: B) -> io::Result<Sidecar<B>> {
         let sessions = Sessions::new(backend, identity, Arc::new(Moment::now));
-        let server = start_server(&sessions, &manner.run_directories)?;
+        let server = Server::start(&Arc::new(sessions.clone()), &manner.run_directories, &Handle::current())?;
         let stop = CancellationToken::new();
         let front = Front::new(server.doors(), manner.limits, manner.hosts, stop.clone());
         let front = tokio::spawn(front.run(self.listeners));
@@ -118,17 +118,4 @@ impl<B: Backend> Sidecar<B> {
         let server = self.server;
         let _ = tokio::task::spawn_blocking(move || drop(server)).await;
     }
-}
-
-/// In the first directory where it works; the last error when none does.
-fn start_server<B: Backend>(sessions: &Sessions<B>, directories: &[PathBuf]) -> io::Result<Server> {
-    let locks = Arc::new(sessions.clone());
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "no directory for private sockets");
-    for directory in directories {
-        match Server::start(&locks, directory, &Handle::current()) {
-            Ok(server) => return Ok(server),
-            Err(error) => last = io::Error::new(error.kind(), format!("{}: {error}", directory.display())),
-        }
-    }
-    Err(last)
 }

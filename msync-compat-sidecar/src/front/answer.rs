@@ -1,4 +1,4 @@
-//! The bytes of an answer: status line, fields and body in one buffer, so that they leave in one write.
+//! The bytes of an answer: status line, fields and body in one buffer, so that they leave in one write unless the body is large.
 //!
 //! Every body is a JSON object or nothing: Java's client takes any other body for a failed request and repeats it
 //! without a pause (contract, section 5).
@@ -27,8 +27,29 @@ impl From<Refusal> for Answer {
     }
 }
 
+/// An answer up to this long is one write with its head.
+const TOGETHER: usize = 16 * 1024;
+
+/// The answer as it goes over the wire: its head, with the body if that is short, and the body if it is not.
+pub(super) fn parts(answer: Answer, manner: Manner) -> [Vec<u8>; 2] {
+    if manner.head_only || answer.body.len() <= TOGETHER {
+        return [bytes(answer, manner), Vec::new()];
+    }
+    let head = bytes_of_head(&answer, manner);
+    [head, answer.body.into_bytes()]
+}
+
 /// The answer as it goes over the wire.
-pub(super) fn bytes(answer: &Answer, manner: Manner) -> Vec<u8> {
+pub(super) fn bytes(answer: Answer, manner: Manner) -> Vec<u8> {
+    let mut bytes = bytes_of_head(&answer, manner);
+    if !manner.head_only {
+        bytes.reserve_exact(answer.body.len());
+        bytes.extend_from_slice(answer.body.as_bytes());
+    }
+    bytes
+}
+
+fn bytes_of_head(answer: &Answer, manner: Manner) -> Vec<u8> {
     let mut text = format!(
         "HTTP/1.1 {} {}\r\nDate: {}\r\n",
         answer.status,
@@ -56,11 +77,7 @@ pub(super) fn bytes(answer: &Answer, manner: Manner) -> Vec<u8> {
         text += "\r\n";
     }
     text += if manner.close { "Connection: close\r\n\r\n" } else { "Connection: keep-alive\r\n\r\n" };
-    let mut bytes = text.into_bytes();
-    if !manner.head_only {
-        bytes.extend_from_slice(answer.body.as_bytes());
-    }
-    bytes
+    text.into_bytes()
 }
 
 fn reason(status: u16) -> &'static str {
@@ -94,7 +111,7 @@ mod tests {
     #[test]
     fn head_and_body_are_one_buffer_with_a_length_in_bytes() {
         let answer = Answer::message(404, "Unknown path: /\u{e9}");
-        let text = String::from_utf8(bytes(&answer, Manner::default())).unwrap();
+        let text = String::from_utf8(bytes(answer, Manner::default())).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 404 Not Found\r\nDate: "), "{head}");
         assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())), "{head}");
@@ -104,7 +121,7 @@ mod tests {
     #[test]
     fn head_keeps_the_length_and_drops_the_body() {
         let answer = Answer::message(404, "Not found.");
-        let text = String::from_utf8(bytes(&answer, Manner { close: true, head_only: true })).unwrap();
+        let text = String::from_utf8(bytes(answer, Manner { close: true, head_only: true })).unwrap();
         assert!(text.ends_with("Connection: close\r\n\r\n"), "{text}");
         assert!(text.contains("\r\nContent-Length: 24\r\n"), "{text}");
     }

@@ -2,6 +2,7 @@
 // Processes, sockets and servers run in real time: there is no clock to inject. The modules in paused time say so.
 #![allow(clippy::disallowed_methods)]
 
+mod beats;
 mod cluster;
 mod contract;
 mod figures;
