@@ -15,6 +15,7 @@ mod head;
 mod host;
 mod limits;
 mod rooms;
+mod standing;
 
 pub use host::Hosts;
 pub use limits::Limits;
@@ -33,6 +34,9 @@ use crate::api::Answer;
 use crate::server::Doors;
 use crate::sparse::Sparse;
 
+/// How long a new connection waits for another to make room.
+const ROOM: Duration = Duration::from_secs(1);
+
 static UNACCEPTED: Sparse = Sparse::new();
 
 /// What a socket may keep in the kernel, in each direction: what clients do not take, and what is not read yet, counts
@@ -47,6 +51,7 @@ struct Shared {
     back: back::Back,
     rooms: rooms::Rooms,
     budget: budget::Budget,
+    standing: standing::Standing,
     stop: CancellationToken,
 }
 
@@ -72,6 +77,7 @@ impl Front {
             shared: Arc::new(Shared {
                 back: back::Back::new(doors, budget.clone()),
                 budget,
+                standing: standing::Standing::default(),
                 rooms: rooms::Rooms::new(limits.beats, limits.pending, limits.long_polls()),
                 limits,
                 hosts,
@@ -116,28 +122,31 @@ impl Front {
             return;
         }
         match Arc::clone(&self.seats).try_acquire_owned() {
-            Ok(seat) => self.serve(stream, seat),
-            Err(_) => self.turn_away(stream),
+            Ok(seat) => serve(&self.tasks, &self.shared, stream, seat),
+            Err(_) => self.make_room(stream),
         }
     }
 
-    fn serve(&self, stream: TcpStream, seat: OwnedSemaphorePermit) {
-        let shared = Arc::clone(&self.shared);
+    /// Has another connection make room for this one, or turns it away.
+    fn make_room(&self, stream: TcpStream) {
+        let Ok(place) = Arc::clone(&self.refusals).try_acquire_owned() else { return };
+        if !self.shared.standing.make_room() {
+            return self.turn_away(stream, place);
+        }
+        let (tasks, shared, seats) = (self.tasks.clone(), Arc::clone(&self.shared), Arc::clone(&self.seats));
         self.tasks.spawn(async move {
-            connection::serve(stream, shared).await;
-            drop(seat);
+            match tokio::time::timeout(ROOM, seats.acquire_owned()).await {
+                Ok(Ok(seat)) => serve(&tasks, &shared, stream, seat),
+                Ok(Err(_)) | Err(_) => turned_away(stream).await,
+            }
+            drop(place);
         });
     }
 
     /// Says 503 without reading anything, and gives the client a moment to see it.
-    fn turn_away(&self, stream: TcpStream) {
-        let Ok(place) = Arc::clone(&self.refusals).try_acquire_owned() else { return };
-        let answer = Answer::message(503, "too many connections here");
-        let bytes = answer::bytes(answer, answer::Manner { close: true, head_only: false });
-        // It fits into the empty send buffer of a new connection; if not, the client gets a close.
-        let _ = stream.try_write(&bytes);
+    fn turn_away(&self, stream: TcpStream, place: OwnedSemaphorePermit) {
         self.tasks.spawn(async move {
-            connection::drain(stream, Duration::from_millis(500)).await;
+            turned_away(stream).await;
             drop(place);
         });
     }
@@ -153,7 +162,7 @@ impl Front {
             let waiting = tokio::time::timeout(Duration::from_millis(1), listener.accept()).await;
             if let Ok(Ok((stream, _))) = waiting {
                 let manner = answer::Manner { close: true, head_only: false };
-                let bytes = answer::bytes(Answer::message(503, "out of descriptors"), manner);
+                let bytes = answer::bytes(&Answer::message(503, "out of descriptors"), manner);
                 let _ = stream.try_write(&bytes);
             }
         }
@@ -164,6 +173,22 @@ impl Front {
     fn spare(&self) -> std::sync::MutexGuard<'_, Option<TcpSocket>> {
         self.spare.lock().expect("no thread panics while it holds this lock")
     }
+}
+
+fn serve(tasks: &TaskTracker, shared: &Arc<Shared>, stream: TcpStream, seat: OwnedSemaphorePermit) {
+    let shared = Arc::clone(shared);
+    tasks.spawn(async move {
+        connection::serve(stream, shared).await;
+        drop(seat);
+    });
+}
+
+async fn turned_away(stream: TcpStream) {
+    let answer = Answer::message(503, "too many connections here");
+    let bytes = answer::bytes(&answer, answer::Manner { close: true, head_only: false });
+    // It fits into the empty send buffer of a new connection; if not, the client gets a close.
+    let _ = stream.try_write(&bytes);
+    connection::drain(stream, Duration::from_millis(500)).await;
 }
 
 /// Listens on `port` of every address; port 0 takes a free one, the same for all.

@@ -18,3 +18,4 @@ pub mod session;
 pub mod sidecar;
 pub mod sparse;
 pub mod store;
+pub mod witness;

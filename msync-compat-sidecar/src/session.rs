@@ -11,6 +11,7 @@ mod backend;
 mod beat;
 mod changes;
 mod desk;
+mod election;
 mod lease;
 mod listing;
 mod picture;
@@ -36,6 +37,7 @@ use crate::server::Locks;
 
 use changes::Changes;
 use desk::Desk;
+use election::{Election, Elections};
 
 /// The longest a client waits for an answer that it wants at once; old clients give up after 10 s.
 pub const ANSWER: Duration = Duration::from_secs(7);
@@ -63,6 +65,21 @@ pub struct Identity {
     pub namespace: String,
 }
 
+/// What a sidecar takes part in, and how much it takes upon itself.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// The elections.
+    pub elections: Vec<Name>,
+    /// Locks held at once, at most.
+    pub most: usize,
+}
+
+impl Default for Part {
+    fn default() -> Self {
+        Self { elections: Vec::new(), most: usize::MAX }
+    }
+}
+
 /// The sessions of all clients of one sidecar. Cheap to clone.
 pub struct Sessions<B: Backend>(Arc<Inner<B>>);
 
@@ -80,6 +97,10 @@ struct Inner<B: Backend> {
     /// Locked after the desk, never before.
     changes: Mutex<Changes>,
     draining: CancellationToken,
+    elections: Elections<B::Hold>,
+    /// Which run of the sidecar this is, for the versions that it gives out.
+    run: u32,
+    most: usize,
     metrics: Metrics,
     /// The last answer to whether the API server is there, and when it was given.
     ready: tokio::sync::Mutex<Option<(Duration, Result<(), Trouble>)>>,
@@ -91,6 +112,7 @@ impl<B: Backend> Locks for Sessions<B> {
         async move {
             match request {
                 Request::Lock(call) => sessions.answer(&call).await,
+                Request::Election(inquiry) => sessions.leader(&inquiry).await,
                 Request::List => Outcome::Listed(sessions.list().await),
                 Request::Ready => sessions.ready().await,
                 Request::Metrics => Outcome::Metrics(sessions.metrics()),
@@ -99,8 +121,11 @@ impl<B: Backend> Locks for Sessions<B> {
     }
 
     fn beats_for(&self, request: Raw<'_>) -> Option<Name> {
-        let Ok(Request::Lock(call)) = api::read(request) else { return None };
-        self.desk().is_held_for(&call).then_some(call.name)
+        match api::read(request) {
+            Ok(Request::Lock(call)) => self.desk().is_held_for(&call).then_some(call.name),
+            Ok(Request::Election(inquiry)) => self.leads(&inquiry.name).then_some(inquiry.name),
+            _ => None,
+        }
     }
 
     fn answered(&self, answered: &Answered, took: Duration) {
@@ -111,9 +136,19 @@ impl<B: Backend> Locks for Sessions<B> {
 impl<B: Backend> Sessions<B> {
     /// Sessions that begin with no lock held.
     pub fn new(backend: B, identity: Identity, now: Now) -> Self {
+        Self::with(backend, identity, now, Part::default())
+    }
+
+    /// As [`Sessions::new`], with elections and a limit.
+    pub fn with(backend: B, identity: Identity, now: Now, part: Part) -> Self {
         // Without randomness versions may be mistaken for those of an earlier run: then a change is told late.
         let run = getrandom::u32().unwrap_or_default();
+        let start = now();
+        let election = |name: Name| (name.clone(), Arc::new(Election::new(name, start)));
         Self(Arc::new(Inner {
+            elections: part.elections.into_iter().map(election).collect(),
+            most: part.most,
+            run,
             backend,
             identity,
             now,
@@ -125,11 +160,15 @@ impl<B: Backend> Sessions<B> {
         }))
     }
 
-    /// Ends leases in time; runs as long as the sidecar.
+    /// Ends leases in time and takes part in elections; runs as long as the sidecar.
     ///
     /// # Cancel safety
-    /// Dropping the future ends no session, and leases no longer end either.
+    /// Dropping the future ends no session, and leases no longer end either; candidacies end.
     pub async fn run(self) {
+        tokio::join!(self.clone().end_leases(), self.elect());
+    }
+
+    async fn end_leases(self) {
         loop {
             let nap = self.sweep().unwrap_or(NAP).clamp(BREATH, NAP);
             // No lease is shorter than a nap, so none that begins or is shortened meanwhile ends before the next look.
@@ -144,7 +183,8 @@ impl<B: Backend> Sessions<B> {
     /// May be dropped and called again; new locks stay refused.
     pub async fn drain(&self) {
         self.0.draining.cancel();
-        while !self.desk().held.is_empty() {
+        self.0.elections.values().for_each(|election| election.wake());
+        while self.held() > 0 || self.leads_any() {
             // Looking again is cheap, and no wake-up can be missed.
             sleep(Duration::from_millis(50)).await;
         }
@@ -199,6 +239,9 @@ impl<B: Backend> Sessions<B> {
         }
         if self.0.draining.is_cancelled() {
             return self.not_taken(call, "this sidecar is about to end and takes no new locks".into());
+        }
+        if self.held() >= self.0.most {
+            return Outcome::Unavailable(format!("this sidecar holds as many locks as it may: {}", self.0.most));
         }
         self.take(call).await
     }

@@ -12,6 +12,15 @@ use super::head::Refusal;
 const POLICY: &str = "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
      connect-src 'self'; img-src data:; frame-ancestors 'none'\r\nCache-Control: no-store\r\n";
 
+/// How a stream of events begins; it ends with its connection, and a client that lives comes again a second later.
+pub(super) const EVENTS: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n\
+     Connection: close\r\n\r\nretry: 1000\n\n";
+
+/// One event; the body of an answer has no line breaks.
+pub(super) fn event(answer: &Answer) -> Vec<u8> {
+    format!("data: {}\n\n", answer.body).into_bytes()
+}
+
 /// What the rest of the exchange asks of an answer.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Manner {
@@ -33,15 +42,15 @@ const TOGETHER: usize = 16 * 1024;
 /// The answer as it goes over the wire: its head, with the body if that is short, and the body if it is not.
 pub(super) fn parts(answer: Answer, manner: Manner) -> [Vec<u8>; 2] {
     if manner.head_only || answer.body.len() <= TOGETHER {
-        return [bytes(answer, manner), Vec::new()];
+        return [bytes(&answer, manner), Vec::new()];
     }
     let head = bytes_of_head(&answer, manner);
     [head, answer.body.into_bytes()]
 }
 
 /// The answer as it goes over the wire.
-pub(super) fn bytes(answer: Answer, manner: Manner) -> Vec<u8> {
-    let mut bytes = bytes_of_head(&answer, manner);
+pub(super) fn bytes(answer: &Answer, manner: Manner) -> Vec<u8> {
+    let mut bytes = bytes_of_head(answer, manner);
     if !manner.head_only {
         bytes.reserve_exact(answer.body.len());
         bytes.extend_from_slice(answer.body.as_bytes());
@@ -111,7 +120,7 @@ mod tests {
     #[test]
     fn head_and_body_are_one_buffer_with_a_length_in_bytes() {
         let answer = Answer::message(404, "Unknown path: /\u{e9}");
-        let text = String::from_utf8(bytes(answer, Manner::default())).unwrap();
+        let text = String::from_utf8(bytes(&answer, Manner::default())).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 404 Not Found\r\nDate: "), "{head}");
         assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())), "{head}");
@@ -121,7 +130,7 @@ mod tests {
     #[test]
     fn head_keeps_the_length_and_drops_the_body() {
         let answer = Answer::message(404, "Not found.");
-        let text = String::from_utf8(bytes(answer, Manner { close: true, head_only: true })).unwrap();
+        let text = String::from_utf8(bytes(&answer, Manner { close: true, head_only: true })).unwrap();
         assert!(text.ends_with("Connection: close\r\n\r\n"), "{text}");
         assert!(text.contains("\r\nContent-Length: 24\r\n"), "{text}");
     }

@@ -118,7 +118,12 @@ impl Back {
     }
 
     /// Over a kept socket. One that fails is dropped; the caller repeats a request that may be repeated.
-    async fn ask_kept(&self, request: &Canonical, lane: &Lane, turn: SemaphorePermit<'_>) -> io::Result<(Answer, Share)> {
+    async fn ask_kept(
+        &self,
+        request: &Canonical,
+        lane: &Lane,
+        turn: SemaphorePermit<'_>,
+    ) -> io::Result<(Answer, Share)> {
         let idle = lane.idle().pop();
         let mut socket = match idle {
             Some(socket) => socket,
@@ -169,7 +174,12 @@ impl Back {
         }
     }
 
-    async fn exchange(&self, socket: &mut UnixStream, request: &Canonical, alone: Option<u64>) -> io::Result<(Answer, Share)> {
+    async fn exchange(
+        &self,
+        socket: &mut UnixStream,
+        request: &Canonical,
+        alone: Option<u64>,
+    ) -> io::Result<(Answer, Share)> {
         socket.write_all(&request.head(alone)).await?;
         socket.write_all(&request.body).await?;
         let mut bytes = Vec::with_capacity(1024);

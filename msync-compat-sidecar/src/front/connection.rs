@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Shared;
@@ -18,6 +19,7 @@ use super::budget::{OWN, Share};
 use super::chunked::Chunked;
 use super::head::{self, Framing, Head, Refusal, Scan};
 use super::rooms::Wish;
+use super::standing::Rank;
 use crate::api::{self, Answer, Glance, Probed};
 use crate::sparse::Sparse;
 
@@ -27,6 +29,9 @@ const READ: usize = 4 * 1024;
 const PAUSE: Duration = Duration::from_millis(20);
 const READS: usize = 16;
 
+/// How long a stream of events stays open.
+const STREAM: Duration = Duration::from_secs(20);
+
 static UNANSWERED: Sparse = Sparse::new();
 
 /// Why a connection ends.
@@ -35,6 +40,8 @@ enum End {
     Silent,
     /// This refusal is the last answer.
     Refused(Refusal),
+    /// Another connection takes the place of this one, which is told so if it was sending.
+    Displaced,
 }
 
 impl From<Refusal> for End {
@@ -52,12 +59,14 @@ impl From<io::Error> for End {
 /// Serves a connection to its end.
 pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     let share = Share::default();
-    let mut connection = Connection { stream, bytes: Vec::new(), share, head_only: false, overrun: false, shared };
+    let (bytes, rank) = (Vec::new(), Rank::default());
+    let mut connection = Connection { stream, bytes, share, head_only: false, overrun: false, rank, shared };
     let end = loop {
         match connection.exchange().await {
             Ok(false) => {}
             Ok(true) => break Ok(()),
             Err(End::Silent) => return,
+            Err(End::Displaced) => return connection.say_displaced(),
             Err(End::Refused(refusal)) => break connection.refuse(refusal).await,
         }
     };
@@ -77,22 +86,51 @@ struct Connection {
     head_only: bool,
     /// Something that it sent was dropped, so that nothing more of it can be understood.
     overrun: bool,
+    /// What it has shown of itself.
+    rank: Rank,
     shared: Arc<Shared>,
 }
 
 impl Connection {
     /// One request and its answer; true when the connection is to end.
     async fn exchange(&mut self) -> Result<bool, End> {
-        let head = self.head().await?;
-        let glance = api::glance(&head.target);
-        let body = self.body(&head, glance.body).await?;
+        let (head, glance, body) = self.request().await?;
         let head_only = head.method == "HEAD";
         let Head { method, target, client, close, .. } = head;
+        if glance.stream && method == "GET" {
+            return self.events(Canonical { method, target, client, body }).await;
+        }
         let (answer, share) = self.answer(Canonical { method, target, client, body }, glance).await?;
         let close = close || self.overrun || self.shared.stop.is_cancelled();
         self.send(answer, Manner { close, head_only }).await?;
         drop(share);
         Ok(close)
+    }
+
+    /// The next request, unless another connection needs this one's place.
+    async fn request(&mut self) -> Result<(Head, Glance, Vec<u8>), End> {
+        let (shared, asked_to_go) = (Arc::clone(&self.shared), Arc::new(Notify::new()));
+        let _stood = shared.standing.stand(self.rank, &asked_to_go);
+        let request = async {
+            let head = self.head().await?;
+            let glance = api::glance(&head.target);
+            let body = self.body(&head, glance.body).await?;
+            Ok((head, glance, body))
+        };
+        tokio::select! {
+            biased;
+            request = request => request,
+            () = asked_to_go.notified() => Err(End::Displaced),
+        }
+    }
+
+    fn say_displaced(self) {
+        if !self.bytes.is_empty() {
+            let answer = Answer::message(503, "too many connections here");
+            let manner = Manner { close: true, head_only: self.head_only };
+            // Whoever does not take it gets a close.
+            let _ = self.stream.try_write(&answer::bytes(&answer, manner));
+        }
     }
 
     async fn head(&mut self) -> Result<Head, End> {
@@ -247,6 +285,7 @@ impl Connection {
             Some(_) => Some("/".to_owned()),
             None => shared.back.beats_for(&request).map(|name| name.to_string()),
         };
+        self.rank = if beat.is_some() { Rank::Holder } else { Rank::Served };
         let wish = Wish {
             beat: beat.as_deref(),
             client: request.client.as_deref(),
@@ -267,6 +306,42 @@ impl Connection {
             () = self.hang_up() => {
                 tracing::debug!(target = request.target, "a client hung up while it waited");
                 Err(End::Silent)
+            }
+        }
+    }
+
+    /// Answers with a stream of events, which is the last thing on its connection.
+    ///
+    /// A stream that is open says nothing about its client, so it ends after a while, and the client shows that it lives by
+    /// coming again.
+    async fn events(&mut self, request: Canonical) -> Result<bool, End> {
+        let begun = Instant::now();
+        let glance = Glance::default();
+        if request.target.contains('?') {
+            return Err(Refusal::new(400, "Bad parameter: a stream has none.").into());
+        }
+        let (mut answer, _) = self.answer(request.clone(), glance).await?;
+        if answer.status != 200 {
+            self.send(answer, Manner { close: true, head_only: false }).await?;
+            return Ok(true);
+        }
+        self.write(answer::EVENTS).await?;
+        loop {
+            self.write(&answer::event(&answer)).await?;
+            let seen = answer.field("Msync-Version").unwrap_or_default().to_owned();
+            let left = STREAM.saturating_sub(begun.elapsed());
+            if left < Duration::from_secs(1) {
+                return Ok(true);
+            }
+            let target = api::follow_up(&request.target, &seen, left);
+            let stop = self.shared.stop.clone();
+            let next = self.answer(Canonical { target, ..request.clone() }, Glance { wait: Some(left), ..glance });
+            answer = tokio::select! {
+                next = next => next?.0,
+                () = stop.cancelled() => return Ok(true),
+            };
+            if answer.status != 200 || answer.field("Msync-Version") == Some(&seen) {
+                return Ok(true);
             }
         }
     }

@@ -18,9 +18,10 @@ const FEWEST: u64 = 128;
 /// The bounds of the front. The default is what the sidecar runs with; tests shorten the times.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Client connections at once; more are answered 503 and closed.
+    /// Client connections at once; for a new one another that owes a request must go, and if there is none, it is answered
+    /// 503 and closed.
     pub connections: usize,
-    /// Connections beyond those that are told so at once; past these a connection is just closed.
+    /// Connections beyond those that wait for room or are told that there is none; past these a connection is just closed.
     pub turned_away: usize,
     /// Requests waiting for their answer at once; more are answered 503.
     pub pending: usize,
@@ -51,10 +52,10 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 16_384,
-            turned_away: 64,
+            turned_away: 512,
             pending: 2_304,
             beats: 768,
-            bytes: 24 * 1024 * 1024,
+            bytes: 16 * 1024 * 1024,
             head: 16 * 1024,
             body: 64 * 1024,
             head_time: Duration::from_secs(5),
@@ -97,10 +98,11 @@ impl Limits {
         // The API's connections, and what the process opens for a moment.
         let own = BASE + (descriptors / 16).min(256);
         self.turned_away = least(self.turned_away, descriptors / 16);
-        self.pending = least(self.pending, descriptors / 12);
-        self.beats = least(self.beats, descriptors / 36);
-        let taken = own + self.turned_away as u64 + PER_REQUEST * self.requests();
-        self.connections = least(self.connections, descriptors.saturating_sub(taken));
+        let left = descriptors.saturating_sub(own + self.turned_away as u64);
+        let requests = left / 2 / PER_REQUEST;
+        self.pending = least(self.pending, requests * 3 / 4);
+        self.beats = least(self.beats, requests / 4);
+        self.connections = least(self.connections, left.saturating_sub(PER_REQUEST * self.requests()));
         self
     }
 }
@@ -141,7 +143,7 @@ mod tests {
             let limits = Limits::default().within(descriptors);
             let used = (limits.connections + limits.turned_away) as u64 + PER_REQUEST * limits.requests();
             assert!(used + BASE <= descriptors, "{descriptors}: {limits:?}");
-            assert!(limits.pending >= 4 && limits.beats >= 3 && limits.connections >= 4, "{descriptors}: {limits:?}");
+            assert!(limits.pending >= 4 && limits.beats >= 1 && limits.connections >= 4, "{descriptors}: {limits:?}");
         }
         assert!(Limits::default().within(20_000).connections >= 10_000);
     }

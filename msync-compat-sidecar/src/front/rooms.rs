@@ -81,14 +81,13 @@ impl Rooms {
         // An id cannot have this character, so that clients without one are nobody else.
         let by = wish.client.unwrap_or("/");
         let pending = self.pending.enter(by).ok_or("too many requests are waiting here")?;
-        let long = match wish.long {
-            true => Some(self.long_polls.enter(by).ok_or("too many requests wait for locks here")?),
-            false => None,
-        };
-        let bulky = match wish.bulky {
-            true => Some(self.bulky.acquire().await.expect("this semaphore is never closed")),
-            false => None,
-        };
+        let (mut long, mut bulky) = (None, None);
+        if wish.long {
+            long = Some(self.long_polls.enter(by).ok_or("too many requests wait for locks here")?);
+        }
+        if wish.bulky {
+            bulky = Some(self.bulky.acquire().await.expect("this semaphore is never closed"));
+        }
         Ok(Place { _parts: [Some(pending), long], _bulky: bulky })
     }
 }

@@ -172,11 +172,11 @@ fn listen(parent: &Path) -> io::Result<(UnixListener, Way)> {
     let path = directory.join("socket");
     let named = Way::Named { path: path.clone(), directory };
     let listener = UnixListener::bind(&path)?;
-    let Some((path, _socket)) = kept(&path) else { return Ok((listener, named)) };
+    let Some((path, socket)) = kept(&path) else { return Ok((listener, named)) };
     drop(named);
     // What is tried is what counts: a place without /proc, or a kernel that is none.
     match UnixStream::connect(&path) {
-        Ok(_) => Ok((listener, Way::Kept { path, _socket })),
+        Ok(_) => Ok((listener, Way::Kept { path, _socket: socket })),
         Err(error) => {
             tracing::debug!(%error, "a private socket without a name cannot be reached here");
             listen_by_name(parent)

@@ -35,6 +35,9 @@ impl<B: Backend> Sessions<B> {
             if let Some(outcome) = self.keep(call).await {
                 return outcome;
             }
+            if self.held() >= self.0.most {
+                return Outcome::Unavailable(format!("this sidecar holds as many locks as it may: {}", self.0.most));
+            }
             let place = self.place(call, wait);
             tokio::select! {
                 biased;
