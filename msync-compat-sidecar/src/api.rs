@@ -75,14 +75,14 @@ pub enum Probed {
     Readyz,
 }
 
-/// Looks at a request's target. Pure and cheap.
-pub fn glance(target: &str) -> Glance {
+/// Looks at a request's head. Pure and cheap.
+pub fn glance(sent: &str, target: &str) -> Glance {
     let path = target.split('?').next().unwrap_or_default();
     let wait = query::long_poll(target);
     let Ok(path) = decoded(path) else { return Glance { wait, ..Glance::default() } };
     let glance = Glance { wait, ..Glance::default() };
     match route(&path) {
-        Route::Collection => Glance { body: true, bulky: true, ..glance },
+        Route::Collection => Glance { body: true, bulky: method(sent) == Some(Method::Get), ..glance },
         Route::Fixed(Fixed::Page | Fixed::Metrics) => Glance { bulky: true, ..glance },
         Route::Fixed(Fixed::Healthz) => Glance { probe: Some(Probed::Healthz), ..glance },
         Route::Fixed(Fixed::Readyz) => Glance { probe: Some(Probed::Readyz), ..glance },

@@ -61,7 +61,7 @@ pub struct Config {
     pub drain_seconds: u64,
 
     /// Locks held at once, at most, for all clients together; more are refused with 503.
-    #[arg(long, env = "MSYNC_MAX_LOCKS", default_value_t = 20_000, value_name = "NUMBER")]
+    #[arg(long, env = "MSYNC_MAX_LOCKS", default_value_t = 10_000, value_name = "NUMBER")]
     pub max_locks: usize,
 
     /// Directory in which private sockets are made; on Linux nothing stays in it. Default: the first of the usual places

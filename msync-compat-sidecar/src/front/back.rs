@@ -252,3 +252,55 @@ fn parse(bytes: &[u8]) -> io::Result<Option<(usize, Answer, usize)>> {
 fn broken() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "unreadable answer from the inner server")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::api::{Outcome, Request};
+    use crate::server::{Locks, Server};
+
+    struct Well;
+
+    impl Locks for Well {
+        fn call(&self, _request: Request) -> impl Future<Output = Outcome> + Send + 'static {
+            std::future::ready(Outcome::Well)
+        }
+    }
+
+    fn request(target: &str) -> Canonical {
+        Canonical { method: "GET".into(), target: target.into(), client: None, body: Vec::new() }
+    }
+
+    async fn until(what: &str, condition: impl AsyncFn() -> bool) {
+        for _ in 0..3000 {
+            if condition().await {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{what}");
+    }
+
+    /// Beats go on over the sockets that are kept, and so would a probe that asked only there.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_probe_fails_while_requests_that_wait_cannot_be_served_and_no_longer() {
+        let parent = std::env::temp_dir().join(format!("msync-test-{:x}", getrandom::u64().unwrap()));
+        std::fs::create_dir(&parent).unwrap();
+        let handle = tokio::runtime::Handle::current();
+        let server = Server::start(&Arc::new(Well), std::slice::from_ref(&parent), &handle).unwrap();
+        let (back, beat) = (Back::new(server.doors(), Budget::new(1 << 20)), Pace { beat: true, long: false });
+        let probed = async || back.probe(&request("/healthz")).await.is_ok_and(|(answer, _)| answer.status == 200);
+        assert!(probed().await);
+        std::fs::remove_dir(&parent).unwrap();
+        back.doors.once().reopen();
+        until("the door is closed", async || back.doors.once().path().is_none()).await;
+        assert_eq!(back.ask(&request("/readyz"), beat).await.unwrap().0.status, 200, "beats go on");
+        assert!(!probed().await);
+        std::fs::create_dir(&parent).unwrap();
+        until("it is made anew", async || probed().await).await;
+        tokio::task::spawn_blocking(move || drop(server)).await.unwrap();
+        std::fs::remove_dir(&parent).unwrap();
+    }
+}

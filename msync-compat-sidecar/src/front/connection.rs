@@ -113,7 +113,7 @@ impl Connection {
         let _stood = shared.standing.stand(self.rank, &asked_to_go);
         let request = async {
             let head = self.head().await?;
-            let glance = api::glance(&head.target);
+            let glance = api::glance(&head.method, &head.target);
             let body = self.body(&head, glance.body).await?;
             Ok((head, glance, body))
         };

@@ -52,7 +52,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 16_384,
-            turned_away: 512,
+            turned_away: 256,
             pending: 2_304,
             beats: 768,
             bytes: 16 * 1024 * 1024,

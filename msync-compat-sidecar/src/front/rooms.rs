@@ -11,8 +11,9 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// The beats of one lock at once that have room of their own; more compete with all other requests.
 const OF_ONE_LOCK: usize = 16;
-/// Requests at once whose answers may be large.
+/// Requests at once whose answers may be large, and how many more may wait to be one of them.
 const BULKY: usize = 2;
+const BULKY_WAITING: usize = 64;
 
 /// The rooms of a front.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub(super) struct Rooms {
     pending: Room,
     long_polls: Room,
     bulky: Semaphore,
+    bulky_waiting: Room,
 }
 
 /// Places, and who has how many of them.
@@ -67,6 +69,7 @@ impl Rooms {
             pending: Room::new(pending, pending - pending / 8),
             long_polls: Room::new(long_polls, long_polls - long_polls / 8),
             bulky: Semaphore::new(BULKY),
+            bulky_waiting: Room::new(BULKY_WAITING, BULKY_WAITING - BULKY_WAITING / 8),
         }
     }
 
@@ -80,15 +83,17 @@ impl Rooms {
         }
         // An id cannot have this character, so that clients without one are nobody else.
         let by = wish.client.unwrap_or("/");
+        if wish.bulky {
+            let waiting = self.bulky_waiting.enter(by).ok_or("too many large answers are awaited here")?;
+            let bulky = self.bulky.acquire().await.expect("this semaphore is never closed");
+            return Ok(Place { _parts: [Some(waiting), None], _bulky: Some(bulky) });
+        }
         let pending = self.pending.enter(by).ok_or("too many requests are waiting here")?;
-        let (mut long, mut bulky) = (None, None);
+        let mut long = None;
         if wish.long {
             long = Some(self.long_polls.enter(by).ok_or("too many requests wait for locks here")?);
         }
-        if wish.bulky {
-            bulky = Some(self.bulky.acquire().await.expect("this semaphore is never closed"));
-        }
-        Ok(Place { _parts: [Some(pending), long], _bulky: bulky })
+        Ok(Place { _parts: [Some(pending), long], _bulky: None })
     }
 }
 
@@ -168,6 +173,8 @@ mod tests {
         let wish = Wish { bulky: true, ..ONCE };
         let places = [enter(&rooms, wish).unwrap(), enter(&rooms, wish).unwrap()];
         assert!(rooms.place(wish).now_or_never().is_none(), "it waits");
+        let others: Vec<_> = (0..7).map(|_| enter(&rooms, ONCE)).collect();
+        assert!(others.iter().all(Result::is_ok), "and takes no room of others");
         drop(places);
         assert!(enter(&rooms, wish).is_ok());
     }

@@ -5,7 +5,9 @@
 mod beats;
 mod cluster;
 mod contract;
+mod election;
 mod figures;
+mod hostile;
 mod http;
 mod memory;
 mod page;

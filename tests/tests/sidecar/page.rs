@@ -41,13 +41,17 @@ async fn the_page_shows_who_holds_what_and_who_waits() -> Result<()> {
     let drawn = draw(a.port()).await?;
     for shown in [
         "Locks of <span id=\"owner\">web-7f9c-a</span>",
-        ">3 held, 1 awaited<",
+        ">3 held, 2 requests wait, leads 1 of 2<",
+        ">elected<",
+        "class=\"mine\">leads<",
+        ">never<",
         ">invoices<",
         ">client without id<",
         ">ttl 300 s<",
         "<li>web-7f9c-b</li>",
         "<td>web-7f9c-b</td>",
-        "<li>importer, ",
+        "<li>place 2: importer, ",
+        "<li>place 1: importer, ",
         "updated ",
     ] {
         ensure!(drawn.contains(shown), "{shown} is not in {drawn}");

@@ -80,6 +80,7 @@ impl Sidecar {
 /// The program, told to take free ports.
 pub(crate) fn prepared(owner: &str) -> Spawn {
     Spawn::program(Path::new(env!("CARGO_BIN_EXE_tested-sidecar")))
-        .args(["--ports", "0,0", "--owner", owner, "--log", "warn"])
+        .args(["--ports", "0,0", "--owner", owner])
+        .env("MSYNC_LOG", "warn")
         .env("NO_COLOR", "1")
 }
