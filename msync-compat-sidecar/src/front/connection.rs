@@ -29,6 +29,8 @@ const READ: usize = 4 * 1024;
 const PAUSE: Duration = Duration::from_millis(20);
 const READS: usize = 16;
 
+/// How long a connection whose request found no room is not read: a flood that is refused is still a flood.
+const PENANCE: Duration = Duration::from_millis(250);
 /// How long a stream of events stays open.
 const STREAM: Duration = Duration::from_secs(20);
 
@@ -60,7 +62,8 @@ impl From<io::Error> for End {
 pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     let share = Share::default();
     let (bytes, rank) = (Vec::new(), Rank::default());
-    let mut connection = Connection { stream, bytes, share, head_only: false, overrun: false, rank, shared };
+    let mut connection =
+        Connection { stream, bytes, share, head_only: false, overrun: false, refused: false, rank, shared };
     let end = loop {
         match connection.exchange().await {
             Ok(false) => {}
@@ -86,6 +89,8 @@ struct Connection {
     head_only: bool,
     /// Something that it sent was dropped, so that nothing more of it can be understood.
     overrun: bool,
+    /// There was no room for its last request.
+    refused: bool,
     /// What it has shown of itself.
     rank: Rank,
     shared: Arc<Shared>,
@@ -104,6 +109,12 @@ impl Connection {
         let close = close || self.overrun || self.shared.stop.is_cancelled();
         self.send(answer, Manner { close, head_only }).await?;
         drop(share);
+        // Others first: a client that has more to ask at once, and all the more one that was refused.
+        if std::mem::take(&mut self.refused) {
+            tokio::time::sleep(PENANCE).await;
+        } else {
+            tokio::task::yield_now().await;
+        }
         Ok(close)
     }
 
@@ -294,7 +305,10 @@ impl Connection {
         };
         let _place = match timeout(shared.limits.answer_time, shared.rooms.place(wish)).await {
             Ok(Ok(place)) => place,
-            Ok(Err(why)) => return Ok((Answer::message(503, why), Share::default())),
+            Ok(Err(why)) => {
+                self.refused = true;
+                return Ok((Answer::message(503, why), Share::default()));
+            }
             Err(_) => return Ok((Answer::message(503, "too many large answers are awaited here"), Share::default())),
         };
         if glance.wait.is_none() {

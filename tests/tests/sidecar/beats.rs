@@ -32,7 +32,7 @@ async fn a_holder_that_beats_is_never_refused_while_others_wait() {
             };
             let there = asked(&b, None, put_waiting(300)).await;
             for beat in 1..=60 / pause {
-                wait(pause as f64).await;
+                wait(f64::from(pause)).await;
                 let answer = a.ask_as(client, put(ttl)).await;
                 assert!(matches!(answer, Outcome::Good(_)), "{client:?} {ttl:?}, beat {beat}: {answer:?}");
                 assert_eq!(token(&answer), first, "the same hold");

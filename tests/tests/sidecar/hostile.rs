@@ -5,7 +5,11 @@ use std::{net::Ipv4Addr, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use futures::future::join_all;
-use tests::{eventually, process::ChildProcess};
+use tests::{
+    eventually,
+    hostile::{Plan, run},
+    process::ChildProcess,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -246,4 +250,15 @@ async fn a_flood_of_failures_is_few_lines() -> Result<()> {
     let said = std::fs::read_to_string(log.path())?;
     ensure!(said.lines().count() < 20, "{said}");
     Ok(())
+}
+
+/// A short pass of the hostile hour.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hostile_while_loses_no_beat_and_keeps_every_bound() -> Result<()> {
+    let program = env!("CARGO_BIN_EXE_tested-sidecar").into();
+    let plan = Plan { program, seed: getrandom::u64()?, length: 10 * SECOND, verbose: true };
+    println!("seed {}", plan.seed);
+    let report = run(&plan).await?;
+    println!("{report:#?}");
+    report.judge(plan.length)
 }
