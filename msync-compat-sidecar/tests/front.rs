@@ -509,7 +509,8 @@ fn many_empty_lines_before_a_request_are_skipped_however_they_come() {
 /// Old clients open a connection for each beat.
 #[test]
 fn a_flood_of_connections_does_not_keep_new_ones_out() {
-    let served = Served::start(Limits { connections: 50, ..Limits::default() }, Stub::default());
+    let limits = Limits { connections: 50, idle_time: Duration::from_secs(10), ..Limits::default() };
+    let served = Served::start(limits, Stub::default());
     let mut served_once = connect(served.address);
     served_once.write_all(b"GET /locks/a HTTP/1.1\r\n\r\n").unwrap();
     assert_eq!(read_reply(&mut served_once).unwrap().status, 200);
@@ -543,17 +544,20 @@ fn a_body_that_nobody_looks_at_is_not_kept() {
 
 #[test]
 fn what_is_over_the_budget_waits_and_is_refused() {
-    let limits = Limits { bytes: 128 * 1024, body_time: Duration::from_millis(700), ..Limits::default() };
+    // Two of six fit.
+    let limits = Limits { bytes: 128 * 1024, body_time: Duration::from_secs(2), ..Limits::default() };
     let served = Served::start(limits, Stub::default());
-    let short = |stream: &mut TcpStream| {
-        let body = vec![b' '; 60_000 - 1];
+    let address = served.address;
+    let short = move || {
+        let mut stream = connect(address);
         stream.write_all(b"POST /locks HTTP/1.1\r\nContent-Length: 60000\r\n\r\n").unwrap();
-        let _ = stream.write_all(&body);
+        // Whoever is refused is not read to its end.
+        let _ = stream.write_all(&[b' '; 60_000 - 1]);
+        read_reply(&mut stream).unwrap().status
     };
-    let mut streams: Vec<TcpStream> = (0..6).map(|_| connect(served.address)).collect();
-    streams.iter_mut().for_each(short);
+    let sending: Vec<_> = (0..6).map(|_| std::thread::spawn(short)).collect();
     served.serves_a_good_request();
-    let statuses: Vec<u16> = streams.iter_mut().map(|stream| read_reply(stream).unwrap().status).collect();
+    let statuses: Vec<u16> = sending.into_iter().map(|one| one.join().unwrap()).collect();
     assert!(statuses.contains(&503) && statuses.contains(&408), "{statuses:?}");
     let body = format!("{}{}", "{\"metadata\":{\"name\":\"a\"}}", " ".repeat(50_000));
     let whole = format!("POST /locks HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());

@@ -81,7 +81,7 @@ struct Sidecar {
 /// Dropping the future ends the sidecar; loads end by themselves.
 pub async fn run(plan: &Plan) -> Result<Report> {
     let mut sidecar = Sidecar::start(&plan.program).await?;
-    let holders = Holders::start(sidecar.port)?;
+    let holders = Holders::start(sidecar.port).await?;
     let (mut dice, mut report) = (Dice::new(plan.seed), Report::default());
     let until = Instant::now() + plan.length;
     while Instant::now() < until {
@@ -90,7 +90,10 @@ pub async fn run(plan: &Plan) -> Result<Report> {
         sidecar.look(&mut report)?;
         if plan.verbose {
             let (memory, descriptors) = (sidecar.memory("VmRSS:")?, sidecar.descriptors()?);
-            println!("{:>4} {said}: {memory} KiB, {descriptors} descriptors, {}", report.rounds, holders.so_far());
+            let (round, so_far, waited) = (report.rounds, holders.so_far(), sidecar.waited()?);
+            println!(
+                "{round:>4} {said}: {memory} KiB, {descriptors} descriptors, {waited:.1} s without a processor, {so_far}"
+            );
         }
         ensure!(sidecar.process.ended()?.is_none(), "the sidecar has ended");
     }
@@ -170,6 +173,19 @@ impl Sidecar {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.pid()))?;
         let line = status.lines().find_map(|line| line.strip_prefix(field)).context("the field")?;
         Ok(line.split_whitespace().next().context("a number")?.parse()?)
+    }
+
+    /// How long its threads have been ready to run and had to wait, in seconds: on a busy machine a late answer may be the
+    /// machine's.
+    fn waited(&self) -> Result<f64> {
+        let mut waited = 0.0;
+        for task in std::fs::read_dir(format!("/proc/{}/task", self.process.pid()))? {
+            // A thread may end meanwhile.
+            let times = std::fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
+            let nanos: f64 = times.split(' ').nth(1).and_then(|nanos| nanos.parse().ok()).unwrap_or_default();
+            waited += nanos / 1e9;
+        }
+        Ok(waited)
     }
 
     fn descriptors(&self) -> Result<usize> {

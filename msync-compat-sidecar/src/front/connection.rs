@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 const READS: usize = 16;
 
 /// How long a connection whose request found no room is not read: a flood that is refused is still a flood.
-const PENANCE: Duration = Duration::from_millis(250);
+const PENANCE: Duration = Duration::from_secs(1);
 /// How long a stream of events stays open.
 const STREAM: Duration = Duration::from_secs(20);
 

@@ -16,6 +16,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::eventually;
+
 /// Holders of each kind.
 const OF_EACH: usize = 10;
 /// Old clients give up after 10 s.
@@ -30,6 +32,8 @@ pub(super) struct Holders {
 
 #[derive(Debug, Default)]
 struct Notes {
+    /// How many have their locks.
+    had: usize,
     beats: u64,
     lost: Vec<String>,
 }
@@ -58,8 +62,8 @@ struct Holder {
 }
 
 impl Holders {
-    /// All take their locks before any load is put on.
-    pub(super) fn start(port: u16) -> Result<Self> {
+    /// All have their locks when it returns, before any load is put on.
+    pub(super) async fn start(port: u16) -> Result<Self> {
         let (stop, notes) = (CancellationToken::new(), Arc::<Mutex<Notes>>::default());
         let mut holders: Vec<Holder> = Vec::new();
         for at in 0..OF_EACH {
@@ -79,6 +83,9 @@ impl Holders {
                 Ok(())
             })
         });
+        let count = 3 * OF_EACH + 1;
+        let had = || notes.lock().unwrap_or_else(PoisonError::into_inner).had == count;
+        eventually("all hold", PATIENCE * 4, async || had()).await?;
         Ok(Self { stop, thread, notes })
     }
 
@@ -105,17 +112,22 @@ impl Holder {
         let begun = Instant::now();
         while let Err(error) = self.beat().await {
             // The first one wins what nobody has; an election takes a moment.
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > PATIENCE * 3 {
                 return Err(error.context(format!("{} was never had", self.name)));
             }
             sleep(Duration::from_millis(200)).await;
         }
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).had += 1;
         while stop.run_until_cancelled(sleep(self.kind.pace())).await.is_some() {
             let (start, outcome) = (Instant::now(), self.beat().await);
             let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
             match outcome {
                 Ok(()) => notes.beats += 1,
-                Err(error) => notes.lost.push(format!("{} after {:?}: {error:#}", self.name, start.elapsed())),
+                Err(error) => {
+                    notes.lost.push(format!("{} after {:?}: {error:#}", self.name, start.elapsed()));
+                    // What it has next is another hold; this loss is told once.
+                    self.token = None;
+                }
             }
         }
         Ok(())
