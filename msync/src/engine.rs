@@ -2,9 +2,12 @@
 //!
 //! It decides nothing about locks: rules live in `protocol.rs`.
 
+mod call;
 mod gate;
+mod grip;
 mod inbox;
 mod keeper;
+mod lookouts;
 mod memory;
 
 use std::{
@@ -16,10 +19,13 @@ use std::{
     time::Duration,
 };
 
+use call::Attempts;
 use gate::Gate;
-pub(crate) use inbox::Lookout;
+pub(crate) use grip::Grip;
 use keeper::{Driver, Messages};
 pub(crate) use keeper::{Message, Turn};
+pub(crate) use lookouts::Listener;
+use lookouts::Lookouts;
 use memory::Memory;
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
@@ -28,14 +34,15 @@ use tokio::{
 
 use crate::{
     Error, FencingToken, Lease, LockName,
-    clock::{Clock, Random},
+    clock::{Clock, Home, Random},
     protocol::{Event, Standing, Ticket, Want},
     record::EngineId,
+    runtime,
     store::{Snapshot, Store},
 };
 
-/// How many calls one engine makes at once.
-const CALLS_AT_ONCE: usize = 32;
+/// How long the end of the last handle waits for releases at the most: a program that cannot reach its store must end.
+const LONGEST_GOODBYE: Duration = Duration::from_secs(2);
 
 /// What all locks and elections of one client share.
 pub(crate) struct Engine {
@@ -43,11 +50,17 @@ pub(crate) struct Engine {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Random,
+    /// Where its tasks run.
+    pub(crate) home: Home,
+    /// Its calls also need a runtime of the user's.
+    foreign: bool,
     gate: Gate,
+    attempts: Attempts,
+    lookouts: Arc<Lookouts>,
     keepers: Mutex<HashMap<LockName, Handle>>,
     inbox: Mutex<Option<JoinHandle<()>>>,
-    /// How long the inbox may be silent before it is opened anew.
-    patience: Duration,
+    /// The watch that tells in which queues this engine has come to the front; for who waits further behind.
+    next: Mutex<Option<JoinHandle<()>>>,
     tickets: AtomicU64,
     shut: AtomicBool,
     retired: Notify,
@@ -70,17 +83,23 @@ impl Engine {
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         random: Random,
-        longest_ttl: Duration,
+        foreign: bool,
     ) -> Arc<Self> {
+        let home = clock.home();
+        let (gate, lookouts) = (Gate::new(Arc::clone(&random)), Lookouts::new(&store, &clock));
         Arc::new(Self {
             id,
             store,
             clock,
             random,
-            gate: Gate::new(CALLS_AT_ONCE),
+            home,
+            foreign,
+            gate,
+            attempts: Attempts::default(),
+            lookouts,
             keepers: Mutex::default(),
             inbox: Mutex::default(),
-            patience: (2 * longest_ttl).max(Duration::from_secs(90)),
+            next: Mutex::default(),
             tickets: AtomicU64::new(1),
             shut: AtomicBool::new(false),
             retired: Notify::new(),
@@ -92,8 +111,12 @@ impl Engine {
     pub(crate) async fn acquire(
         self: &Arc<Self>,
         name: &LockName,
+        grip: &Grip,
         want: impl FnOnce(Ticket) -> Want,
     ) -> Result<Turn, Error> {
+        if self.home == Home::Own && runtime::is_forked() {
+            return Err(Error::store(format!("could not acquire lock {name}"), FORKED));
+        }
         self.open_inbox();
         let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
         let (verdict, turn) = oneshot::channel();
@@ -104,26 +127,37 @@ impl Engine {
         let token: FencingToken = turn.await.map_err(|_| deserted(name))??;
         waiting.messages = None;
         let lease = Lease::new(self, name.clone(), token, ticket, margin, handle.standing);
-        Ok(Turn::new(ticket, lease, handle.messages))
+        Ok(Turn::new(ticket, lease, handle.messages, grip.clone()))
     }
 
     /// Ends everything: waiting acquisitions fail, guards see the end, what is held is released once its guard is gone.
     /// Returns when nothing is left, or after `most`.
     pub(crate) async fn shut_down(&self, most: Duration) {
         self.tell_all_to_end();
-        let all_retired = async {
-            loop {
-                let retired = self.retired.notified();
-                if self.keepers().is_empty() {
-                    return;
-                }
-                retired.await;
-            }
-        };
         let limit = self.clock.sleep_until(self.clock.now() + most);
         tokio::select! {
-            () = all_retired => {}
+            () = self.all_retired() => {}
             () = limit => tracing::warn!("shut down with guards still held or releases unacknowledged; their ttl ends them"),
+        }
+    }
+
+    async fn all_retired(&self) {
+        loop {
+            let retired = self.retired.notified();
+            if self.keepers().is_empty() {
+                return;
+            }
+            retired.await;
+        }
+    }
+
+    /// The last handle is gone, so nothing is held by a user any more. A process that ends now must have sent what was
+    /// released: its thread waits for that, unless the calls need this very thread.
+    fn let_go(self: &Arc<Self>) {
+        self.tell_all_to_end();
+        if self.home == Home::Own && !self.keepers().is_empty() && runtime::may_block(self.foreign) {
+            let engine = Arc::clone(self);
+            runtime::block_on(async move { engine.all_retired().await }, LONGEST_GOODBYE);
         }
     }
 
@@ -141,7 +175,7 @@ impl Engine {
         let (handle, new) = self.find(name, message)?;
         // Not under the mutex: a runtime that has ended drops the driver at once, which takes itself off the map.
         if let Some(driver) = new {
-            tokio::spawn(driver.run());
+            runtime::spawn(self.home, driver.run());
         }
         Some(handle)
     }
@@ -212,9 +246,21 @@ impl Engine {
     }
 
     fn open_inbox(self: &Arc<Self>) {
-        let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
-        if inbox.as_ref().is_none_or(JoinHandle::is_finished) {
-            *inbox = Some(tokio::spawn(inbox::run(Arc::downgrade(self))));
+        self.open(&self.inbox, || inbox::run(Arc::downgrade(self)));
+    }
+
+    fn open_next(self: &Arc<Self>) {
+        self.open(&self.next, || inbox::run_next(Arc::downgrade(self)));
+    }
+
+    /// Starts the task of a watch, unless it runs.
+    fn open<F>(&self, watch: &Mutex<Option<JoinHandle<()>>>, task: impl FnOnce() -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let mut watch = watch.lock().unwrap_or_else(PoisonError::into_inner);
+        if watch.as_ref().is_none_or(JoinHandle::is_finished) {
+            *watch = Some(runtime::spawn(self.home, task()));
         }
     }
 
@@ -225,8 +271,10 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        if let Some(inbox) = self.inbox.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            inbox.abort();
+        for watch in [&mut self.inbox, &mut self.next] {
+            if let Some(watch) = watch.get_mut().unwrap_or_else(PoisonError::into_inner) {
+                watch.abort();
+            }
         }
     }
 }
@@ -236,6 +284,9 @@ impl std::fmt::Debug for Engine {
         f.debug_struct("Engine").field("id", &self.id).field("store", &self.store).finish_non_exhaustive()
     }
 }
+
+const FORKED: &str = "this process was forked from one that used msync, and a fork copies no threads: fork before first \
+                      use, or make the child another program (exec)";
 
 /// The keeper's task was dropped with the runtime that it ran on.
 fn deserted(name: &LockName) -> Error {

@@ -20,7 +20,7 @@ mod view;
 
 use std::{collections::VecDeque, time::Duration};
 
-use contest::{Contest, Move};
+use contest::{Contest, Move, Sent};
 pub use event::{Action, Call, Event, Notice, Outcome, Patience, Standing, Ticket, Want};
 pub use hold::{Attempt, Attempts, Hold, User};
 use release::Parting;
@@ -29,6 +29,7 @@ pub use view::{State, View};
 use crate::{
     LossReason, Timing,
     clock::{Moment, Now},
+    config::MAX_ATTEMPT,
     record::{Change, EngineId, Entry, Refused, Term},
     store::Snapshot,
 };
@@ -42,6 +43,8 @@ struct Flight {
     call: Call,
     /// Something was believed since it was sent: a read's answer may be older than that.
     overtaken: bool,
+    /// What the contest had sent before it.
+    before: Sent,
 }
 
 /// The state machine of one lock in one engine.
@@ -66,6 +69,8 @@ pub struct Keeper {
     pause: Moment,
     /// The timing of the last acquisition, for what is still to be cleaned up after it.
     timing: Timing,
+    /// Whatever this engine wants is held by somebody, as a rule.
+    crowded: bool,
     shut: bool,
 }
 
@@ -95,6 +100,7 @@ impl Keeper {
             refusals: 0,
             pause: Moment::default(),
             timing: Timing::default(),
+            crowded: false,
             shut: false,
         }
     }
@@ -104,15 +110,22 @@ impl Keeper {
         Self { view: view.recalled(), ..Self::new(engine) }
     }
 
+    /// Tells whether the locks that this engine wants are held by somebody, as a rule. Then a new acquisition joins the queue
+    /// with its first call; if the guess is wrong that costs it a call, and if it is right it saves one.
+    pub fn expect_a_crowd(&mut self, crowded: bool) {
+        self.crowded = crowded;
+    }
+
     /// Takes an event and says what to do next.
     pub fn step(&mut self, event: Event, now: Now, random: &mut dyn FnMut() -> u64) -> Action {
         let mut cx = Context { now, random, notices: Vec::new() };
         self.expire(now.local);
         self.take(event, &mut cx);
         self.settle(&mut cx);
+        let before = self.contest.as_ref().map_or(Sent::NOTHING, |contest| contest.sent());
         let call = if self.flight.is_none() && now.local >= self.pause { self.decide(&mut cx) } else { None };
         if let Some(call) = &call {
-            self.flight = Some(Flight { call: call.clone(), overtaken: false });
+            self.flight = Some(Flight { call: call.clone(), overtaken: false, before });
         }
         Action {
             timeout: self.timeout(call.as_ref()),
@@ -177,7 +190,9 @@ impl Keeper {
             Event::Unlisted if self.view.record().is_some_and(|record| record.engine == self.engine) => {
                 self.view.doubt(State::Unknown);
             }
-            Event::Prolong(_) | Event::Unlisted | Event::Tick => {}
+            // Deleted while nobody watched; or the list is older than what is believed.
+            Event::Missing if self.view.record().is_some() => self.view.doubt(State::Unknown),
+            Event::Prolong(_) | Event::Unlisted | Event::Missing | Event::Tick => {}
             Event::ShutDown => self.shut_down(cx),
         }
     }
@@ -230,7 +245,7 @@ impl Keeper {
     fn reply(&mut self, outcome: Outcome, cx: &mut Context<'_>) {
         let Some(flight) = self.flight.take() else { return };
         let now = cx.now.local;
-        if !matches!(outcome, Outcome::Busy(_) | Outcome::Unknown | Outcome::Fatal) {
+        if !matches!(outcome, Outcome::Busy(_) | Outcome::Unsent | Outcome::Unknown | Outcome::Fatal) {
             self.failures = 0;
         }
         match outcome {
@@ -245,6 +260,8 @@ impl Keeper {
             Outcome::Deleted => self.view.deleted(now),
             Outcome::Refused(refused) => self.refused(&flight, refused, cx),
             Outcome::Busy(after) => self.back_off(after, cx),
+            // Decided anew, with an anchor of its own; it says nothing about the server, so there is nothing to wait for.
+            Outcome::Unsent => self.unsent(&flight),
             Outcome::Unknown => self.lost_sight(&flight, cx),
             Outcome::Fatal => self.fatal(cx),
         }
@@ -279,6 +296,13 @@ impl Keeper {
         if self.refusals > 3 {
             let most = Duration::from_millis(10 << self.refusals.min(6));
             self.pause = cx.now.local + jitter(most, cx);
+        }
+    }
+
+    fn unsent(&mut self, flight: &Flight) {
+        self.failures = self.failures.max(1);
+        if let Some(contest) = &mut self.contest {
+            contest.unsent(flight.before);
         }
     }
 
@@ -414,7 +438,7 @@ impl Keeper {
     fn timeout(&self, call: Option<&Call>) -> Duration {
         let timing = self.hold.as_ref().map_or(self.timing, |hold| hold.timing);
         match call {
-            Some(Call::Apply(Change::Enqueue { .. })) => timing.ttl() / 2,
+            Some(Call::Apply(Change::Enqueue { .. })) => (timing.ttl() / 2).min(MAX_ATTEMPT),
             _ => timing.attempt_timeout(),
         }
     }

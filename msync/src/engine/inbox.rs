@@ -1,4 +1,5 @@
-//! The inbox: one watch per engine over every lock it holds, for any number of locks.
+//! The inbox: one watch per engine over every lock it holds, for any number of locks; and a second one over every lock
+//! whose queue it is the first of since a hand-off.
 //!
 //! It brings grants, new waiters and losses at once. It may be late, silent or broken at the cost of time only: keepers
 //! look for themselves once per ttl.
@@ -16,18 +17,21 @@ use crate::{
     LockName,
     clock::{Clock, Moment},
     protocol::Event,
+    record::EngineId,
     store::{Fault, Scope, Sighting, Snapshot, Store, Watch, told},
 };
+
+/// How long a watch may be silent, bookmarks included, before it is opened anew.
+const SILENCE: Duration = Duration::from_secs(90);
 
 /// The longest pause between two attempts to watch.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// A watch that is opened anew when it was silent for too long, and that pauses after errors.
-pub(crate) struct Lookout {
+pub(super) struct Lookout {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     scope: Scope,
-    patience: Duration,
     watch: Watch,
     heard: Moment,
     /// Not polled before this.
@@ -39,26 +43,27 @@ pub(crate) struct Lookout {
 
 impl Lookout {
     /// Opens a watch.
-    pub(crate) fn new(engine: &Engine, scope: Scope) -> Self {
-        let (store, clock) = (Arc::clone(&engine.store), Arc::clone(&engine.clock));
+    pub(super) fn new(store: &Arc<dyn Store>, clock: &Arc<dyn Clock>, scope: Scope) -> Self {
+        let (store, clock) = (Arc::clone(store), Arc::clone(clock));
         let (watch, heard) = (store.watch(scope.clone()), clock.now());
-        Self { store, clock, scope, patience: engine.patience, watch, heard, resume: None, failures: 0 }
+        Self { store, clock, scope, watch, heard, resume: None, failures: 0 }
     }
 
-    /// Opens a watch after a while, for whoever will not need it if its wait is short.
-    pub(super) fn later(engine: &Engine, scope: Scope, delay: Duration) -> Self {
-        let lookout = Self::new(engine, scope);
-        Self { resume: Some(lookout.heard + delay), ..lookout }
+    /// Hands on what is seen, for ever.
+    pub(super) async fn follow(mut self, tell: impl Fn(Sighting)) {
+        loop {
+            tell(self.next().await);
+        }
     }
 
     /// Returns the next sighting. Dropping this future loses nothing, not even a pause.
-    pub(crate) async fn next(&mut self) -> Sighting {
+    pub(super) async fn next(&mut self) -> Sighting {
         loop {
             if let Some(resume) = self.resume {
                 self.clock.sleep_until(resume).await;
                 self.resume = None;
             }
-            let silent = self.clock.sleep_until(self.heard + self.patience);
+            let silent = self.clock.sleep_until(self.heard + SILENCE);
             let seen = tokio::select! {
                 biased;
                 seen = self.watch.next() => Some(seen),
@@ -90,7 +95,13 @@ impl Lookout {
         self.failures += 1;
         match fault {
             Fault::Fatal(fatal) if self.failures == 1 => {
-                tracing::warn!(%fatal, "cannot watch: hand-overs will be slow");
+                let costs = match self.scope {
+                    Scope::Next(_) => {
+                        "who waits may notice a crash one ttl later; is the Lock resource of an older msync?"
+                    }
+                    Scope::Lock(_) | Scope::Engine(_) | Scope::All => "hand-overs will be slow",
+                };
+                tracing::warn!(%fatal, costs, "cannot watch");
             }
             _ => tracing::debug!(?fault, failures = self.failures, "the watch failed"),
         }
@@ -101,7 +112,7 @@ impl Lookout {
 
 /// Routes what the inbox sees, for as long as the engine lives.
 pub(super) async fn run(engine: Weak<Engine>) {
-    let Some(mut lookout) = open(&engine) else { return };
+    let Some(mut lookout) = open(&engine, Scope::Engine) else { return };
     let mut listed_before = false;
     loop {
         let sighting = lookout.next().await;
@@ -130,9 +141,29 @@ fn miss_unlisted(engine: &Engine, found: &[(LockName, Snapshot)]) {
     }
 }
 
-fn open(engine: &Weak<Engine>) -> Option<Lookout> {
+fn open(engine: &Weak<Engine>, scope: fn(EngineId) -> Scope) -> Option<Lookout> {
     let engine = engine.upgrade()?;
-    Some(Lookout::new(&engine, Scope::Engine(engine.id.clone())))
+    Some(Lookout::new(&engine.store, &engine.clock, scope(engine.id.clone())))
+}
+
+/// Tells keepers that they have come to the front of a queue, with the first beat of whoever is before them. Without it
+/// they would know when they look, once per ttl.
+pub(super) async fn run_next(engine: Weak<Engine>) {
+    let Some(mut lookout) = open(&engine, Scope::Next) else { return };
+    loop {
+        let sighting = lookout.next().await;
+        let Some(engine) = engine.upgrade() else { return };
+        match sighting {
+            Sighting::Listed(found) => {
+                for (name, snapshot) in found {
+                    engine.tell(&name, Event::Seen(snapshot));
+                }
+            }
+            Sighting::Changed(name, snapshot) => engine.tell(&name, Event::Seen(snapshot)),
+            // A lock that has become ours is shown by the inbox, any other change by the lock's own watch.
+            Sighting::Gone(..) | Sighting::Alive => {}
+        }
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,9 @@ mod poll;
 
 use std::{ops::Range, time::Duration};
 
-use super::{Attempt, Attempts, Call, Context, Hold, Keeper, Notice, Patience, State, Ticket, View, Want, fresh};
+use super::{
+    Attempt, Attempts, Call, Context, Flight, Hold, Keeper, Notice, Patience, State, Ticket, View, Want, fresh,
+};
 use crate::{
     clock::Moment,
     record::{Beat, Change, Claim, EngineId, Entry, Pair, Record, Term},
@@ -23,6 +25,8 @@ pub(super) struct Contest {
     started: Moment,
     /// Nothing has been sent yet.
     fresh: bool,
+    /// The lock is held by somebody, as a guess: its queue is joined without an attempt to make it.
+    joins_first: bool,
     attempts: Attempts,
     /// The local time before the *first* Enqueue of this term was sent: the anchor of an instant grant.
     first_enqueue: Option<Moment>,
@@ -36,6 +40,23 @@ pub(super) struct Contest {
     watched: Option<Pair>,
     /// A random number of thousandths: which part of a stagger this contest adds, and when its term is first renewed.
     jitter: u32,
+}
+
+/// What a contest knows of its earlier calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Sent {
+    fresh: bool,
+    first_enqueue: Option<Moment>,
+}
+
+impl Sent {
+    /// There were none.
+    pub(super) const NOTHING: Self = Self { fresh: true, first_enqueue: None };
+
+    /// Says that nothing has been sent.
+    pub(super) fn is_nothing(self) -> bool {
+        self.fresh
+    }
 }
 
 /// What a contest does next.
@@ -55,6 +76,7 @@ impl Contest {
             want: want.clone(),
             started: cx.now.local,
             fresh: true,
+            joins_first: false,
             attempts: Attempts::new(),
             first_enqueue: None,
             joined: false,
@@ -73,6 +95,16 @@ impl Contest {
     /// Notes that an entry of a term was appended.
     pub(super) fn joined(&mut self, term: Term) {
         self.joined |= term == self.claim.term;
+    }
+
+    /// Returns what tells of earlier calls.
+    pub(super) fn sent(&self) -> Sent {
+        Sent { fresh: self.fresh, first_enqueue: self.first_enqueue }
+    }
+
+    /// Notes that the latest call was never sent.
+    pub(super) fn unsent(&mut self, before: Sent) {
+        (self.fresh, self.first_enqueue) = (before.fresh, before.first_enqueue);
     }
 
     /// Says whether an entry of this term may be in the queue.
@@ -100,6 +132,11 @@ impl Contest {
             Patience::Poll { .. } => false,
             Patience::Wait => record.rank_of(self.claim.term).is_some_and(|rank| rank <= 1),
         }
+    }
+
+    /// Says whether it waits where it does not watch.
+    pub(super) fn waits_behind(&self, view: &View) -> bool {
+        view.record().is_some_and(|record| record.rank_of(self.claim.term).is_some()) && !self.watches(view)
     }
 
     /// Makes a hold of a record that shows this term, if enough of its deadline remains; otherwise it must be accepted.
@@ -153,6 +190,7 @@ impl Contest {
         let waits = self.want.patience == Patience::Wait;
         match view.state() {
             State::Unknown if self.fresh && self.want.retained => self.claim_free(None, cx),
+            State::Unknown if self.fresh && self.joins_first => self.enqueue(cx),
             State::Unknown if self.fresh => self.create(cx),
             State::Absent => self.create(cx),
             State::Exists if waits && !self.joined && cx.now.local >= self.full_until => self.enqueue(cx),
@@ -302,11 +340,25 @@ fn own_place(record: &Record, term: Term) -> Option<(usize, Entry)> {
 // === impl Keeper: contending ===
 
 impl Keeper {
+    /// Says whether the call in flight guesses that the lock is absent, where joining its queue would do as well.
+    pub fn guesses(&self) -> bool {
+        let waits = self.tickets.front().is_some_and(|want| want.patience == Patience::Wait && !want.retained);
+        let guess =
+            |flight: &Flight| matches!(flight.call, Call::Apply(Change::Create { .. })) && flight.before.is_nothing();
+        waits && self.flight.as_ref().is_some_and(guess)
+    }
+
+    /// Says whether an entry of this engine stands so far behind in the queue that it does not watch the lock.
+    pub fn waits_behind(&self) -> bool {
+        self.contest.as_ref().is_some_and(|contest| contest.waits_behind(&self.view))
+    }
+
     /// Strives for the lock on behalf of the first local acquisition.
     pub(super) fn contend(&mut self, cx: &mut Context<'_>) -> Move {
         let Some(front) = self.tickets.front() else { return Move::Wait };
         let contest = self.contest.get_or_insert_with(|| Box::new(Contest::new(&self.engine, front, cx)));
         contest.want.patience = front.patience;
+        contest.joins_first = self.crowded && front.patience == Patience::Wait;
         if front.patience != Patience::Wait && self.failures > 0 && out_of_time(contest, cx) {
             return Move::GiveUp(Notice::Failed(front.ticket));
         }

@@ -1,8 +1,10 @@
 //! Locks on a real API server.
 
 mod by_hand;
+mod crowd;
 mod fence;
 mod frozen;
+mod outdated;
 mod processes;
 mod promises;
 mod queue;
