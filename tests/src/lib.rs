@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod dice;
 pub mod faulty;
 pub mod history;
+pub mod hostile;
 pub mod ledger;
 pub mod lock_request;
 pub mod memory;
