@@ -45,7 +45,9 @@ pub(crate) async fn term(client: &Client, name: &LockName, wait: bool) -> Result
         match standing.borrow_and_update().clone() {
             Standing::Leading(term) if term.lease.check().is_ok() => return Ok(Some(term)),
             Standing::Failed(error) => return Err(error),
-            Standing::Following | Standing::Leading(_) if !wait => return Ok(None),
+            // Whoever sees no leader for the store cannot be used is no follower.
+            Standing::Following if !wait => return client.cannot_campaign(name).await.map_or(Ok(None), Err),
+            Standing::Leading(_) if !wait => return Ok(None),
             Standing::Unknown | Standing::Following | Standing::Leading(_) => {}
         }
         if standing.changed().await.is_err() {

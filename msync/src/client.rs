@@ -68,9 +68,9 @@ impl Client {
     /// Dropping the future leaves nothing behind.
     #[cfg(feature = "kube")]
     pub async fn try_default() -> Result<Self, Error> {
-        let client = kube::Client::try_default().await.map_err(|source| Error::Store {
+        let client = kube::Client::try_default().await.map_err(|error| Error::Store {
             context: "no Kubernetes cluster is configured: neither a kubeconfig nor a service account was found".into(),
-            source: Arc::new(source),
+            cause: Arc::new(error),
         })?;
         Ok(Self::builder().kube(client).build())
     }
@@ -140,6 +140,11 @@ impl Client {
         Election::new(Arc::clone(&self.engine), name, self.timing)
     }
 
+    /// Says what keeps an election from being decided, if nobody has been seen to lead it lately.
+    pub(crate) async fn cannot_campaign(&self, name: &LockName) -> Option<Error> {
+        self.engine.unavailable(name, self.timing.ttl()).await
+    }
+
     /// Returns the name under which this client's holds are shown to people.
     pub fn owner(&self) -> &str {
         self.engine.id.owner()
@@ -177,7 +182,7 @@ impl Client {
     pub async fn shutdown_on_signal(&self) -> Result<(), Error> {
         wait_for_signal()
             .await
-            .map_err(|source| Error::Store { context: "cannot listen to signals".into(), source: Arc::new(source) })?;
+            .map_err(|error| Error::Store { context: "cannot listen to signals".into(), cause: Arc::new(error) })?;
         self.shutdown().await;
         Ok(())
     }

@@ -19,7 +19,7 @@ use std::{
 use gate::Gate;
 pub(crate) use inbox::Lookout;
 use keeper::{Driver, Messages};
-pub(crate) use keeper::{Message, Turn};
+pub(crate) use keeper::{Message, Turn, Why};
 use memory::Memory;
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
@@ -28,7 +28,7 @@ use tokio::{
 
 use crate::{
     Error, FencingToken, Lease, LockName,
-    clock::{Clock, Random},
+    clock::{Clock, Moment, Random},
     protocol::{Event, Standing, Ticket, Want},
     record::EngineId,
     store::{Snapshot, Store},
@@ -105,6 +105,26 @@ impl Engine {
         waiting.messages = None;
         let lease = Lease::new(self, name.clone(), token, ticket, margin, handle.standing);
         Ok(Turn::new(ticket, lease, handle.messages))
+    }
+
+    /// Says why somebody who wanted a lock, and has waited since then, does not have it. To be asked while it still waits.
+    pub(crate) async fn why_not(&self, name: &LockName, since: Moment) -> Why {
+        let (asker, answer) = oneshot::channel();
+        let asked = self.keepers().get(name).is_some_and(|handle| {
+            let why = Message::Why(since, asker);
+            handle.messages.send(Box::new(why)).is_ok()
+        });
+        if asked { answer.await.unwrap_or(Why::Unseen(None)) } else { Why::Unseen(None) }
+    }
+
+    /// Says what keeps those who wait for a lock from knowing who has it: nobody was seen to have it for so long, and calls
+    /// have failed.
+    pub(crate) async fn unavailable(&self, name: &LockName, lately: Duration) -> Option<Error> {
+        let since = self.clock.now().before(lately);
+        match self.why_not(name, since).await {
+            Why::Unseen(Some(fault)) => Some(Error::unavailable(name.to_string(), lately, Some(&fault))),
+            Why::Unseen(None) | Why::Held => None,
+        }
     }
 
     /// Ends everything: waiting acquisitions fail, guards see the end, what is held is released once its guard is gone.

@@ -2,14 +2,14 @@
 
 mod polling;
 
-use std::{slice::from_ref, sync::Arc, time::Duration};
+use std::{pin::pin, slice::from_ref, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Error, FencingToken, Lease, LockName, LossReason, Timing,
-    clock::Clock,
-    engine::{Engine, Turn},
+    clock::{Clock, Moment},
+    engine::{Engine, Turn, Why},
     held::{OnLost, Stopped, held},
     protocol::{Patience, Ticket, Want},
     scope,
@@ -150,10 +150,13 @@ impl Lock {
 
     /// Acquires the lock, waiting in the queue for as long as it takes, as a mutex does.
     ///
-    /// A store that cannot be reached is waited for as well; use [`acquire_timeout`](Self::acquire_timeout) for a limit.
+    /// A store that cannot be reached is waited for as well, with a warning in the log after five seconds and whenever that
+    /// time has doubled; use [`acquire_timeout`](Self::acquire_timeout) for a limit.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] and [`Error::CrdMissing`] at once; [`Error::WouldDeadlock`] inside a body of this lock;
+    /// [`Error::Forbidden`] and [`Error::CrdMissing`] when they have lasted five seconds, as they do not right after a start
+    /// of the API server; an outdated resource, and what admission refuses ([`Error::Store`]), at once;
+    /// [`Error::WouldDeadlock`] inside a body of this lock;
     /// [`Error::ShutDown`]; [`Error::TokenTooLow`] if a floor was set.
     ///
     /// # Cancel safety
@@ -180,7 +183,8 @@ impl Lock {
     /// Never joins the queue.
     ///
     /// # Errors
-    /// As [`acquire`](Self::acquire), and [`Error::Store`] when the store does not answer for a third of the ttl.
+    /// As [`acquire`](Self::acquire), and [`Error::Store`] when the store does not answer for a third of the ttl,
+    /// or for up to twice that if one call takes so long.
     ///
     /// # Cancel safety
     /// Dropping the future gives back what was acquired meanwhile.
@@ -195,17 +199,38 @@ impl Lock {
     /// Acquires the lock, waiting no longer than `limit`.
     ///
     /// # Errors
-    /// [`Error::Timeout`] after the limit, otherwise as [`acquire`](Self::acquire).
+    /// After the limit [`Error::Timeout`] if somebody had the lock, [`Error::Unavailable`] if nobody was seen to have it
+    /// because the store could not be used; otherwise as [`acquire`](Self::acquire).
     ///
     /// # Cancel safety
     /// As [`acquire`](Self::acquire).
     pub async fn acquire_timeout(&self, limit: Duration) -> Result<LockGuard, Error> {
-        let clock = &self.engine.clock;
-        let over = clock.sleep_until(clock.now() + limit);
+        let since = self.engine.clock.now();
+        self.acquire_by(since, since + limit, limit).await
+    }
+
+    /// Acquires until `over`. A wait of `limit` that was begun at `since` is told why it was in vain.
+    pub(crate) async fn acquire_by(&self, since: Moment, over: Moment, limit: Duration) -> Result<LockGuard, Error> {
+        let mut acquiring = pin!(self.acquire());
+        let over = self.engine.clock.sleep_until(over);
         tokio::select! {
             biased;
-            acquired = self.acquire() => acquired,
-            () = over => Err(Error::Timeout { name: self.name.to_string(), after: limit }),
+            acquired = &mut acquiring => return acquired,
+            () = over => {}
+        }
+        // It still waits, so that there is somebody to ask.
+        tokio::select! {
+            biased;
+            acquired = &mut acquiring => acquired,
+            why = self.engine.why_not(&self.name, since) => Err(self.in_vain(&why, limit)),
+        }
+    }
+
+    fn in_vain(&self, why: &Why, after: Duration) -> Error {
+        let name = self.name.to_string();
+        match why {
+            Why::Held => Error::Timeout { name, after },
+            Why::Unseen(fault) => Error::unavailable(name, after, fault.as_ref()),
         }
     }
 

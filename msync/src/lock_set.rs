@@ -79,18 +79,19 @@ impl LockSet {
     /// Acquires all, waiting no longer than `limit` for all together.
     ///
     /// # Errors
-    /// [`Error::Timeout`], naming the set's first lock, after the limit; otherwise as [`acquire`](Self::acquire).
+    /// After the limit [`Error::Timeout`] or [`Error::Unavailable`], as [`Lock::acquire_timeout`], of the lock that was
+    /// waited for; otherwise as [`acquire`](Self::acquire).
     ///
     /// # Cancel safety
     /// Dropping the future releases those that were acquired.
     pub async fn acquire_timeout(&self, limit: Duration) -> Result<LockSetGuard, Error> {
-        let clock = self.0[0].clock();
-        let over = clock.sleep_until(clock.now() + limit);
-        tokio::select! {
-            biased;
-            acquired = self.acquire() => acquired,
-            () = over => Err(Error::Timeout { name: self.0[0].name().to_string(), after: limit }),
+        let since = self.0[0].clock().now();
+        let mut guards = LockSetGuard(Vec::with_capacity(self.0.len()));
+        for lock in &self.0 {
+            guards.0.push(lock.acquire_by(since, since + limit, limit).await?);
         }
+        guards.check()?;
+        Ok(guards)
     }
 
     /// Runs a body while all are held; see [`Lock::run`].

@@ -13,6 +13,7 @@ pub mod faulty;
 pub mod history;
 pub mod ledger;
 pub mod lock_request;
+pub mod logs;
 pub mod memory;
 pub mod pair;
 pub mod process;

@@ -14,7 +14,7 @@ use super::{Engine, inbox::Lookout};
 use crate::{
     Error, FencingToken, Lease, LockName, LossReason,
     clock::Moment,
-    protocol::{Action, Call, Event, Keeper, Notice, Outcome, Standing, Ticket, Want},
+    protocol::{Action, Call, Event, Keeper, Notice, Outcome, Report, Standing, Ticket, Want},
     store::{Fault, Scope, Sighting, Snapshot},
 };
 
@@ -33,8 +33,18 @@ pub(crate) enum Message {
     Release(Ticket, Option<String>, Option<oneshot::Sender<Result<(), Error>>>),
     /// Somebody wants to see the record as the keeper knows it.
     Show(oneshot::Sender<Option<Snapshot>>),
+    /// Somebody who has waited since then gives up, and wants to know whether anybody had the lock, or what calls met.
+    Why(Moment, oneshot::Sender<Why>),
     /// Anything else.
     Event(Event),
+}
+
+/// Why somebody waited in vain.
+pub(crate) enum Why {
+    /// Somebody else had the lock.
+    Held,
+    /// Nobody was seen to have it; what the last call met, if it met anything.
+    Unseen(Option<Fault>),
 }
 
 /// A call in flight: what the keeper is to be told, and the fault behind it, for the words of an error.
@@ -138,6 +148,11 @@ impl Driver {
                 let _ = asker.send(self.keeper.view().snapshot().cloned());
                 None
             }
+            Message::Why(since, asker) => {
+                let held = self.keeper.has_seen_holder(since);
+                let _ = asker.send(if held { Why::Held } else { Why::Unseen(self.last_fault.clone()) });
+                None
+            }
         }
     }
 
@@ -145,7 +160,12 @@ impl Driver {
         self.flight = None.into();
         if let Some(fault) = fault {
             tracing::debug!(lock = %self.name, ?fault, "a call did not succeed");
-            self.last_fault = Some(fault);
+            // A refusal is part of every race; it says something only after many.
+            if self.keeper.failures() > 0 || !matches!(fault, Fault::Refused(_)) {
+                self.last_fault = Some(fault);
+            }
+        } else if !matches!(outcome, Outcome::Read(_)) {
+            self.last_fault = None; // a read says nothing about writes
         }
         Event::Reply(outcome)
     }
@@ -159,6 +179,7 @@ impl Driver {
             self.publish();
             self.look_out(action.watch);
             self.set_alarm(action.wake);
+            self.log_report(action.report);
             events.extend(self.act(action).into_iter().map(Event::Cancel));
         }
     }
@@ -180,8 +201,36 @@ impl Driver {
     fn log_loss(&self, reason: Option<LossReason>) {
         match reason {
             Some(LossReason::ShutDown) | None => {}
+            Some(reason @ (LossReason::Deadline | LossReason::Refused)) => {
+                let fault = self.fault_text();
+                tracing::warn!(lock = %self.name, %reason, %fault, "the lock is lost");
+            }
             Some(reason) => tracing::warn!(lock = %self.name, %reason, "the lock is lost"),
         }
+    }
+
+    fn log_report(&self, report: Option<Report>) {
+        match report {
+            None => {}
+            Some(Report::Failing { lasting, failures, too_slow: None }) => {
+                let fault = self.fault_text();
+                tracing::warn!(lock = %self.name, ?lasting, failures, %fault, "the store cannot be used");
+            }
+            Some(Report::Failing { lasting, failures, too_slow: Some(longest) }) => {
+                let fault = self.fault_text();
+                tracing::warn!(
+                    lock = %self.name, ?lasting, failures, ?longest, %fault,
+                    "the store takes longer to answer than the ttl allows; a longer ttl would allow more"
+                );
+            }
+            Some(Report::Recovered { lasting }) => {
+                tracing::info!(lock = %self.name, ?lasting, "the store can be used again");
+            }
+        }
+    }
+
+    fn fault_text(&self) -> String {
+        self.last_fault.as_ref().map_or_else(|| "no answer yet".to_owned(), Fault::describe)
     }
 
     /// Keeps the lock itself in sight while its keeper waits near the head of the queue, except for a short wait.
@@ -291,6 +340,7 @@ fn outcome_of(fault: &Fault) -> Outcome {
         Fault::Refused(refused) => Outcome::Refused(*refused),
         Fault::Busy(after) => Outcome::Busy(*after),
         Fault::Unknown(_) => Outcome::Unknown,
+        Fault::Fatal(fatal) if fatal.may_pass() => Outcome::Denied,
         Fault::Fatal(_) => Outcome::Fatal,
     }
 }
@@ -402,6 +452,6 @@ mod tests {
             size_of::<F>()
         }
         let (driver, task) = (size_of::<Driver>(), future(Driver::run));
-        assert!(driver <= 1152 && task <= 320, "driver {driver}, task {task}");
+        assert!(driver <= 1184 && task <= 320, "driver {driver}, task {task}");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Report;
 use crate::{
     FencingToken, LossReason, Timing,
     clock::Moment,
@@ -101,6 +102,9 @@ pub enum Outcome {
     Busy(Option<Duration>),
     /// Perhaps applied, perhaps later.
     Unknown,
+    /// Certainly not applied: the rights, the credentials or the resource are missing. Final only when it lasts, for a
+    /// server that has just started says so of everything.
+    Denied,
     /// Certainly not applied, and trying again will not help.
     Fatal,
 }
@@ -133,6 +137,8 @@ pub struct Standing {
     pub ended: Option<LossReason>,
     /// `until` is the end of `max_hold`, not of the lease.
     pub max_hold_ends: bool,
+    /// The last renewal was refused, so that a loss by time is the server's will and not the network's.
+    pub refused: bool,
     /// The newest believed version of the record.
     pub version: u64,
 }
@@ -145,7 +151,11 @@ impl Standing {
         if self.ticket != Some(ticket) {
             return Some(self.ended.unwrap_or(LossReason::Released));
         }
-        let late = if self.max_hold_ends { LossReason::MaxHold } else { LossReason::Deadline };
+        let late = match (self.max_hold_ends, self.refused) {
+            (true, _) => LossReason::MaxHold,
+            (false, true) => LossReason::Refused,
+            (false, false) => LossReason::Deadline,
+        };
         self.ended.or_else(|| (now >= self.until).then_some(late))
     }
 }
@@ -159,6 +169,8 @@ pub struct Action {
     pub timeout: Duration,
     /// What to tell whom.
     pub notices: Vec<Notice>,
+    /// What to tell people, once.
+    pub report: Option<Report>,
     /// When to step again, if nothing happens before.
     pub wake: Option<Moment>,
     /// Whether this lock itself is to be watched, besides the inbox.

@@ -87,7 +87,7 @@ impl Keeper {
 
     /// Removes one stray, if a believed record shows any.
     pub(super) fn clean_up(&mut self, cx: &mut Context<'_>) -> Option<Call> {
-        let gives_up = self.tickets.is_empty() && self.failures >= MOST_FAILURES && self.is_overdue(cx.now.local);
+        let gives_up = self.tickets.is_empty() && self.failures() >= MOST_FAILURES && self.is_overdue(cx.now.local);
         if gives_up {
             self.abandon(cx);
             return None;
@@ -177,11 +177,18 @@ impl Keeper {
         cx.notices.extend(parting.tickets.into_iter().map(Notice::Released));
     }
 
+    /// Tells those who wait for a release that the store refuses it. Says whether it is tried on: until the ttl is over.
+    pub(super) fn keeps_parting(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(parting) = self.parting.as_mut().filter(|parting| cx.now.local < parting.until) else { return false };
+        cx.notices.extend(parting.tickets.drain(..).map(Notice::Abandoned));
+        true
+    }
+
     /// Gives up giving back: the ttl will do it.
     pub(super) fn abandon(&mut self, cx: &mut Context<'_>) {
         let parting = self.parting.take().unwrap_or_default();
         cx.notices.extend(parting.tickets.into_iter().map(Notice::Abandoned));
-        (self.unsettled, self.contest, self.failures) = (false, None, 0);
+        (self.unsettled, self.contest, self.trouble) = (false, None, None);
         self.view.doubt(State::Unknown);
     }
 }

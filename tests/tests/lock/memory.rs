@@ -14,3 +14,4 @@ mod run;
 mod runtime;
 mod safety;
 mod sets;
+mod unusable;
