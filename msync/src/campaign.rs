@@ -42,7 +42,8 @@ pub(crate) struct Term {
 pub(crate) async fn term(client: &Client, name: &LockName, wait: bool) -> Result<Option<Term>, Error> {
     let mut standing = join(client, name);
     loop {
-        match standing.borrow_and_update().clone() {
+        let stands = standing.borrow_and_update().clone();
+        match stands {
             Standing::Leading(term) if term.lease.check().is_ok() => return Ok(Some(term)),
             Standing::Failed(error) => return Err(error),
             // Whoever sees no leader for the store cannot be used is no follower.

@@ -24,7 +24,7 @@ pub enum Error {
     },
     /// In the time given nobody was seen to have the lock, for the store could not be used: it did not answer, or failed.
     /// Somebody must look; the lock is not busy.
-    #[error("lock {name} could not be had within {after:?}, for the store cannot be used: {}", chain(&**cause))]
+    #[error("lock {name} could not be had within {after:?}, and nobody was seen to have it: {}", chain(&**cause))]
     Unavailable {
         /// The lock.
         name: String,

@@ -34,7 +34,6 @@ use crate::{
     LossReason, Timing,
     clock::{Moment, Now},
     record::{Change, EngineId, Entry, Term},
-    store::Snapshot,
 };
 
 /// A call in flight.

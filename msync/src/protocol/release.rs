@@ -13,7 +13,7 @@ use crate::{
     record::{Change, Entry, Record, Term},
 };
 
-/// So many failures in a row end the attempt to give back: the ttl will do it.
+/// So many failures in a row, or a ttl of them, end the attempt to give back: the ttl will do it.
 const MOST_FAILURES: u32 = 8;
 
 /// A term that is being given back.
@@ -87,7 +87,7 @@ impl Keeper {
 
     /// Removes one stray, if a believed record shows any.
     pub(super) fn clean_up(&mut self, cx: &mut Context<'_>) -> Option<Call> {
-        let gives_up = self.tickets.is_empty() && self.failures() >= MOST_FAILURES && self.is_overdue(cx.now.local);
+        let gives_up = self.tickets.is_empty() && self.fails_for_good(cx.now.local) && self.is_overdue(cx.now.local);
         if gives_up {
             self.abandon(cx);
             return None;
@@ -161,6 +161,12 @@ impl Keeper {
     /// A term that this keeper never held, granted to somebody long gone, tells by its claim what it was for.
     fn retains(&self, record: &Record) -> bool {
         self.parting.as_ref().map_or(!record.instant && record.renewals == 0, |parting| parting.retained)
+    }
+
+    /// Says whether calls have failed so often, or for so long, that nothing is to be hoped for.
+    fn fails_for_good(&self, now: Moment) -> bool {
+        let since = self.trouble.as_ref().and_then(|trouble| trouble.since());
+        self.failures() >= MOST_FAILURES || since.is_some_and(|since| now.since(since) >= self.timing.ttl())
     }
 
     fn is_overdue(&self, now: Moment) -> bool {

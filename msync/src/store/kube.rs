@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc};
 
 use futures::future::BoxFuture;
 use kube::{
-    Api, Client,
+    Api, Client, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
 };
 
@@ -16,7 +16,7 @@ use crate::{
     LockName,
     crd::Lock,
     record::{Change, Refused},
-    store::{Fault, Scope, Snapshot, Store, Version, Watch},
+    store::{Fatal, Fault, Scope, Snapshot, Store, Version, Watch},
 };
 
 mod fault;
@@ -52,7 +52,21 @@ impl KubeStore {
         let record = change.apply(None).map_err(Fault::Refused)?;
         let how = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         let call = self.call(Verb::Create);
-        self.locks.create(&how, &Lock::of(name, &record)).await.map_err(|error| call.fault(error))
+        let made = self.locks.create(&how, &Lock::of(name, &record)).await.map_err(|error| call.fault(error))?;
+        if let Err(fault) = made.snapshot() {
+            self.take_back(name, &made).await;
+            return Err(fault);
+        }
+        Ok(made)
+    }
+
+    /// Deletes what was made and is of no use, as under an outdated resource. One try: the fault is told anyway.
+    async fn take_back(&self, name: &LockName, made: &Lock) {
+        let preconditions = Preconditions { resource_version: made.resource_version(), uid: made.uid() };
+        let how = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        if let Err(error) = self.locks.delete(name.as_str(), &how).await {
+            tracing::debug!(lock = %name, %error, "an unusable lock is left behind");
+        }
     }
 
     async fn patch(&self, name: &LockName, change: &Change) -> Result<Lock, Fault> {
@@ -61,6 +75,20 @@ impl KubeStore {
         let call = self.call(Verb::Patch);
         self.locks.patch(name.as_str(), &how, &Patch::<()>::Json(patch)).await.map_err(|error| call.fault(error))
     }
+}
+
+/// Reads what a list has brought. An illegible lock is left out: who reads it is told, and the others must not suffer for
+/// it. An outdated resource makes all of them illegible.
+fn legible(locks: &[Lock]) -> Result<Vec<(LockName, Snapshot)>, Fault> {
+    let mut found = Vec::with_capacity(locks.len());
+    for lock in locks {
+        match lock.snapshot() {
+            Ok(lock) => found.push(lock),
+            Err(fault @ Fault::Fatal(Fatal::CrdOutdated(_))) => return Err(fault),
+            Err(_) => {}
+        }
+    }
+    Ok(found)
 }
 
 impl fmt::Debug for KubeStore {
@@ -107,7 +135,7 @@ impl Store for KubeStore {
             let mut how = ListParams::default().limit(PAGE);
             loop {
                 let page = self.locks.list(&how).await.map_err(|error| self.call(Verb::List).fault(error))?;
-                found.extend(page.items.iter().filter_map(|lock| lock.snapshot().ok()));
+                found.extend(legible(&page.items)?);
                 how.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
                 if how.continue_token.is_none() {
                     return Ok(found);

@@ -234,6 +234,7 @@ async fn what_admission_refuses_is_said_at_once_with_its_words() {
     let guard = lock.acquire().await.unwrap();
     faulty.every(denied("no label"));
     assert_eq!(guard.lost().await, msync::LossReason::Refused);
+    pass(Duration::from_secs(1)).await;
     assert!(logs.lines().iter().any(|line| line.contains("no label") && line.contains("lost")), "{:?}", logs.lines());
 }
 
