@@ -17,6 +17,7 @@ use std::{
 };
 
 use gate::Gate;
+use inbox::Fitness;
 pub(crate) use inbox::Lookout;
 use keeper::{Driver, Messages};
 pub(crate) use keeper::{Message, Turn, Why};
@@ -48,6 +49,7 @@ pub(crate) struct Engine {
     inbox: Mutex<Option<JoinHandle<()>>>,
     /// How long the inbox may be silent before it is opened anew.
     patience: Duration,
+    fitness: Arc<watch::Sender<Fitness>>,
     tickets: AtomicU64,
     shut: AtomicBool,
     retired: Notify,
@@ -80,6 +82,7 @@ impl Engine {
             gate: Gate::new(CALLS_AT_ONCE),
             keepers: Mutex::default(),
             inbox: Mutex::default(),
+            fitness: Arc::new(watch::Sender::new(Fitness::Unknown)),
             patience: (2 * longest_ttl).max(Duration::from_secs(90)),
             tickets: AtomicU64::new(1),
             shut: AtomicBool::new(false),
@@ -95,16 +98,56 @@ impl Engine {
         want: impl FnOnce(Ticket) -> Want,
     ) -> Result<Turn, Error> {
         self.open_inbox();
+        if let Fitness::Unfit(why) = &*self.fitness.borrow() {
+            return Err(Error::CrdMissing(why.clone()));
+        }
         let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
         let (verdict, turn) = oneshot::channel();
         let want = want(ticket);
-        let margin = want.timing.safety_margin();
+        let (margin, patience) = (want.timing.safety_margin(), self.clock.now() + want.timing.attempt_timeout());
         let handle = self.send(name, Message::Want(want, verdict)).ok_or(Error::ShutDown)?;
         let mut waiting = Waiting { ticket, messages: Some(handle.messages.clone()) };
-        let token: FencingToken = turn.await.map_err(|_| deserted(name))??;
+        let token: FencingToken = tokio::select! {
+            biased;
+            verdict = turn => verdict.map_err(|_| deserted(name))??,
+            why = self.unfit() => return Err(Error::CrdMissing(why)),
+        };
         waiting.messages = None;
         let lease = Lease::new(self, name.clone(), token, ticket, margin, handle.standing);
-        Ok(Turn::new(ticket, lease, handle.messages))
+        let turn = Turn::new(ticket, lease, handle.messages);
+        self.examine(patience).await?;
+        Ok(turn)
+    }
+
+    /// Waits, before the first lock is had, for what the inbox finds out about the resource; no longer than a call may take.
+    async fn examine(&self, patience: Moment) -> Result<(), Error> {
+        let mut fitness = self.fitness.subscribe();
+        let known = fitness.wait_for(|fitness| *fitness != Fitness::Unknown);
+        let found = tokio::select! {
+            biased;
+            found = known => found.map(|found| found.clone()).unwrap_or(Fitness::Fit),
+            () = self.clock.sleep_until(patience) => Fitness::Fit,
+        };
+        match found {
+            Fitness::Unfit(why) => Err(Error::CrdMissing(why)),
+            Fitness::Unknown | Fitness::Fit => {
+                self.fitness.send_if_modified(|fitness| {
+                    let unknown = *fitness == Fitness::Unknown;
+                    *fitness = if unknown { Fitness::Fit } else { fitness.clone() };
+                    unknown
+                });
+                Ok(())
+            }
+        }
+    }
+
+    /// Completes when the resource is found to be outdated.
+    async fn unfit(&self) -> String {
+        let mut fitness = self.fitness.subscribe();
+        match fitness.wait_for(|fitness| matches!(fitness, Fitness::Unfit(_))).await.map(|found| found.clone()) {
+            Ok(Fitness::Unfit(why)) => why,
+            _ => std::future::pending().await,
+        }
     }
 
     /// Says why somebody who wanted a lock, and has waited since then, does not have it. To be asked while it still waits.

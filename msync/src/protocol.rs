@@ -19,6 +19,7 @@ mod reply;
 mod tests;
 mod trouble;
 mod view;
+mod watching;
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -29,6 +30,7 @@ use release::Parting;
 pub use trouble::Report;
 use trouble::Trouble;
 pub use view::{State, View};
+pub use watching::{Sightless, Watching};
 
 use crate::{
     LossReason, Timing,

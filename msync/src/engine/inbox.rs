@@ -10,17 +10,15 @@ use std::{
 };
 
 use futures::StreamExt;
+use tokio::sync::watch;
 
 use super::Engine;
 use crate::{
     LockName,
-    clock::{Clock, Moment},
-    protocol::Event,
-    store::{Fault, Scope, Sighting, Snapshot, Store, Watch, told},
+    clock::{Clock, Moment, Random},
+    protocol::{Event, Sightless, Watching},
+    store::{Fatal, Fault, Scope, Sighting, Snapshot, Store, Watch, told},
 };
-
-/// The longest pause between two attempts to watch.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// A watch that is opened anew when it was silent for too long, and that pauses after errors.
 pub(crate) struct Lookout {
@@ -32,7 +30,23 @@ pub(crate) struct Lookout {
     heard: Moment,
     /// Not polled before this.
     resume: Option<Moment>,
-    failures: u32,
+    random: Random,
+    watching: Watching,
+    /// Where the inbox's first answer, and any that says that the resource is no good, is noted.
+    fitness: Option<Arc<watch::Sender<Fitness>>>,
+    /// Failures are warned of: not where the inbox, which meets the same, does.
+    warns: bool,
+}
+
+/// What the inbox has found out about the resource: whether it can be selected by engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fitness {
+    /// Nothing yet.
+    Unknown,
+    /// It can, or there is no telling.
+    Fit,
+    /// It cannot: it is outdated, and nobody may have a lock of it.
+    Unfit(String),
 }
 
 // === impl Lookout ===
@@ -42,13 +56,15 @@ impl Lookout {
     pub(crate) fn new(engine: &Engine, scope: Scope) -> Self {
         let (store, clock) = (Arc::clone(&engine.store), Arc::clone(&engine.clock));
         let (watch, heard) = (store.watch(scope.clone()), clock.now());
-        Self { store, clock, scope, patience: engine.patience, watch, heard, resume: None, failures: 0 }
+        let (random, watching) = (Arc::clone(&engine.random), Watching::default());
+        let patience = engine.patience;
+        Self { store, clock, scope, patience, watch, heard, resume: None, random, watching, fitness: None, warns: true }
     }
 
     /// Opens a watch after a while, for whoever will not need it if its wait is short.
     pub(super) fn later(engine: &Engine, scope: Scope, delay: Duration) -> Self {
         let lookout = Self::new(engine, scope);
-        Self { resume: Some(lookout.heard + delay), ..lookout }
+        Self { resume: Some(lookout.heard + delay), warns: false, ..lookout }
     }
 
     /// Returns the next sighting. Dropping this future loses nothing, not even a pause.
@@ -67,7 +83,7 @@ impl Lookout {
             self.heard = self.clock.now();
             match seen {
                 Some(Some(Ok(sighting))) => {
-                    self.failures = 0;
+                    self.note(&sighting);
                     return sighting;
                 }
                 Some(Some(Err(fault))) => self.pause(&fault),
@@ -86,16 +102,47 @@ impl Lookout {
         self.watch = self.store.watch(self.scope.clone());
     }
 
-    fn pause(&mut self, fault: &Fault) {
-        self.failures += 1;
-        match fault {
-            Fault::Fatal(fatal) if self.failures == 1 => {
-                tracing::warn!(%fatal, "cannot watch: hand-overs will be slow");
-            }
-            _ => tracing::debug!(?fault, failures = self.failures, "the watch failed"),
+    fn note(&mut self, sighting: &Sighting) {
+        self.find(Fitness::Fit);
+        // A list is no sign that watching works.
+        if matches!(sighting, Sighting::Listed(_)) {
+            return;
         }
-        let pause = Duration::from_millis(50 << self.failures.min(8)).min(LONGEST_PAUSE);
-        self.resume = Some(self.heard + pause);
+        if let Some(Sightless::Recovered { failures, lasting }) = self.watching.shown(self.heard) {
+            tracing::info!(scope = ?self.scope, failures, ?lasting, "the watch works again");
+        }
+    }
+
+    fn pause(&mut self, fault: &Fault) {
+        let after = if let Fault::Busy(after) = fault { *after } else { None };
+        let (why, lasts) = (fault.describe(), matches!(fault, Fault::Fatal(fatal) if !fatal.may_pass()));
+        let (resume, news) = self.watching.failed(&why, lasts, after, self.heard, (self.random)());
+        match news {
+            Some(_) if self.warns => {
+                tracing::warn!(scope = ?self.scope, fault = %why, "cannot watch: hand-overs will be slow");
+            }
+            _ => tracing::debug!(scope = ?self.scope, ?fault, "the watch failed"),
+        }
+        match fault {
+            Fault::Fatal(Fatal::CrdOutdated(_)) => self.find(Fitness::Unfit(why)),
+            _ if self.is_unfit() => {}
+            _ => self.find(Fitness::Fit),
+        }
+        self.resume = Some(resume);
+    }
+
+    /// Any other failure says nothing new about a resource that was found outdated.
+    fn is_unfit(&self) -> bool {
+        self.fitness.as_ref().is_some_and(|fitness| matches!(*fitness.borrow(), Fitness::Unfit(_)))
+    }
+
+    fn find(&self, found: Fitness) {
+        let Some(fitness) = &self.fitness else { return };
+        fitness.send_if_modified(|fitness| {
+            let news = *fitness != found;
+            *fitness = found;
+            news
+        });
     }
 }
 
@@ -132,7 +179,8 @@ fn miss_unlisted(engine: &Engine, found: &[(LockName, Snapshot)]) {
 
 fn open(engine: &Weak<Engine>) -> Option<Lookout> {
     let engine = engine.upgrade()?;
-    Some(Lookout::new(&engine, Scope::Engine(engine.id.clone())))
+    let lookout = Lookout::new(&engine, Scope::Engine(engine.id.clone()));
+    Some(Lookout { fitness: Some(Arc::clone(&engine.fitness)), ..lookout })
 }
 
 #[cfg(test)]

@@ -59,7 +59,8 @@ pub(super) struct Driver {
     publish: watch::Sender<Standing>,
     flight: OptionFuture<Flight>,
     alarm: Option<(Moment, BoxFuture<'static, ()>)>,
-    lookout: Option<Lookout>,
+    /// Boxed: a lock that is merely held has none.
+    lookout: Option<Box<Lookout>>,
     verdicts: HashMap<Ticket, oneshot::Sender<Result<FencingToken, Error>>>,
     releases: HashMap<Ticket, oneshot::Sender<Result<(), Error>>>,
     last_fault: Option<Fault>,
@@ -116,7 +117,7 @@ impl Driver {
     async fn next_event(&mut self) -> Option<Event> {
         loop {
             let alarm: OptionFuture<_> = self.alarm.as_mut().map(|(_, sleep)| sleep).into();
-            let sighting: OptionFuture<_> = self.lookout.as_mut().map(Lookout::next).into();
+            let sighting: OptionFuture<_> = self.lookout.as_mut().map(|lookout| lookout.next()).into();
             tokio::select! {
                 biased;
                 Some((outcome, fault)) = &mut self.flight => return Some(self.land(outcome, fault)),
@@ -238,7 +239,8 @@ impl Driver {
         if self.keeper.waiting() == 0 || self.keeper.hold().is_some() {
             self.lookout = None;
         } else if wanted && self.lookout.is_none() {
-            self.lookout = Some(Lookout::later(&self.engine, Scope::Lock(self.name.clone()), SHORT_WAIT));
+            let scope = Scope::Lock(self.name.clone());
+            self.lookout = Some(Box::new(Lookout::later(&self.engine, scope, SHORT_WAIT)));
         }
     }
 
@@ -452,6 +454,6 @@ mod tests {
             size_of::<F>()
         }
         let (driver, task) = (size_of::<Driver>(), future(Driver::run));
-        assert!(driver <= 1184 && task <= 320, "driver {driver}, task {task}");
+        assert!(driver <= 1152 && task <= 320, "driver {driver}, task {task}");
     }
 }

@@ -15,3 +15,4 @@ mod runtime;
 mod safety;
 mod sets;
 mod unusable;
+mod watching;
