@@ -9,6 +9,7 @@ mod queue;
 mod replies;
 mod requests;
 mod statuses;
+mod unusable;
 mod zombies;
 
 use std::time::Duration;
