@@ -61,17 +61,15 @@ impl Client {
     /// pod's own.
     ///
     /// # Errors
-    /// [`Error::Store`] when there is neither a readable kubeconfig nor a service account. Nothing is sent yet, so a
-    /// cluster that cannot be reached is noticed by the first acquisition.
+    /// [`Error::Store`] when there is neither a kubeconfig nor a service account, or one that is not usable: it begins with
+    /// the file, program or variable to mend. A kubeconfig that is there and broken is not passed over in favour of a
+    /// service account. Nothing is sent yet, so a cluster that cannot be reached is noticed by the first acquisition.
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
     #[cfg(feature = "kube")]
     pub async fn try_default() -> Result<Self, Error> {
-        let client = kube::Client::try_default().await.map_err(|error| Error::Store {
-            context: "no Kubernetes cluster is configured: neither a kubeconfig nor a service account was found".into(),
-            cause: Arc::new(error),
-        })?;
+        let client = crate::transport::connect(crate::transport::infer().await?)?;
         Ok(Self::builder().kube(client).build())
     }
 
@@ -248,7 +246,11 @@ impl<S> ClientBuilder<S> {
         self.store(Arc::new(store.clone()))
     }
 
-    /// Chooses Kubernetes.
+    /// Chooses Kubernetes, by a client of your own, which is used as it is.
+    ///
+    /// That has a price, for kube's own client delays small writes (the first request of each connection takes some 40 ms
+    /// more), opens a connection for each watch, notices a dead one late, and sends some requests again by itself. A hand-off
+    /// after seconds of quiet then takes several times as long; `BENCHMARKS.md` has the figures.
     #[cfg(feature = "kube")]
     pub fn kube(self, client: kube::Client) -> ClientBuilder<Chosen> {
         let namespace = self.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
@@ -281,7 +283,7 @@ impl ClientBuilder<Chosen> {
             Some(pod) => EngineId::of_pod(&owner, fingerprint(&pod), bits),
             None => EngineId::new(&owner, bits),
         };
-        let engine = Engine::new(id, self.store.store, self.clock, self.random, self.timing.ttl());
+        let engine = Engine::new(id, self.store.store, self.clock, self.random);
         Client {
             engine,
             timing: self.timing,

@@ -9,11 +9,11 @@ use futures::{Stream, stream};
 use crate::{
     Error, FencingToken, Lease, LockGuard, LockName, LossReason, Timing,
     clock::{Clock, Moment},
-    engine::{Engine, Lookout},
+    engine::{Engine, Listener},
     lock::{self, Options},
     protocol::Patience,
     record::{Pair, Record},
-    store::{Scope, Sighting, Snapshot},
+    store::{Sighting, Snapshot},
 };
 
 /// An election, to campaign in or to observe. Cloning is cheap.
@@ -62,7 +62,7 @@ impl Election {
     /// after five seconds of failures, and whenever that time has doubled.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] and [`Error::CrdMissing`] when they have lasted five seconds, what admission refuses at once
+    /// [`Error::Forbidden`] and [`Error::CrdMissing`] when they have lasted ten seconds, what admission refuses at once
     /// ([`Error::Store`]); [`Error::WouldDeadlock`] inside a body of this election; [`Error::ShutDown`].
     ///
     /// # Cancel safety
@@ -88,8 +88,8 @@ impl Election {
     /// What is seen is late by nature: never act as leader, nor as the only follower, because of it. The stream never
     /// ends; failures of the watch are waited out.
     pub fn observe(&self) -> impl Stream<Item = Option<Leader>> + Send + use<> {
-        let lookout = Lookout::new(&self.engine, Scope::Lock(self.name.clone()));
-        let observer = Observer { clock: Arc::clone(&self.engine.clock), lookout, sight: None, told: Told::Nothing };
+        let listener = Listener::new(&self.engine, self.name.clone());
+        let observer = Observer { clock: Arc::clone(&self.engine.clock), listener, sight: None, told: Told::Nothing };
         stream::unfold(observer, |mut observer| async {
             let leader = observer.next().await;
             Some((leader, observer))
@@ -201,7 +201,7 @@ impl Leader {
 /// What one observer has seen.
 struct Observer {
     clock: Arc<dyn Clock>,
-    lookout: Lookout,
+    listener: Listener,
     sight: Option<Sight>,
     /// What the stream has said last; nothing at first.
     told: Told,
@@ -232,7 +232,7 @@ impl Observer {
             let expired = self.clock.sleep_until(expiry.unwrap_or(Moment::from_nanos(u64::MAX)));
             tokio::select! {
                 biased;
-                sighting = self.lookout.next() => self.take(sighting),
+                sighting = self.listener.next() => self.take(sighting),
                 () = expired => {}
             }
             let now = self.clock.now();

@@ -2,9 +2,11 @@
 //!
 //! It decides nothing about locks: rules live in `protocol.rs`.
 
+mod call;
 mod gate;
 mod inbox;
 mod keeper;
+mod lookouts;
 mod memory;
 
 use std::{
@@ -16,11 +18,13 @@ use std::{
     time::Duration,
 };
 
+use call::Attempts;
 use gate::Gate;
 use inbox::Fitness;
-pub(crate) use inbox::Lookout;
 use keeper::{Driver, Messages};
 pub(crate) use keeper::{Message, Turn, Why};
+pub(crate) use lookouts::Listener;
+use lookouts::Lookouts;
 use memory::Memory;
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
@@ -35,9 +39,6 @@ use crate::{
     store::{Snapshot, Store},
 };
 
-/// How many calls one engine makes at once.
-const CALLS_AT_ONCE: usize = 32;
-
 /// What all locks and elections of one client share.
 pub(crate) struct Engine {
     pub(crate) id: EngineId,
@@ -45,10 +46,10 @@ pub(crate) struct Engine {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Random,
     gate: Gate,
+    attempts: Attempts,
+    lookouts: Arc<Lookouts>,
     keepers: Mutex<HashMap<LockName, Handle>>,
     inbox: Mutex<Option<JoinHandle<()>>>,
-    /// How long the inbox may be silent before it is opened anew.
-    patience: Duration,
     fitness: Arc<watch::Sender<Fitness>>,
     tickets: AtomicU64,
     shut: AtomicBool,
@@ -67,23 +68,19 @@ struct Handle {
 
 impl Engine {
     /// Makes an engine; it starts no task before the first lock is wanted.
-    pub(crate) fn new(
-        id: EngineId,
-        store: Arc<dyn Store>,
-        clock: Arc<dyn Clock>,
-        random: Random,
-        longest_ttl: Duration,
-    ) -> Arc<Self> {
+    pub(crate) fn new(id: EngineId, store: Arc<dyn Store>, clock: Arc<dyn Clock>, random: Random) -> Arc<Self> {
+        let (gate, lookouts) = (Gate::new(Arc::clone(&random)), Lookouts::new(&store, &clock, &random));
         Arc::new(Self {
             id,
             store,
             clock,
             random,
-            gate: Gate::new(CALLS_AT_ONCE),
+            gate,
+            attempts: Attempts::default(),
+            lookouts,
             keepers: Mutex::default(),
             inbox: Mutex::default(),
             fitness: Arc::new(watch::Sender::new(Fitness::Unknown)),
-            patience: (2 * longest_ttl).max(Duration::from_secs(90)),
             tickets: AtomicU64::new(1),
             shut: AtomicBool::new(false),
             retired: Notify::new(),

@@ -79,7 +79,7 @@ pub enum Error {
         /// The floor.
         floor: u64,
     },
-    /// The API server refuses, and has done so for five seconds: the message names the missing rule, or says that the
+    /// The API server refuses, and has done so for ten seconds: the message names the missing rule, or says that the
     /// credentials are not accepted.
     #[error("{0}")]
     Forbidden(String),

@@ -154,7 +154,7 @@ impl Lock {
     /// time has doubled; use [`acquire_timeout`](Self::acquire_timeout) for a limit.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] and [`Error::CrdMissing`] when they have lasted five seconds, as they do not right after a start
+    /// [`Error::Forbidden`] and [`Error::CrdMissing`] when they have lasted ten seconds, as they do not right after a start
     /// of the API server; an outdated resource, and what admission refuses ([`Error::Store`]), at once;
     /// [`Error::WouldDeadlock`] inside a body of this lock;
     /// [`Error::ShutDown`]; [`Error::TokenTooLow`] if a floor was set.

@@ -23,7 +23,7 @@ mod watching;
 
 use std::{collections::VecDeque, time::Duration};
 
-use contest::{Contest, Move};
+use contest::{Contest, Move, Sent};
 pub use event::{Action, Call, Event, Notice, Outcome, Patience, Standing, Ticket, Want};
 pub use hold::{Attempt, Attempts, Hold, User};
 use release::Parting;
@@ -35,6 +35,7 @@ pub use watching::{Sightless, Watching};
 use crate::{
     LossReason, Timing,
     clock::{Moment, Now},
+    config::MAX_ATTEMPT,
     record::{Change, EngineId, Entry, Term},
 };
 
@@ -47,6 +48,8 @@ struct Flight {
     sent: Moment,
     /// How long it may take.
     limit: Duration,
+    /// What the contest had sent before it.
+    before: Sent,
 }
 
 /// The state machine of one lock in one engine.
@@ -73,6 +76,8 @@ pub struct Keeper {
     pause: Moment,
     /// The timing of the last acquisition, for what is still to be cleaned up after it.
     timing: Timing,
+    /// Whatever this engine wants is held by somebody, as a rule.
+    crowded: bool,
     shut: bool,
 }
 
@@ -102,6 +107,7 @@ impl Keeper {
             seen_held: Moment::default(),
             pause: Moment::default(),
             timing: Timing::default(),
+            crowded: false,
             shut: false,
         }
     }
@@ -111,6 +117,12 @@ impl Keeper {
         Self { view: view.recalled(), ..Self::new(engine) }
     }
 
+    /// Tells whether the locks that this engine wants are held by somebody, as a rule. Then a new acquisition joins the queue
+    /// with its first call; if the guess is wrong that costs it a call, and if it is right it saves one.
+    pub fn expect_a_crowd(&mut self, crowded: bool) {
+        self.crowded = crowded;
+    }
+
     /// Takes an event and says what to do next.
     pub fn step(&mut self, event: Event, now: Now, random: &mut dyn FnMut() -> u64) -> Action {
         let mut cx = Context { now, random, notices: Vec::new() };
@@ -118,6 +130,7 @@ impl Keeper {
         self.expire(now.local);
         self.take(event, &mut cx);
         self.settle(&mut cx);
+        let before = self.contest.as_ref().map_or(Sent::NOTHING, |contest| contest.sent());
         let ready = self.flight.is_none() && now.local >= self.pause;
         let call = if ready { self.decide(&mut cx) } else { None };
         if ready && call.is_none() {
@@ -125,7 +138,8 @@ impl Keeper {
         }
         let timeout = self.timeout(call.as_ref(), now.local);
         if let Some(call) = &call {
-            self.flight = Some(Flight { call: call.clone(), overtaken: false, sent: now.local, limit: timeout });
+            self.flight =
+                Some(Flight { call: call.clone(), overtaken: false, sent: now.local, limit: timeout, before });
         }
         self.see_holder(now.local);
         Action {
@@ -152,6 +166,14 @@ impl Keeper {
     /// Returns when the hold, if any, ends without another renewal: calls of the nearest go first.
     pub fn urgency(&self) -> Option<Moment> {
         self.hold.as_ref().map(|hold| hold.deadline)
+    }
+
+    /// Says whether the call in flight guesses that the lock is absent, where joining its queue would do as well.
+    pub fn guesses(&self) -> bool {
+        let waits = self.tickets.front().is_some_and(|want| want.patience == Patience::Wait && !want.retained);
+        let guess =
+            |flight: &Flight| matches!(flight.call, Call::Apply(Change::Create { .. })) && flight.before.is_nothing();
+        waits && self.flight.as_ref().is_some_and(guess)
     }
 
     /// Returns what is believed of the record.
@@ -211,7 +233,9 @@ impl Keeper {
             Event::Unlisted if self.view.record().is_some_and(|record| record.engine == self.engine) => {
                 self.view.doubt(State::Unknown);
             }
-            Event::Prolong(_) | Event::Unlisted | Event::Tick => {}
+            // Deleted while nobody watched; or the list is older than what is believed.
+            Event::Missing if self.view.record().is_some() => self.view.doubt(State::Unknown),
+            Event::Prolong(_) | Event::Unlisted | Event::Missing | Event::Tick => {}
             Event::ShutDown => self.shut_down(cx),
         }
     }
@@ -364,7 +388,7 @@ impl Keeper {
     fn timeout(&self, call: Option<&Call>, now: Moment) -> Duration {
         let timing = self.current_timing();
         let usual = match call {
-            Some(Call::Apply(Change::Enqueue { .. })) => timing.ttl() / 2,
+            Some(Call::Apply(Change::Enqueue { .. })) => (timing.ttl() / 2).min(MAX_ATTEMPT),
             _ => timing.attempt_timeout(),
         };
         let left = self.hold.as_ref().map(|hold| hold.remaining(now));

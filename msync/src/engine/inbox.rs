@@ -20,12 +20,14 @@ use crate::{
     store::{Fatal, Fault, Scope, Sighting, Snapshot, Store, Watch, told},
 };
 
+/// How long a watch may be silent, bookmarks included, before it is opened anew.
+const SILENCE: Duration = Duration::from_secs(90);
+
 /// A watch that is opened anew when it was silent for too long, and that pauses after errors.
-pub(crate) struct Lookout {
+pub(super) struct Lookout {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     scope: Scope,
-    patience: Duration,
     watch: Watch,
     heard: Moment,
     /// Not polled before this.
@@ -34,8 +36,6 @@ pub(crate) struct Lookout {
     watching: Watching,
     /// Where the inbox's first answer, and any that says that the resource is no good, is noted.
     fitness: Option<Arc<watch::Sender<Fitness>>>,
-    /// Failures are warned of: not where the inbox, which meets the same, does.
-    warns: bool,
 }
 
 /// What the inbox has found out about the resource: whether it can be selected by engine.
@@ -53,28 +53,28 @@ pub(super) enum Fitness {
 
 impl Lookout {
     /// Opens a watch.
-    pub(crate) fn new(engine: &Engine, scope: Scope) -> Self {
-        let (store, clock) = (Arc::clone(&engine.store), Arc::clone(&engine.clock));
+    pub(super) fn new(store: &Arc<dyn Store>, clock: &Arc<dyn Clock>, random: &Random, scope: Scope) -> Self {
+        let (store, clock) = (Arc::clone(store), Arc::clone(clock));
         let (watch, heard) = (store.watch(scope.clone()), clock.now());
-        let (random, watching) = (Arc::clone(&engine.random), Watching::default());
-        let patience = engine.patience;
-        Self { store, clock, scope, patience, watch, heard, resume: None, random, watching, fitness: None, warns: true }
+        let (random, watching) = (Arc::clone(random), Watching::default());
+        Self { store, clock, scope, watch, heard, resume: None, random, watching, fitness: None }
     }
 
-    /// Opens a watch after a while, for whoever will not need it if its wait is short.
-    pub(super) fn later(engine: &Engine, scope: Scope, delay: Duration) -> Self {
-        let lookout = Self::new(engine, scope);
-        Self { resume: Some(lookout.heard + delay), warns: false, ..lookout }
+    /// Hands on what is seen, for ever.
+    pub(super) async fn follow(mut self, tell: impl Fn(Sighting)) {
+        loop {
+            tell(self.next().await);
+        }
     }
 
     /// Returns the next sighting. Dropping this future loses nothing, not even a pause.
-    pub(crate) async fn next(&mut self) -> Sighting {
+    pub(super) async fn next(&mut self) -> Sighting {
         loop {
             if let Some(resume) = self.resume {
                 self.clock.sleep_until(resume).await;
                 self.resume = None;
             }
-            let silent = self.clock.sleep_until(self.heard + self.patience);
+            let silent = self.clock.sleep_until(self.heard + SILENCE);
             let seen = tokio::select! {
                 biased;
                 seen = self.watch.next() => Some(seen),
@@ -117,8 +117,10 @@ impl Lookout {
         let after = if let Fault::Busy(after) = fault { *after } else { None };
         let (why, lasts) = (fault.describe(), matches!(fault, Fault::Fatal(fatal) if !fatal.may_pass()));
         let (resume, news) = self.watching.failed(&why, lasts, after, self.heard, (self.random)());
+        // What passes, the inbox meets as well, and one warning of it is enough.
+        let warns = matches!(fault, Fault::Fatal(_)) || !matches!(self.scope, Scope::Lock(_));
         match news {
-            Some(_) if self.warns => {
+            Some(_) if warns => {
                 tracing::warn!(scope = ?self.scope, fault = %why, "cannot watch: hand-overs will be slow");
             }
             _ => tracing::debug!(scope = ?self.scope, ?fault, "the watch failed"),
@@ -179,7 +181,7 @@ fn miss_unlisted(engine: &Engine, found: &[(LockName, Snapshot)]) {
 
 fn open(engine: &Weak<Engine>) -> Option<Lookout> {
     let engine = engine.upgrade()?;
-    let lookout = Lookout::new(&engine, Scope::Engine(engine.id.clone()));
+    let lookout = Lookout::new(&engine.store, &engine.clock, &engine.random, Scope::Engine(engine.id.clone()));
     Some(Lookout { fitness: Some(Arc::clone(&engine.fitness)), ..lookout })
 }
 

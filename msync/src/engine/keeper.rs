@@ -7,15 +7,19 @@ use std::{
     time::Duration,
 };
 
-use futures::future::{BoxFuture, OptionFuture};
+use futures::{
+    StreamExt,
+    future::{BoxFuture, OptionFuture},
+    stream::BoxStream,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Engine, inbox::Lookout};
+use super::{Engine, call::Terms, gate::Arrival, lookouts::Listener};
 use crate::{
     Error, FencingToken, Lease, LockName, LossReason,
     clock::Moment,
     protocol::{Action, Call, Event, Keeper, Notice, Outcome, Report, Standing, Ticket, Want},
-    store::{Fault, Scope, Sighting, Snapshot},
+    store::{Fault, Sighting, Snapshot},
 };
 
 /// A wait that ends before this opens no watch of the lock. Over HTTP/1.1 a watch takes a connection with it: the release
@@ -58,9 +62,10 @@ pub(super) struct Driver {
     messages: mpsc::UnboundedReceiver<Box<Message>>,
     publish: watch::Sender<Standing>,
     flight: OptionFuture<Flight>,
+    /// When the call that is to be made next asked for its turn first.
+    arrival: Option<Arrival>,
     alarm: Option<(Moment, BoxFuture<'static, ()>)>,
-    /// Boxed: a lock that is merely held has none.
-    lookout: Option<Box<Lookout>>,
+    lookout: Option<BoxStream<'static, Sighting>>,
     verdicts: HashMap<Ticket, oneshot::Sender<Result<FencingToken, Error>>>,
     releases: HashMap<Ticket, oneshot::Sender<Result<(), Error>>>,
     last_fault: Option<Fault>,
@@ -84,6 +89,7 @@ impl Driver {
             messages,
             publish,
             flight: None.into(),
+            arrival: None,
             alarm: None,
             lookout: None,
             verdicts: HashMap::new(),
@@ -117,7 +123,7 @@ impl Driver {
     async fn next_event(&mut self) -> Option<Event> {
         loop {
             let alarm: OptionFuture<_> = self.alarm.as_mut().map(|(_, sleep)| sleep).into();
-            let sighting: OptionFuture<_> = self.lookout.as_mut().map(|lookout| lookout.next()).into();
+            let sighting: OptionFuture<_> = self.lookout.as_mut().map(StreamExt::next).into();
             tokio::select! {
                 biased;
                 Some((outcome, fault)) = &mut self.flight => return Some(self.land(outcome, fault)),
@@ -125,7 +131,7 @@ impl Driver {
                     self.alarm = None;
                     return Some(Event::Tick);
                 }
-                Some(sighting) = sighting => if let Some(event) = seen(sighting) { return Some(event) },
+                Some(Some(sighting)) = sighting => if let Some(event) = seen(sighting) { return Some(event) },
                 message = self.messages.recv() => match message {
                     Some(message) => if let Some(event) = self.admit(*message) { return Some(event) },
                     None => return None,
@@ -159,6 +165,9 @@ impl Driver {
 
     fn land(&mut self, outcome: Outcome, fault: Option<Fault>) -> Event {
         self.flight = None.into();
+        if outcome != Outcome::Unsent {
+            self.arrival = None;
+        }
         if let Some(fault) = fault {
             tracing::debug!(lock = %self.name, ?fault, "a call did not succeed");
             // A refusal is part of every race; it says something only after many.
@@ -174,6 +183,7 @@ impl Driver {
     fn step(&mut self, event: Event) {
         let now = self.engine.clock.read();
         let random = Arc::clone(&self.engine.random);
+        self.keeper.expect_a_crowd(self.engine.attempts.are_vain());
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             let action = self.keeper.step(event, now, &mut || random());
@@ -239,8 +249,7 @@ impl Driver {
         if self.keeper.waiting() == 0 || self.keeper.hold().is_some() {
             self.lookout = None;
         } else if wanted && self.lookout.is_none() {
-            let scope = Scope::Lock(self.name.clone());
-            self.lookout = Some(Box::new(Lookout::later(&self.engine, scope, SHORT_WAIT)));
+            self.lookout = Some(Listener::later(&self.engine, self.name.clone(), SHORT_WAIT).stream());
         }
     }
 
@@ -258,20 +267,12 @@ impl Driver {
         action.notices.iter().filter_map(|notice| self.notify(notice)).collect()
     }
 
-    fn send(&self, call: Call, timeout: Duration) -> Flight {
+    fn send(&mut self, call: Call, timeout: Duration) -> Flight {
         let (engine, name) = (Arc::clone(&self.engine), self.name.clone());
-        let urgency = self.keeper.urgency();
-        let limit = engine.clock.sleep_until(engine.clock.now() + timeout);
-        Box::pin(async move {
-            tokio::select! {
-                biased;
-                answer = perform(&engine, &name, &call, urgency) => answer,
-                () = limit => {
-                    let fault = Fault::Unknown(too_late(timeout));
-                    (Outcome::Unknown, Some(fault))
-                }
-            }
-        })
+        let arrival = *self.arrival.get_or_insert_with(|| engine.arrive());
+        let guesses = self.keeper.guesses();
+        let terms = Terms { guesses, ..Terms::of(&call, self.keeper.urgency(), arrival, timeout) };
+        Box::pin(async move { engine.call(&name, &call, terms).await })
     }
 
     /// Tells one acquisition; returns its ticket if it has the lock and nobody listens.
@@ -324,32 +325,9 @@ impl Drop for Driver {
     }
 }
 
-async fn perform(engine: &Engine, name: &LockName, call: &Call, urgency: Option<Moment>) -> (Outcome, Option<Fault>) {
-    let _permit = engine.gate.enter(urgency).await;
-    let answer = match call {
-        Call::Read => engine.store.read(name).await.map(Outcome::Read),
-        Call::Apply(change) => engine.store.apply(name, change).await.map(Outcome::Applied),
-        Call::Delete(version) => engine.store.delete(name, version).await.map(|()| Outcome::Deleted),
-    };
-    match answer {
-        Ok(outcome) => (outcome, None),
-        Err(fault) => (outcome_of(&fault), Some(fault)),
-    }
-}
-
-fn outcome_of(fault: &Fault) -> Outcome {
-    match fault {
-        Fault::Refused(refused) => Outcome::Refused(*refused),
-        Fault::Busy(after) => Outcome::Busy(*after),
-        Fault::Unknown(_) => Outcome::Unknown,
-        Fault::Fatal(fatal) if fatal.may_pass() => Outcome::Denied,
-        Fault::Fatal(_) => Outcome::Fatal,
-    }
-}
-
 fn seen(sighting: Sighting) -> Option<Event> {
     match sighting {
-        Sighting::Listed(found) => found.into_iter().next().map(|(_, snapshot)| Event::Seen(snapshot)),
+        Sighting::Listed(found) => Some(found.into_iter().next().map_or(Event::Missing, |(_, seen)| Event::Seen(seen))),
         Sighting::Changed(_, snapshot) => Some(Event::Seen(snapshot)),
         Sighting::Gone(_, version) => Some(Event::Deleted(version)),
         Sighting::Alive => None,
@@ -436,11 +414,6 @@ impl Drop for Turn {
             self.tell(None);
         }
     }
-}
-
-fn too_late(timeout: Duration) -> Arc<dyn std::error::Error + Send + Sync> {
-    let error: Box<dyn std::error::Error + Send + Sync> = format!("no answer within {timeout:?}").into();
-    error.into()
 }
 
 #[cfg(test)]

@@ -11,11 +11,11 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{Engine, Message};
+use super::{Engine, Message, call::Terms};
 use crate::{
     Error, LockName,
     clock::Moment,
-    protocol::{Event, Keeper, View},
+    protocol::{Call, Event, Keeper, Outcome, View},
     store::{Fault, Snapshot, told},
 };
 
@@ -103,17 +103,14 @@ impl Engine {
 
     /// Reads a lock; what it finds counts as an observation of its holder.
     pub(crate) async fn look(&self, name: &LockName, patience: Duration) -> Result<Option<Snapshot>, Error> {
-        let limit = self.clock.sleep_until(self.clock.now() + patience);
-        let read = async {
-            let _permit = self.gate.enter(None).await;
-            self.store.read(name).await
+        let terms = Terms::of(&Call::Read, None, self.arrive(), patience);
+        let found = match self.call(name, &Call::Read, terms).await {
+            (Outcome::Read(found), _) => found,
+            (_, fault) => {
+                let fault = fault.unwrap_or_else(|| Fault::Unknown(told("the store gave no reason".to_owned())));
+                return Err(Error::from_fault(format!("could not read lock {name}"), &fault));
+            }
         };
-        let answer = tokio::select! {
-            biased;
-            answer = read => answer,
-            () = limit => Err(Fault::Unknown(told(format!("no answer within {patience:?}")))),
-        };
-        let found = answer.map_err(|fault| Error::from_fault(format!("could not read lock {name}"), &fault))?;
         self.memory().look(name, found.as_ref(), self.clock.now());
         if let Some(snapshot) = &found {
             self.tell(name, Event::Seen(snapshot.clone()));

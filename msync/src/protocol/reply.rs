@@ -34,6 +34,8 @@ impl Keeper {
             Outcome::Deleted => self.view.deleted(now),
             Outcome::Refused(refused) => self.refused(&flight, refused, cx),
             Outcome::Busy(after) => self.back_off(after, cx),
+            // Decided anew, with an anchor of its own; it says nothing about the server, so there is nothing to wait for.
+            Outcome::Unsent => self.unsent(&flight),
             Outcome::Unknown => self.lost_sight(&flight, cx),
             Outcome::Denied if !self.trouble.as_ref().is_some_and(|trouble| trouble.is_denied(now)) => {
                 self.back_off(None, cx);
@@ -51,6 +53,7 @@ impl Keeper {
             Outcome::Applied(_) | Outcome::Deleted => self.note(&trip, &timing, Trouble::wrote),
             // Comes once per ttl, and says that all is well.
             Outcome::Refused(Refused::Full) => {}
+            Outcome::Unsent => self.note(&trip, &timing, |trouble, _, _| trouble.unsent()),
             Outcome::Refused(_) => self.note(&trip, &timing, Trouble::refused),
             Outcome::Busy(_) | Outcome::Unknown | Outcome::Fatal => {
                 self.note(&trip, &timing, |trouble, trip, timing| trouble.failed(trip, false, timing));
@@ -59,7 +62,7 @@ impl Keeper {
         }
         if let Some(hold) = &mut self.hold {
             hold.refused = match outcome {
-                Outcome::Read(_) => hold.refused,
+                Outcome::Read(_) | Outcome::Unsent => hold.refused,
                 Outcome::Refused(_) | Outcome::Denied | Outcome::Fatal => true,
                 Outcome::Applied(_) | Outcome::Deleted | Outcome::Busy(_) | Outcome::Unknown => false,
             };
@@ -95,6 +98,12 @@ impl Keeper {
             self.fatal(cx);
         } else if self.trouble.as_ref().is_some_and(|trouble| trouble.is_refused_often()) {
             self.back_off(None, cx);
+        }
+    }
+
+    fn unsent(&mut self, flight: &Flight) {
+        if let Some(contest) = &mut self.contest {
+            contest.unsent(flight.before);
         }
     }
 

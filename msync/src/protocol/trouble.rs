@@ -11,11 +11,12 @@ use crate::{Timing, clock::Moment};
 
 /// How long rights, credentials or the resource must be denied without a break before that is final. An API server that
 /// has just started denies everything until it has read its own rules, which takes seconds.
-pub(super) const DENIAL: Duration = Duration::from_secs(5);
+pub(super) const DENIAL: Duration = Duration::from_secs(10);
 /// Calls that have failed for so long are told, and are as rare from then on as they get.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A cycle of a write and a read may follow every other second at the most, however short the ttl.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// The longest pause: that of a call's usual time, within these. A write and a read may follow every other second at the
+/// most, however short the ttl, and an outage is over soon, however long it is.
+const LONGEST_PAUSE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(5));
 /// Kubernetes ends a request after a minute.
 const LONGEST_CALL: Duration = Duration::from_secs(60);
 /// Refusals that a race explains: one is faster, another entry has come. Beyond these each is followed by a pause.
@@ -131,11 +132,16 @@ impl Trouble {
     /// Notes a write that was refused by a condition: the server serves and knows us, but nothing was written.
     pub(super) fn refused(&mut self, trip: &Trip, timing: &Timing) {
         self.writes.denied = None;
-        if trip.now.since(self.refusals.last) > timing.ttl().max(3 * LONGEST_PAUSE) {
+        if trip.now.since(self.refusals.last) > timing.ttl().max(3 * LONGEST_PAUSE.0) {
             self.refusals = Streak::default();
         }
         self.refusals.add(trip);
         self.failing = self.is_refused_often();
+    }
+
+    /// Notes a call that had to wait for its turn for too long.
+    pub(super) fn unsent(&mut self) {
+        self.failing = true;
     }
 
     /// Notes the answer of a read.
@@ -166,7 +172,7 @@ impl Trouble {
     /// Says whether nothing is left to remember.
     pub(super) fn is_over(&self) -> bool {
         let quick = self.pace.is_zero() && self.slow.is_zero();
-        self.count() == 0 && self.refusals.count == 0 && quick && self.told.is_none()
+        self.count() == 0 && self.refusals.count == 0 && quick && !self.failing && self.told.is_none()
     }
 
     /// Returns how many calls in a row have failed.
@@ -193,7 +199,7 @@ impl Trouble {
     /// Returns the pause before the next call, longer after each failure.
     pub(super) fn pause(&self, timing: &Timing, cx: &mut Context<'_>) -> Duration {
         let now = cx.now.local;
-        let longest = timing.attempt_timeout().max(LONGEST_PAUSE);
+        let longest = timing.attempt_timeout().clamp(LONGEST_PAUSE.0, LONGEST_PAUSE.1);
         let lasts = self.since().is_some_and(|since| now.since(since) >= PATIENCE);
         let most = if lasts { longest } else { Duration::from_millis(50 << self.count().min(7)).min(longest) };
         let pause = jitter(most, cx);

@@ -3,6 +3,7 @@
 
 mod budget;
 mod by_hand;
+mod calls;
 mod cancel;
 mod faults;
 mod fence;
@@ -15,4 +16,5 @@ mod runtime;
 mod safety;
 mod sets;
 mod unusable;
+mod watches;
 mod watching;

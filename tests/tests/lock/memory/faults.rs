@@ -193,7 +193,7 @@ async fn bug_42_a_missing_right_fails_within_seconds_and_is_named() {
     faulty.every(Fate::Fail(forbidden()));
     let lock = a.lock("x").unwrap();
     for _ in 0..2 {
-        let soon = Duration::from_millis(5_100);
+        let soon = Duration::from_millis(10_100);
         let error = within(soon, "fails soon", lock.acquire()).await.unwrap_err();
         assert!(matches!(&error, Error::Forbidden(message) if message.contains("may not create locks")), "{error:?}");
         assert!(matches!(within(soon, "a try", lock.try_acquire()).await, Err(Error::Forbidden(_))));

@@ -211,7 +211,7 @@ async fn a_release_that_is_denied_for_longer_is_made_good_before_its_ttl() {
     let a = client_of(faulty.clone(), "a");
     let guard = a.lock("x").unwrap().acquire().await.unwrap();
     faulty.every(Fate::Fail(forbidden()));
-    let error = within(Duration::from_secs(8), "told", guard.release()).await.unwrap_err();
+    let error = within(Duration::from_secs(11), "told", guard.release()).await.unwrap_err();
     assert!(matches!(error, Error::Forbidden(_)), "{error:?}");
     pass(Duration::from_secs(3)).await;
     faulty.heal();

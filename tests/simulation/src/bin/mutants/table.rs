@@ -35,6 +35,7 @@ const VIEW: &str = "msync/src/protocol/view.rs";
 const EVENT: &str = "msync/src/protocol/event.rs";
 const ENGINE: &str = "msync/src/engine.rs";
 const DRIVER: &str = "msync/src/engine/keeper.rs";
+const CALL: &str = "msync/src/engine/call.rs";
 const HELD: &str = "msync/src/held.rs";
 const LEASE: &str = "msync/src/lease.rs";
 const SERVER: &str = "tests/simulation/src/server.rs";
@@ -264,9 +265,9 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         "a call without an answer counts as not applied",
-        DRIVER,
-        "(Outcome::Unknown, Some(fault))\n                }",
-        "(Outcome::Busy(None), Some(fault))\n                }",
+        CALL,
+        "Fault::Unknown(_) => Outcome::Unknown,",
+        "Fault::Unknown(_) => Outcome::Busy(None),",
     )
     .because("what has landed is shown by the inbox; without one `what_became_of_a_call_without_an_answer` tells"),
     mutant(
