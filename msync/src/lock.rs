@@ -347,8 +347,9 @@ impl LockGuard {
     /// Releases the lock and waits until the store has acknowledged it.
     ///
     /// # Errors
-    /// [`Error::Lost`] when it had been lost before; [`Error::Store`] when the release could not be made known: others
-    /// then wait for the ttl.
+    /// [`Error::Lost`] when it had been lost before; [`Error::Store`] when the release could not be made known, and
+    /// [`Error::Forbidden`] or [`Error::CrdMissing`] when it was refused for ten seconds: others then wait for the ttl, unless
+    /// one of the tries that go on until then succeeds.
     ///
     /// # Cancel safety
     /// Dropping the future does not stop the release, only the waiting for it.

@@ -136,13 +136,15 @@ impl Keeper {
         if ready && call.is_none() {
             self.rest();
         }
-        let timeout = self.timeout(call.as_ref(), now.local);
+        let turn = self.usual(call.as_ref());
+        let timeout = self.timeout(turn, now.local);
         if let Some(call) = &call {
             self.flight =
                 Some(Flight { call: call.clone(), overtaken: false, sent: now.local, limit: timeout, before });
         }
         self.see_holder(now.local);
         Action {
+            turn,
             timeout,
             call,
             notices: cx.notices,
@@ -385,12 +387,17 @@ impl Keeper {
         }))
     }
 
-    fn timeout(&self, call: Option<&Call>, now: Moment) -> Duration {
+    /// Returns how long a call may take where calls are not slow.
+    fn usual(&self, call: Option<&Call>) -> Duration {
         let timing = self.current_timing();
-        let usual = match call {
+        match call {
             Some(Call::Apply(Change::Enqueue { .. })) => (timing.ttl() / 2).min(MAX_ATTEMPT),
             _ => timing.attempt_timeout(),
-        };
+        }
+    }
+
+    fn timeout(&self, usual: Duration, now: Moment) -> Duration {
+        let timing = self.current_timing();
         let left = self.hold.as_ref().map(|hold| hold.remaining(now));
         self.trouble.as_ref().map_or(usual, |trouble| trouble.patience(usual, &timing, left))
     }

@@ -262,16 +262,16 @@ impl Driver {
     /// Sends the call and the notices; returns who no longer listens.
     fn act(&mut self, action: Action) -> Vec<Ticket> {
         if let Some(call) = action.call {
-            self.flight = Some(self.send(call, action.timeout)).into();
+            self.flight = Some(self.send(call, action.turn, action.timeout)).into();
         }
         action.notices.iter().filter_map(|notice| self.notify(notice)).collect()
     }
 
-    fn send(&mut self, call: Call, timeout: Duration) -> Flight {
+    fn send(&mut self, call: Call, turn: Duration, timeout: Duration) -> Flight {
         let (engine, name) = (Arc::clone(&self.engine), self.name.clone());
         let arrival = *self.arrival.get_or_insert_with(|| engine.arrive());
         let guesses = self.keeper.guesses();
-        let terms = Terms { guesses, ..Terms::of(&call, self.keeper.urgency(), arrival, timeout) };
+        let terms = Terms { guesses, turn, ..Terms::of(&call, self.keeper.urgency(), arrival, timeout) };
         Box::pin(async move { engine.call(&name, &call, terms).await })
     }
 

@@ -167,10 +167,12 @@ impl Standing {
 /// What is to be done after a step.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Action {
-    /// A call to send; its [`Event::Reply`] must follow: an [`Outcome::Unsent`] after [`Action::timeout`] if it was not sent,
-    /// an [`Outcome::Unknown`] after as long from the send.
+    /// A call to send; its [`Event::Reply`] must follow: an [`Outcome::Unsent`] after [`Action::turn`] if it was not sent, an
+    /// [`Outcome::Unknown`] after [`Action::timeout`] from the send.
     pub call: Option<Call>,
-    /// How long the call may wait to be sent, and how long it may then take.
+    /// How long the call may wait to be sent, before it is thought over.
+    pub turn: Duration,
+    /// How long it may take then.
     pub timeout: Duration,
     /// What to tell whom.
     pub notices: Vec<Notice>,

@@ -21,6 +21,8 @@ const LONGEST_PAUSE: (Duration, Duration) = (Duration::from_secs(2), Duration::f
 const LONGEST_CALL: Duration = Duration::from_secs(60);
 /// Refusals that a race explains: one is faster, another entry has come. Beyond these each is followed by a pause.
 const RACES: u32 = 3;
+/// Fewer failures than these are followed by short pauses, however long they took.
+const FEW: u32 = 4;
 /// So many failures are counted.
 const MANY: u32 = 1_000_000;
 /// So many refusals in a row, over at least a ttl, are no race.
@@ -200,7 +202,8 @@ impl Trouble {
     pub(super) fn pause(&self, timing: &Timing, cx: &mut Context<'_>) -> Duration {
         let now = cx.now.local;
         let longest = timing.attempt_timeout().clamp(LONGEST_PAUSE.0, LONGEST_PAUSE.1);
-        let lasts = self.since().is_some_and(|since| now.since(since) >= PATIENCE);
+        // One answer that was lost takes as long by itself.
+        let lasts = self.count() >= FEW && self.since().is_some_and(|since| now.since(since) >= PATIENCE);
         let most = if lasts { longest } else { Duration::from_millis(50 << self.count().min(7)).min(longest) };
         let pause = jitter(most, cx);
         // Looks once more just when it would be final.
