@@ -69,6 +69,7 @@ impl Moment {
     }
 
     /// Returns the moment so long before this one, or the start of the clock.
+    #[must_use]
     pub fn before(self, by: Duration) -> Self {
         Self(self.0.saturating_sub(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)))
     }

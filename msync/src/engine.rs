@@ -122,7 +122,7 @@ impl Engine {
         let known = fitness.wait_for(|fitness| *fitness != Fitness::Unknown);
         let found = tokio::select! {
             biased;
-            found = known => found.map(|found| found.clone()).unwrap_or(Fitness::Fit),
+            found = known => found.map_or(Fitness::Fit, |found| found.clone()),
             () = self.clock.sleep_until(patience) => Fitness::Fit,
         };
         match found {

@@ -84,8 +84,7 @@ impl Fault {
         match self {
             Self::Refused(refused) => format!("the API server refuses the write again and again ({refused:?})"),
             Self::Busy(_) => "the API server is overloaded".to_owned(),
-            Self::Unknown(why) => chain(&**why),
-            Self::Fatal(Fatal::Other(why)) => chain(&**why),
+            Self::Unknown(why) | Self::Fatal(Fatal::Other(why)) => chain(&**why),
             Self::Fatal(fatal) => fatal.to_string(),
         }
     }

@@ -31,7 +31,8 @@ fn lock(spec: impl Into<Value>) -> Lock {
     bare(full)
 }
 
-fn bare(spec: Value) -> Lock {
+fn bare(spec: impl Into<Value>) -> Lock {
+    let spec = spec.into();
     let metadata = json!({"name": "invoices", "namespace": "shop", "resourceVersion": "17", "uid": "u"});
     let object = json!({"apiVersion": "metaparticle.io/v1", "kind": "Lock", "metadata": metadata, "spec": spec});
     serde_json::from_value(object).expect("every spec is legible")

@@ -271,7 +271,7 @@ impl Driver {
         let (engine, name) = (Arc::clone(&self.engine), self.name.clone());
         let arrival = *self.arrival.get_or_insert_with(|| engine.arrive());
         let guesses = self.keeper.guesses();
-        let terms = Terms { guesses, turn, ..Terms::of(&call, self.keeper.urgency(), arrival, timeout) };
+        let terms = Terms { turn, guesses, ..Terms::of(&call, self.keeper.urgency(), arrival, timeout) };
         Box::pin(async move { engine.call(&name, &call, terms).await })
     }
 

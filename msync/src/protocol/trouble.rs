@@ -271,7 +271,7 @@ impl Trouble {
 /// when the one before it is confirmed, and each confirmed before the deadline of the one before: so twice its length must
 /// fit between a send and the deadline that it brings, `ttl - margin`.
 pub(super) fn longest_call(timing: &Timing) -> Duration {
-    let bearable = (timing.ttl() - timing.safety_margin()) / 2;
+    let bearable = timing.ttl().saturating_sub(timing.safety_margin()) / 2;
     bearable.min(LONGEST_CALL).max(timing.attempt_timeout())
 }
 

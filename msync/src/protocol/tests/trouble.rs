@@ -309,11 +309,11 @@ fn no_call_is_given_longer_than_a_hold_could_be_renewed_with() {
     for ttl in [1_000, TTL, 15_000, 60_000, 3_600_000] {
         let timing = timing(ttl);
         let longest = longest_call(&timing);
-        assert!(2 * longest <= timing.ttl() - timing.safety_margin() && longest <= Duration::from_secs(600), "{ttl}");
+        assert!(2 * longest + timing.safety_margin() <= timing.ttl() && longest <= Duration::from_secs(60), "{ttl}");
         let mut bench = Bench::new();
         bench.want(Want { timing, ..want(1) });
         for _ in 0..10 {
-            assert!(bench.last.timeout <= longest || ttl == 3_600_000, "{:?}", bench.last.timeout);
+            assert!(bench.last.timeout <= longest, "{:?}", bench.last.timeout);
             bench.now += u64::try_from(bench.last.timeout.as_millis()).unwrap();
             bench.lose();
             bench.wake();
