@@ -42,6 +42,7 @@ pub const ORIGINAL_NAME: &str = "metaparticle.io/original-name";
     derive = "PartialEq",
     selectable = ".spec.engine",
     selectable = ".spec.owner",
+    selectable = ".spec.next",
     printcolumn(name = "Owner", type_ = "string", json_path = ".spec.owner"),
     printcolumn(name = "TTL", type_ = "integer", json_path = ".spec.ttlMilliseconds", description = "milliseconds"),
     printcolumn(name = "Expiry", type_ = "string", json_path = ".spec.expiry"),
@@ -75,6 +76,8 @@ pub struct LockSpec {
     /// Who waits, first come first: term, engine, ttl in milliseconds, and `instant` or `accept`, between blanks.
     #[schemars(length(max = MAX_WAITERS))]
     pub waiters: Vec<String>,
+    /// The process that was the first of them when this holder was granted the lock; empty when nobody was. A hint.
+    pub next: String,
     /// The fields that the object came without. The resource gives every field a default, so that the API server leaves
     /// none out: it does when the resource that is installed is an older one, which does not know them.
     #[serde(skip)]
@@ -106,6 +109,8 @@ struct Found {
     expiry: Option<String>,
     #[serde(deserialize_with = "neutral")]
     waiters: Option<Vec<String>>,
+    #[serde(deserialize_with = "neutral")]
+    next: Option<String>,
 }
 
 /// Reads a field, or its neutral value when it is not of its type: possible only where our schema is not installed.
@@ -146,6 +151,8 @@ impl From<Found> for LockSpec {
             acquired: take(found.acquired, "acquired", absent),
             expiry: take(found.expiry, "expiry", absent),
             waiters: take(found.waiters, "waiters", absent),
+            // A hint that nothing rests on: without it a crash may be noticed a ttl later.
+            next: found.next.unwrap_or_default(),
             absent: Vec::new(),
         };
         Self { absent: std::mem::take(absent), ..spec }
@@ -173,6 +180,7 @@ impl From<&Record> for LockSpec {
             acquired: date(record.acquired),
             expiry: date(record.expiry),
             waiters: record.waiters.iter().map(|entry| entry.as_str().to_owned()).collect(),
+            next: record.next.to_string(),
             absent: Vec::new(),
         }
     }
@@ -195,6 +203,7 @@ impl LockSpec {
             acquired: Wall::parse(&self.acquired),
             expiry: Wall::parse(&self.expiry),
             waiters: self.waiters.iter().map(|entry| Entry::from_text(entry)).collect(),
+            next: EngineId::from_text(&self.next),
         })
     }
 }

@@ -4,10 +4,12 @@
 
 mod call;
 mod gate;
+mod grip;
 mod inbox;
 mod keeper;
 mod lookouts;
 mod memory;
+mod obstacle;
 
 use std::{
     collections::HashMap,
@@ -20,12 +22,13 @@ use std::{
 
 use call::Attempts;
 use gate::Gate;
-use inbox::Fitness;
+pub(crate) use grip::Grip;
 use keeper::{Driver, Messages};
 pub(crate) use keeper::{Message, Turn, Why};
 pub(crate) use lookouts::Listener;
 use lookouts::Lookouts;
 use memory::Memory;
+use obstacle::Fitness;
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
     task::JoinHandle,
@@ -33,11 +36,15 @@ use tokio::{
 
 use crate::{
     Error, FencingToken, Lease, LockName,
-    clock::{Clock, Moment, Random},
+    clock::{Clock, Home, Random},
     protocol::{Event, Standing, Ticket, Want},
     record::EngineId,
+    runtime,
     store::{Snapshot, Store},
 };
+
+/// How long the end of the last handle waits for releases at the most: a program that cannot reach its store must end.
+const LONGEST_GOODBYE: Duration = Duration::from_secs(2);
 
 /// What all locks and elections of one client share.
 pub(crate) struct Engine {
@@ -45,12 +52,19 @@ pub(crate) struct Engine {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Random,
+    /// Where its tasks run.
+    pub(crate) home: Home,
+    /// Its calls also need a runtime of the user's.
+    foreign: bool,
     gate: Gate,
     attempts: Attempts,
     lookouts: Arc<Lookouts>,
     keepers: Mutex<HashMap<LockName, Handle>>,
     inbox: Mutex<Option<JoinHandle<()>>>,
+    /// What the inbox has found out about the resource.
     fitness: Arc<watch::Sender<Fitness>>,
+    /// The watch that tells in which queues this engine has come to the front; for who waits further behind.
+    next: Mutex<Option<JoinHandle<()>>>,
     tickets: AtomicU64,
     shut: AtomicBool,
     retired: Notify,
@@ -68,19 +82,29 @@ struct Handle {
 
 impl Engine {
     /// Makes an engine; it starts no task before the first lock is wanted.
-    pub(crate) fn new(id: EngineId, store: Arc<dyn Store>, clock: Arc<dyn Clock>, random: Random) -> Arc<Self> {
+    pub(crate) fn new(
+        id: EngineId,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        random: Random,
+        foreign: bool,
+    ) -> Arc<Self> {
+        let home = clock.home();
         let (gate, lookouts) = (Gate::new(Arc::clone(&random)), Lookouts::new(&store, &clock, &random));
         Arc::new(Self {
             id,
             store,
             clock,
             random,
+            home,
+            foreign,
             gate,
             attempts: Attempts::default(),
             lookouts,
             keepers: Mutex::default(),
             inbox: Mutex::default(),
             fitness: Arc::new(watch::Sender::new(Fitness::Unknown)),
+            next: Mutex::default(),
             tickets: AtomicU64::new(1),
             shut: AtomicBool::new(false),
             retired: Notify::new(),
@@ -92,8 +116,12 @@ impl Engine {
     pub(crate) async fn acquire(
         self: &Arc<Self>,
         name: &LockName,
+        grip: &Grip,
         want: impl FnOnce(Ticket) -> Want,
     ) -> Result<Turn, Error> {
+        if self.home == Home::Own && runtime::is_forked() {
+            return Err(Error::store(format!("could not acquire lock {name}"), FORKED));
+        }
         self.open_inbox();
         if let Fitness::Unfit(why) = &*self.fitness.borrow() {
             return Err(Error::CrdMissing(why.clone()));
@@ -111,79 +139,39 @@ impl Engine {
         };
         waiting.messages = None;
         let lease = Lease::new(self, name.clone(), token, ticket, margin, handle.standing);
-        let turn = Turn::new(ticket, lease, handle.messages);
+        let turn = Turn::new(ticket, lease, handle.messages, grip.clone());
         self.examine(patience).await?;
         Ok(turn)
-    }
-
-    /// Waits, before the first lock is had, for what the inbox finds out about the resource; no longer than a call may take.
-    async fn examine(&self, patience: Moment) -> Result<(), Error> {
-        let mut fitness = self.fitness.subscribe();
-        let known = fitness.wait_for(|fitness| *fitness != Fitness::Unknown);
-        let found = tokio::select! {
-            biased;
-            found = known => found.map_or(Fitness::Fit, |found| found.clone()),
-            () = self.clock.sleep_until(patience) => Fitness::Fit,
-        };
-        match found {
-            Fitness::Unfit(why) => Err(Error::CrdMissing(why)),
-            Fitness::Unknown | Fitness::Fit => {
-                self.fitness.send_if_modified(|fitness| {
-                    let unknown = *fitness == Fitness::Unknown;
-                    *fitness = if unknown { Fitness::Fit } else { fitness.clone() };
-                    unknown
-                });
-                Ok(())
-            }
-        }
-    }
-
-    /// Completes when the resource is found to be outdated.
-    async fn unfit(&self) -> String {
-        let mut fitness = self.fitness.subscribe();
-        match fitness.wait_for(|fitness| matches!(fitness, Fitness::Unfit(_))).await.map(|found| found.clone()) {
-            Ok(Fitness::Unfit(why)) => why,
-            _ => std::future::pending().await,
-        }
-    }
-
-    /// Says why somebody who wanted a lock, and has waited since then, does not have it. To be asked while it still waits.
-    pub(crate) async fn why_not(&self, name: &LockName, since: Moment) -> Why {
-        let (asker, answer) = oneshot::channel();
-        let asked = self.keepers().get(name).is_some_and(|handle| {
-            let why = Message::Why(since, asker);
-            handle.messages.send(Box::new(why)).is_ok()
-        });
-        if asked { answer.await.unwrap_or(Why::Unseen(None)) } else { Why::Unseen(None) }
-    }
-
-    /// Says what keeps those who wait for a lock from knowing who has it: nobody was seen to have it for so long, and calls
-    /// have failed.
-    pub(crate) async fn unavailable(&self, name: &LockName, lately: Duration) -> Option<Error> {
-        let since = self.clock.now().before(lately);
-        match self.why_not(name, since).await {
-            Why::Unseen(Some(fault)) => Some(Error::unavailable(name.to_string(), lately, Some(&fault))),
-            Why::Unseen(None) | Why::Held => None,
-        }
     }
 
     /// Ends everything: waiting acquisitions fail, guards see the end, what is held is released once its guard is gone.
     /// Returns when nothing is left, or after `most`.
     pub(crate) async fn shut_down(&self, most: Duration) {
         self.tell_all_to_end();
-        let all_retired = async {
-            loop {
-                let retired = self.retired.notified();
-                if self.keepers().is_empty() {
-                    return;
-                }
-                retired.await;
-            }
-        };
         let limit = self.clock.sleep_until(self.clock.now() + most);
         tokio::select! {
-            () = all_retired => {}
+            () = self.all_retired() => {}
             () = limit => tracing::warn!("shut down with guards still held or releases unacknowledged; their ttl ends them"),
+        }
+    }
+
+    async fn all_retired(&self) {
+        loop {
+            let retired = self.retired.notified();
+            if self.keepers().is_empty() {
+                return;
+            }
+            retired.await;
+        }
+    }
+
+    /// The last handle is gone, so nothing is held by a user any more. A process that ends now must have sent what was
+    /// released: its thread waits for that, unless the calls need this very thread.
+    fn let_go(self: &Arc<Self>) {
+        self.tell_all_to_end();
+        if self.home == Home::Own && !self.keepers().is_empty() && runtime::may_block(self.foreign) {
+            let engine = Arc::clone(self);
+            runtime::block_on(async move { engine.all_retired().await }, LONGEST_GOODBYE);
         }
     }
 
@@ -201,7 +189,7 @@ impl Engine {
         let (handle, new) = self.find(name, message)?;
         // Not under the mutex: a runtime that has ended drops the driver at once, which takes itself off the map.
         if let Some(driver) = new {
-            tokio::spawn(driver.run());
+            runtime::spawn(self.home, driver.run());
         }
         Some(handle)
     }
@@ -272,9 +260,21 @@ impl Engine {
     }
 
     fn open_inbox(self: &Arc<Self>) {
-        let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
-        if inbox.as_ref().is_none_or(JoinHandle::is_finished) {
-            *inbox = Some(tokio::spawn(inbox::run(Arc::downgrade(self))));
+        self.open(&self.inbox, || inbox::run(Arc::downgrade(self)));
+    }
+
+    fn open_next(self: &Arc<Self>) {
+        self.open(&self.next, || inbox::run_next(Arc::downgrade(self)));
+    }
+
+    /// Starts the task of a watch, unless it runs.
+    fn open<F>(&self, watch: &Mutex<Option<JoinHandle<()>>>, task: impl FnOnce() -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let mut watch = watch.lock().unwrap_or_else(PoisonError::into_inner);
+        if watch.as_ref().is_none_or(JoinHandle::is_finished) {
+            *watch = Some(runtime::spawn(self.home, task()));
         }
     }
 
@@ -285,8 +285,10 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        if let Some(inbox) = self.inbox.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            inbox.abort();
+        for watch in [&mut self.inbox, &mut self.next] {
+            if let Some(watch) = watch.get_mut().unwrap_or_else(PoisonError::into_inner) {
+                watch.abort();
+            }
         }
     }
 }
@@ -296,6 +298,9 @@ impl std::fmt::Debug for Engine {
         f.debug_struct("Engine").field("id", &self.id).field("store", &self.store).finish_non_exhaustive()
     }
 }
+
+const FORKED: &str = "this process was forked from one that used msync, and a fork copies no threads: fork before first \
+                      use, or make the child another program (exec)";
 
 /// The keeper's task was dropped with the runtime that it ran on.
 fn deserted(name: &LockName) -> Error {

@@ -88,17 +88,22 @@ pub mod private;
 pub mod protocol;
 #[doc(hidden)]
 pub mod record;
+mod runtime;
 mod scope;
+mod signal;
 #[doc(hidden)]
 pub mod store;
+mod sweep;
 mod token;
 #[cfg(feature = "kube")]
 #[doc(hidden)]
 pub mod transport;
 
+#[cfg(feature = "kube")]
+pub use client::Configured;
 pub use client::{Chosen, Client, ClientBuilder};
 pub use config::Timing;
-pub use default_client::init;
+pub use default_client::{init, shutdown};
 pub use election::{Election, Leader, Leadership};
 pub use error::{Error, LossReason};
 pub use leader_loop::leader_loop;
@@ -110,4 +115,5 @@ pub use macros::{leader_only, locked};
 pub use name::LockName;
 pub use outcome::Outcome;
 pub use store::MemoryStore;
+pub use sweep::{Sweep, Swept};
 pub use token::FencingToken;

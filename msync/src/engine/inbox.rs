@@ -1,4 +1,5 @@
-//! The inbox: one watch per engine over every lock it holds, for any number of locks.
+//! The inbox: one watch per engine over every lock it holds, for any number of locks; and a second one over every lock
+//! whose queue it is the first of since a hand-off.
 //!
 //! It brings grants, new waiters and losses at once. It may be late, silent or broken at the cost of time only: keepers
 //! look for themselves once per ttl.
@@ -12,11 +13,12 @@ use std::{
 use futures::StreamExt;
 use tokio::sync::watch;
 
-use super::Engine;
+use super::{Engine, obstacle::Fitness};
 use crate::{
     LockName,
     clock::{Clock, Moment, Random},
     protocol::{Event, Sightless, Watching},
+    record::EngineId,
     store::{Fatal, Fault, Scope, Sighting, Snapshot, Store, Watch, told},
 };
 
@@ -36,17 +38,6 @@ pub(super) struct Lookout {
     watching: Watching,
     /// Where the inbox's first answer, and any that says that the resource is no good, is noted.
     fitness: Option<Arc<watch::Sender<Fitness>>>,
-}
-
-/// What the inbox has found out about the resource: whether it can be selected by engine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Fitness {
-    /// Nothing yet.
-    Unknown,
-    /// It can, or there is no telling.
-    Fit,
-    /// It cannot: it is outdated, and nobody may have a lock of it.
-    Unfit(String),
 }
 
 // === impl Lookout ===
@@ -121,7 +112,11 @@ impl Lookout {
         let warns = matches!(fault, Fault::Fatal(_)) || !matches!(self.scope, Scope::Lock(_));
         match news {
             Some(_) if warns => {
-                tracing::warn!(scope = ?self.scope, fault = %why, "cannot watch: hand-overs will be slow");
+                let costs = match self.scope {
+                    Scope::Next(_) => "who waits may notice a crash one ttl later",
+                    Scope::Lock(_) | Scope::Engine(_) | Scope::All => "hand-overs will be slow",
+                };
+                tracing::warn!(scope = ?self.scope, fault = %why, costs, "cannot watch");
             }
             _ => tracing::debug!(scope = ?self.scope, ?fault, "the watch failed"),
         }
@@ -150,7 +145,7 @@ impl Lookout {
 
 /// Routes what the inbox sees, for as long as the engine lives.
 pub(super) async fn run(engine: Weak<Engine>) {
-    let Some(mut lookout) = open(&engine) else { return };
+    let Some(mut lookout) = open(&engine, Scope::Engine) else { return };
     let mut listed_before = false;
     loop {
         let sighting = lookout.next().await;
@@ -179,10 +174,29 @@ fn miss_unlisted(engine: &Engine, found: &[(LockName, Snapshot)]) {
     }
 }
 
-fn open(engine: &Weak<Engine>) -> Option<Lookout> {
+fn open(engine: &Weak<Engine>, scope: fn(EngineId) -> Scope) -> Option<Lookout> {
     let engine = engine.upgrade()?;
-    let lookout = Lookout::new(&engine.store, &engine.clock, &engine.random, Scope::Engine(engine.id.clone()));
-    Some(Lookout { fitness: Some(Arc::clone(&engine.fitness)), ..lookout })
+    Some(Lookout::new(&engine.store, &engine.clock, &engine.random, scope(engine.id.clone())))
+}
+
+/// Tells keepers that they have come to the front of a queue, with the first beat of whoever is before them. Without it
+/// they would know when they look, once per ttl.
+pub(super) async fn run_next(engine: Weak<Engine>) {
+    let Some(mut lookout) = open(&engine, Scope::Next) else { return };
+    loop {
+        let sighting = lookout.next().await;
+        let Some(engine) = engine.upgrade() else { return };
+        match sighting {
+            Sighting::Listed(found) => {
+                for (name, snapshot) in found {
+                    engine.tell(&name, Event::Seen(snapshot));
+                }
+            }
+            Sighting::Changed(name, snapshot) => engine.tell(&name, Event::Seen(snapshot)),
+            // A lock that has become ours is shown by the inbox, any other change by the lock's own watch.
+            Sighting::Gone(..) | Sighting::Alive => {}
+        }
+    }
 }
 
 #[cfg(test)]

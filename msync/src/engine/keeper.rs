@@ -14,7 +14,7 @@ use futures::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Engine, call::Terms, gate::Arrival, lookouts::Listener};
+use super::{Engine, Grip, call::Terms, gate::Arrival, lookouts::Listener};
 use crate::{
     Error, FencingToken, Lease, LockName, LossReason,
     clock::Moment,
@@ -189,6 +189,9 @@ impl Driver {
             let action = self.keeper.step(event, now, &mut || random());
             self.publish();
             self.look_out(action.watch);
+            if self.keeper.waits_behind() {
+                self.engine.open_next();
+            }
             self.set_alarm(action.wake);
             self.log_report(action.report);
             events.extend(self.act(action).into_iter().map(Event::Cancel));
@@ -342,13 +345,15 @@ pub(crate) struct Turn {
     successor: Option<String>,
     /// The driver has been told.
     released: bool,
+    /// Goes last: the end of the last handle waits for what was released before.
+    _grip: Grip,
 }
 
 // === impl Turn ===
 
 impl Turn {
-    pub(super) fn new(ticket: Ticket, lease: Lease, messages: Messages) -> Self {
-        Self { lease, ticket, messages, successor: None, released: false }
+    pub(super) fn new(ticket: Ticket, lease: Lease, messages: Messages, grip: Grip) -> Self {
+        Self { lease, ticket, messages, successor: None, released: false, _grip: grip }
     }
 
     /// Returns the view of the hold.

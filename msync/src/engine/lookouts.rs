@@ -24,6 +24,7 @@ use super::{Engine, inbox::Lookout};
 use crate::{
     LockName,
     clock::{Clock, Moment, Random},
+    runtime,
     store::{Scope, Sighting, Snapshot, Store},
 };
 
@@ -213,7 +214,11 @@ impl Lookouts {
         let serial = state.serial;
         let (lookouts, watched) = (Arc::clone(self), name.clone());
         let tell = move |sighting| lookouts.tell(serial, &watched, sighting);
-        Own { serial, task: tokio::spawn(self.look_out(Scope::Lock(name.clone())).follow(tell)), newest: None }
+        Own {
+            serial,
+            task: runtime::spawn(self.clock.home(), self.look_out(Scope::Lock(name.clone())).follow(tell)),
+            newest: None,
+        }
     }
 
     fn watch_all(self: &Arc<Self>, state: &mut State, names: usize) -> All {
@@ -221,7 +226,12 @@ impl Lookouts {
         let serial = state.serial;
         let lookouts = Arc::clone(self);
         let tell = move |sighting| lookouts.tell_all(serial, sighting);
-        All { serial, task: tokio::spawn(self.look_out(Scope::All).follow(tell)), names, newest: None }
+        All {
+            serial,
+            task: runtime::spawn(self.clock.home(), self.look_out(Scope::All).follow(tell)),
+            names,
+            newest: None,
+        }
     }
 
     fn look_out(&self, scope: Scope) -> Lookout {

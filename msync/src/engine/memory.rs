@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{MutexGuard, PoisonError},
+    sync::{Arc, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -16,6 +16,7 @@ use crate::{
     Error, LockName,
     clock::Moment,
     protocol::{Call, Event, Keeper, Outcome, View},
+    runtime,
     store::{Fault, Snapshot, told},
 };
 
@@ -102,7 +103,12 @@ impl Engine {
     }
 
     /// Reads a lock; what it finds counts as an observation of its holder.
-    pub(crate) async fn look(&self, name: &LockName, patience: Duration) -> Result<Option<Snapshot>, Error> {
+    pub(crate) async fn look(self: &Arc<Self>, name: &LockName, patience: Duration) -> Result<Option<Snapshot>, Error> {
+        let (engine, name) = (Arc::clone(self), name.clone());
+        runtime::run(self.home, async move { engine.read(&name, patience).await }).await
+    }
+
+    async fn read(&self, name: &LockName, patience: Duration) -> Result<Option<Snapshot>, Error> {
         let terms = Terms::of(&Call::Read, None, self.arrive(), patience);
         let found = match self.call(name, &Call::Read, terms).await {
             (Outcome::Read(found), _) => found,

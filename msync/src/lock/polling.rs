@@ -9,6 +9,7 @@ use crate::{
     Error,
     engine::Listener,
     protocol::Patience,
+    runtime,
     store::{Sighting, Snapshot},
 };
 
@@ -68,7 +69,7 @@ impl Lock {
     #[doc(hidden)]
     pub fn sightings(&self) -> impl Stream<Item = Option<Snapshot>> + Send + use<> {
         let listener = Listener::new(&self.engine, self.name.clone());
-        stream::unfold(listener, |mut listener| async {
+        let sightings = stream::unfold(listener, |mut listener| async {
             loop {
                 let seen = match listener.next().await {
                     Sighting::Listed(found) => found.into_iter().next().map(|(_, snapshot)| snapshot),
@@ -78,7 +79,8 @@ impl Lock {
                 };
                 return Some((seen, listener));
             }
-        })
+        });
+        runtime::stream(self.engine.home, sightings)
     }
 }
 

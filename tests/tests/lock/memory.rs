@@ -11,10 +11,13 @@ mod input;
 mod keep;
 mod liveness;
 mod local;
+mod own_runtime;
 mod run;
 mod runtime;
 mod safety;
 mod sets;
+#[cfg(unix)]
+mod signals;
 mod unusable;
 mod watches;
 mod watching;

@@ -58,6 +58,9 @@ impl Call {
             kube::Error::Api(status) => self.refusal(&status),
             // The request could not even be built: it would be no better the next time.
             kube::Error::BuildRequest(_) | kube::Error::HttpError(_) => Fault::Fatal(Fatal::Other(Arc::new(error))),
+            kube::Error::Service(why) if has_ended(&*why) => {
+                Fault::Fatal(Fatal::Other(told(format!("{ENDED} ({why})"))))
+            }
             _ => Fault::Unknown(Arc::new(error)),
         }
     }
@@ -69,7 +72,8 @@ impl Call {
         }
         match (status.code, self.verb) {
             (400, Verb::List | Verb::Watch) if status.message.contains(UNSELECTABLE) => {
-                Fault::Fatal(crate::crd::outdated("it does not select by spec.engine"))
+                let field = if status.message.contains("spec.next") { "spec.next" } else { "spec.engine" };
+                Fault::Fatal(crate::crd::outdated(&format!("it does not select by {field}")))
             }
             // Passes when a token is renewed, and otherwise not.
             (401, _) => Fault::Fatal(Fatal::Forbidden(self.unauthorized(status))),
@@ -165,6 +169,15 @@ fn is_failed_condition(status: &Status) -> bool {
 /// Says whether an admission webhook has spoken: the API server puts that before whatever the webhook says.
 fn is_denied_by_webhook(status: &Status) -> bool {
     status.message.starts_with("admission webhook \"")
+}
+
+const ENDED: &str = "the kube client's worker has ended with the tokio runtime that the client was made on: make it on a \
+                     runtime that lasts, or give msync the configuration, by ClientBuilder::config or Client::try_default";
+
+/// A kube client's requests go through a task, tower's `Buffer`. Nothing that is sent to one that has ended is ever applied,
+/// and no other is started. kube does not export the type of that error.
+fn has_ended(error: &(dyn std::error::Error + Send + Sync)) -> bool {
+    error.to_string().contains("buffer's worker closed")
 }
 
 fn retry_after(status: &Status) -> Option<Duration> {
