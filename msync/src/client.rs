@@ -239,6 +239,11 @@ impl Client {
         self.engine.awaited()
     }
 
+    /// Says what keeps an election from being decided, if nobody has been seen to lead it lately.
+    pub(crate) async fn cannot_campaign(&self, name: &LockName) -> Option<Error> {
+        self.engine.unavailable(name, self.timing.ttl()).await
+    }
+
     /// Returns the name under which this client's holds are shown to people.
     pub fn owner(&self) -> &str {
         self.engine.id.owner()
