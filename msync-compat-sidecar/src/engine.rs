@@ -79,6 +79,11 @@ impl Engine {
         self.nameless.owner()
     }
 
+    /// Begins to look for records that nobody has wanted for a day.
+    pub fn sweep(&self) -> msync::Sweep {
+        self.nameless.sweep()
+    }
+
     /// Releases what is held, in order.
     ///
     /// # Cancel safety

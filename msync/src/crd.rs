@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::{
     FencingToken, LockName,
     clock::Wall,
-    record::{EngineId, Entry, MAX_WAITERS, Record},
+    record::{Advert, EngineId, Entry, MAX_WAITERS, Record},
     store::{Fatal, Fault, Snapshot, Version},
 };
 
@@ -24,6 +24,9 @@ pub use install::{definition, install_crd};
 
 /// The form of a term and of a beat.
 const NONCE: &str = "^([0-9a-f]{16})?$";
+
+/// The longest advertisement as it stands there: the term, a blank, the text.
+const MAX_ADVERTISED: usize = 16 + 1 + Advert::MAX_LEN;
 
 /// The annotation of a lock whose name had to be escaped: what the name was made of.
 pub const ORIGINAL_NAME: &str = "metaparticle.io/original-name";
@@ -89,6 +92,10 @@ pub struct LockSpec {
     /// The process that was the first of them when this holder was granted the lock; empty when nobody was. A hint.
     #[serde(deserialize_with = "neutral")]
     pub next: String,
+    /// What the leader says of itself, such as its address: its term, a blank, the text. Out of date with another term.
+    #[serde(deserialize_with = "neutral")]
+    #[schemars(length(max = MAX_ADVERTISED))]
+    pub advertised: String,
 }
 
 /// Reads a field, or its neutral value when it is not of its type: possible only where our schema is not installed.
@@ -121,6 +128,7 @@ impl From<&Record> for LockSpec {
             expiry: date(record.expiry),
             waiters: record.waiters.iter().map(|entry| entry.as_str().to_owned()).collect(),
             next: record.next.to_string(),
+            advertised: record.advertised.as_ref().map(ToString::to_string).unwrap_or_default(),
         }
     }
 }
@@ -143,6 +151,7 @@ impl LockSpec {
             expiry: Wall::parse(&self.expiry),
             waiters: self.waiters.iter().map(|entry| Entry::from_text(entry)).collect(),
             next: EngineId::from_text(&self.next),
+            advertised: Advert::parse(&self.advertised),
         })
     }
 }

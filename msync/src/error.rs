@@ -52,6 +52,12 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// What a leader is to advertise does not fit into a record.
+    #[error("an advertisement has at most 256 bytes, and this one has {length}")]
+    AdvertTooLong {
+        /// Its length in bytes.
+        length: usize,
+    },
     /// This task already runs inside this lock: it would wait for itself.
     #[error("lock {name} is already held by this task: waiting for it would never end")]
     WouldDeadlock {
@@ -118,6 +124,11 @@ pub enum LossReason {
 // === impl LossReason ===
 
 impl LossReason {
+    /// Says whether it ended because its client was shut down: nobody else can have it before its guard is gone.
+    pub fn is_shut_down(self) -> bool {
+        self == Self::ShutDown
+    }
+
     /// Says whether nobody else can have the lock yet: while a client shuts down, a hold lasts as long as its guard.
     pub(crate) fn is_orderly(self) -> bool {
         matches!(self, Self::Released | Self::ShutDown)
@@ -146,13 +157,60 @@ impl Error {
         Self::Store { context: context.into(), source: source.into() }
     }
 
-    /// Says whether the lock was held and lost.
+    /// Says whether the lock was held and lost, so that it may be worth acquiring again. The end of the client is no such
+    /// loss: see [`is_shut_down`](Self::is_shut_down).
     pub fn is_lost(&self) -> bool {
-        matches!(self, Self::Lost { .. })
+        matches!(self, Self::Lost { reason, .. } if !reason.is_shut_down())
+    }
+
+    /// Says whether the client ends: nothing can be acquired any more, and what was held is given back in order.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), msync::Error> {
+    /// # let client = msync::Client::builder().memory(&msync::MemoryStore::new()).build();
+    /// let term = client.election("scheduler")?.campaign().await?;
+    /// # let _ending = tokio::spawn(async move { client.shutdown().await });
+    /// match term.run(std::future::pending::<()>()).await {
+    ///     Err(error) if error.is_shut_down() => {} // an orderly end
+    ///     Err(error) if error.is_lost() => { /* campaign again */ }
+    ///     other => other?,
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn is_shut_down(&self) -> bool {
+        matches!(self, Self::ShutDown | Self::Lost { reason: LossReason::ShutDown, .. })
     }
 
     /// Says whether somebody else had the lock, at once or until the time was over.
     pub fn is_busy(&self) -> bool {
         matches!(self, Self::Busy { .. } | Self::Timeout { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REASONS: [LossReason; 7] = [
+        LossReason::Deadline,
+        LossReason::TakenOver,
+        LossReason::Deleted,
+        LossReason::MaxHold,
+        LossReason::Released,
+        LossReason::ShutDown,
+        LossReason::RuntimeEnded,
+    ];
+
+    #[test]
+    fn a_shutdown_is_no_loss_and_a_loss_no_shutdown() {
+        for reason in REASONS {
+            let error = Error::Lost { name: "x".to_owned(), reason };
+            assert_eq!(error.is_shut_down(), reason == LossReason::ShutDown, "{reason:?}");
+            assert_eq!(error.is_lost(), reason != LossReason::ShutDown, "{reason:?}");
+        }
+        assert!(Error::ShutDown.is_shut_down() && !Error::ShutDown.is_lost());
+        let busy = Error::Busy { name: "x".to_owned() };
+        assert!(!busy.is_shut_down() && !busy.is_lost());
     }
 }

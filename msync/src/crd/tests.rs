@@ -2,7 +2,7 @@ use kube::api::ObjectMeta;
 use serde_json::json;
 
 use super::*;
-use crate::record::{Beat, Claim, Term};
+use crate::record::{Advert, Beat, Claim, Term};
 
 fn record() -> Record {
     let claim = |term| Claim {
@@ -22,6 +22,7 @@ fn record() -> Record {
         expiry: Some(Wall::from_millis(1_795_356_050_000)),
         waiters: vec![claim(2).entry(), Entry::from_text("dead")],
         next: claim(2).engine,
+        advertised: Some(Advert { term: Term(0x5f0c), text: "10.0.0.7:8080".into() }),
     }
 }
 
@@ -48,6 +49,7 @@ fn a_record_is_written_as_the_resource_says() {
         "acquired": "2026-11-22T14:00:00.000Z", "expiry": "2026-11-22T14:00:50.000Z",
         "waiters": ["0000000000000002 web-7f9c.00000000000000ab 15000 instant", "dead"],
         "next": "web-7f9c.00000000000000ab",
+        "advertised": "0000000000005f0c 10.0.0.7:8080",
     });
     assert_eq!(wire, expected);
 }
@@ -107,7 +109,7 @@ fn every_field_has_a_default_and_the_spec_has_one_too() {
     let spec = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
     assert_eq!(spec["default"], json!({}));
     let fields = spec["properties"].as_object().unwrap();
-    assert_eq!(fields.len(), 11);
+    assert_eq!(fields.len(), 12);
     let neutral = serde_json::to_value(LockSpec::default()).unwrap();
     for (name, schema) in fields {
         assert_eq!(schema["default"], neutral[name], "{name}");

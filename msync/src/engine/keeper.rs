@@ -29,12 +29,15 @@ const SHORT_WAIT: Duration = Duration::from_millis(250);
 /// How a driver is told. Boxed: a channel keeps room for 32 messages, and a lock that is merely held has none.
 pub(crate) type Messages = mpsc::UnboundedSender<Box<Message>>;
 
+/// How the end of a release is told, and whether the candidate that it named has the lock next.
+type Acknowledge = oneshot::Sender<Result<bool, Error>>;
+
 /// What reaches a driver from its process.
 pub(crate) enum Message {
     /// A local acquisition begins; the verdict goes to whoever awaits it.
     Want(Want, oneshot::Sender<Result<FencingToken, Error>>),
     /// A user is done, and wants to know when its release is acknowledged.
-    Release(Ticket, Option<String>, Option<oneshot::Sender<Result<(), Error>>>),
+    Release(Ticket, Option<String>, Option<Acknowledge>),
     /// Somebody wants to see the record as the keeper knows it.
     Show(oneshot::Sender<Option<Snapshot>>),
     /// Anything else.
@@ -57,7 +60,7 @@ pub(super) struct Driver {
     alarm: Option<(Moment, BoxFuture<'static, ()>)>,
     lookout: Option<BoxStream<'static, Sighting>>,
     verdicts: HashMap<Ticket, oneshot::Sender<Result<FencingToken, Error>>>,
-    releases: HashMap<Ticket, oneshot::Sender<Result<(), Error>>>,
+    releases: HashMap<Ticket, Acknowledge>,
     last_fault: Option<Fault>,
     retired: bool,
 }
@@ -233,7 +236,11 @@ impl Driver {
     fn notify(&mut self, notice: &Notice) -> Option<Ticket> {
         let (ticket, verdict) = match *notice {
             Notice::Released(ticket) => {
-                self.acknowledge(ticket, Ok(()));
+                self.acknowledge(ticket, Ok(false));
+                return None;
+            }
+            Notice::HandedOver(ticket) => {
+                self.acknowledge(ticket, Ok(true));
                 return None;
             }
             Notice::Abandoned(ticket) => {
@@ -253,7 +260,7 @@ impl Driver {
         (acquired && !heard).then_some(ticket)
     }
 
-    fn acknowledge(&mut self, ticket: Ticket, result: Result<(), Error>) {
+    fn acknowledge(&mut self, ticket: Ticket, result: Result<bool, Error>) {
         if let Some(listener) = self.releases.remove(&ticket) {
             let _ = listener.send(result);
         }
@@ -342,8 +349,8 @@ impl Turn {
         self.successor = Some(successor);
     }
 
-    /// Releases, and waits until the release is acknowledged.
-    pub(crate) async fn release(mut self) -> Result<(), Error> {
+    /// Releases, and waits until the release is acknowledged. Says whether the one that was named has the lock next.
+    pub(crate) async fn release(mut self) -> Result<bool, Error> {
         match self.lease.end() {
             LossReason::Released => {}
             reason => return Err(self.lease.lost_error(reason)),
@@ -356,7 +363,7 @@ impl Turn {
         })
     }
 
-    fn tell(&mut self, acknowledge: Option<oneshot::Sender<Result<(), Error>>>) {
+    fn tell(&mut self, acknowledge: Option<Acknowledge>) {
         self.released = true;
         let release = Message::Release(self.ticket, self.successor.take(), acknowledge);
         let _ = self.messages.send(Box::new(release)); // a driver that is gone holds nothing

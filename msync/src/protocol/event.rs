@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     FencingToken, LossReason, Timing,
     clock::Moment,
-    record::{Change, Refused},
+    record::{Change, Refused, Term},
     store::{Snapshot, Version},
 };
 
@@ -122,6 +122,8 @@ pub enum Notice {
     ShutDown(Ticket),
     /// Its release has been acknowledged, or needed no write.
     Released(Ticket),
+    /// The same, and the candidate that it named has the lock next.
+    HandedOver(Ticket),
     /// Its release could not be made known; the ttl will.
     Abandoned(Ticket),
 }
@@ -139,6 +141,8 @@ pub struct Standing {
     pub max_hold_ends: bool,
     /// The newest believed version of the record.
     pub version: u64,
+    /// The term of the hold.
+    pub term: Term,
 }
 
 // === impl Standing ===

@@ -196,6 +196,7 @@ impl Hold {
             ended: self.ended,
             max_hold_ends: end < self.deadline,
             version: self.version,
+            term: self.term,
         }
     }
 }

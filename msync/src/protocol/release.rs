@@ -25,6 +25,8 @@ pub(super) struct Parting {
     retained: bool,
     /// Who is to have it next, by the wish of the last user.
     successor: Option<String>,
+    /// The last write that hands it on is for that one.
+    found: bool,
     /// After this, others may take over anyway.
     until: Moment,
 }
@@ -38,8 +40,13 @@ impl Keeper {
             return cx.notices.push(Notice::Released(ticket));
         }
         let Some(hold) = &mut self.hold else { return };
+        let stays = hold.keep_until > cx.now.local || hold.ended.is_some();
+        let named_itself = successor.as_deref() == Some(self.engine.owner());
         (hold.user, hold.successor) = (None, successor);
-        if hold.keep_until > cx.now.local || hold.ended.is_some() || !self.tickets.is_empty() {
+        let next_is_here = !self.tickets.is_empty() && !self.wishes_another();
+        if next_is_here && named_itself && !stays {
+            cx.notices.push(Notice::HandedOver(ticket));
+        } else if stays || next_is_here {
             cx.notices.push(Notice::Released(ticket));
         } else {
             self.parting.get_or_insert_default().tickets.push(ticket);
@@ -144,6 +151,9 @@ impl Keeper {
             let named = |entry: &Entry| entry.claim().is_some_and(|claim| claim.engine.owner() == owner);
             record.waiters.iter().position(named)
         });
+        if let Some(parting) = &mut self.parting {
+            parting.found = wished.is_some();
+        }
         let index = wished.unwrap_or(0);
         let wall = cx.now.wall;
         match record.waiters.get(index).cloned() {
@@ -176,7 +186,8 @@ impl Keeper {
             return;
         }
         let parting = self.parting.take().unwrap_or_default();
-        cx.notices.extend(parting.tickets.into_iter().map(Notice::Released));
+        let notice = if parting.found { Notice::HandedOver } else { Notice::Released };
+        cx.notices.extend(parting.tickets.into_iter().map(notice));
     }
 
     /// Gives up giving back: the ttl will do it.

@@ -20,6 +20,7 @@ use crate::{
 };
 
 mod fault;
+mod lingering;
 mod patch;
 mod watch;
 
@@ -51,8 +52,11 @@ impl KubeStore {
     async fn create(&self, name: &LockName, change: &Change) -> Result<Lock, Fault> {
         let record = change.apply(None).map_err(Fault::Refused)?;
         let how = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-        let call = self.call(Verb::Create);
-        self.locks.create(&how, &Lock::of(name, &record)).await.map_err(|error| call.fault(error))
+        match self.locks.create(&how, &Lock::of(name, &record)).await {
+            Ok(lock) => Ok(lock),
+            Err(error) if lingering::is_named_by(&error) => Err(self.lingers(name, error).await),
+            Err(error) => Err(self.call(Verb::Create).fault(error)),
+        }
     }
 
     async fn patch(&self, name: &LockName, change: &Change) -> Result<Lock, Fault> {
@@ -60,6 +64,24 @@ impl KubeStore {
         let how = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let call = self.call(Verb::Patch);
         self.locks.patch(name.as_str(), &how, &Patch::<()>::Json(patch)).await.map_err(|error| call.fault(error))
+    }
+}
+
+impl KubeStore {
+    /// Looks why an object that is deleted is in the way.
+    async fn lingers(&self, name: &LockName, refused: kube::Error) -> Fault {
+        match self.locks.get(name.as_str()).await {
+            Ok(lock) => lingering::fault(&lock).unwrap_or_else(|| self.call(Verb::Create).fault(refused)),
+            Err(error) => self.call(Verb::Get).fault(error),
+        }
+    }
+
+    /// Frees what could only be marked as deleted, so that nobody waits for its ttl.
+    async fn free(&self, name: &LockName, lock: &Lock) -> Result<(), Fault> {
+        tracing::warn!(lock = %name, "{}", lingering::reason(lock));
+        let term = lock.snapshot()?.1.record.term;
+        let freed = Change::Free { term, wall: lingering::since(lock) };
+        self.patch(name, &freed).await.map(drop)
     }
 }
 
@@ -73,7 +95,7 @@ impl Store for KubeStore {
     fn read<'a>(&'a self, name: &'a LockName) -> BoxFuture<'a, Result<Option<Snapshot>, Fault>> {
         Box::pin(async move {
             match self.locks.get(name.as_str()).await.map_err(|error| self.call(Verb::Get).fault(error)) {
-                Ok(lock) => Ok(Some(lock.snapshot()?.1)),
+                Ok(lock) => lingering::read(&lock),
                 Err(Fault::Refused(Refused::Absent)) => Ok(None),
                 Err(fault) => Err(fault),
             }
@@ -86,6 +108,9 @@ impl Store for KubeStore {
                 Change::Create { .. } => self.create(name, change).await?,
                 _ => self.patch(name, change).await?,
             };
+            if matches!(change, Change::Claim { .. }) {
+                lingering::refuse(&lock)?;
+            }
             Ok(lock.snapshot()?.1)
         })
     }
@@ -95,9 +120,12 @@ impl Store for KubeStore {
             Preconditions { resource_version: Some(version.number.to_string()), uid: Some(version.uid.to_string()) };
         let how = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
         Box::pin(async move {
-            // A finalizer that others put on the object makes this succeed and leaves the object: it costs its ttl.
             let deleted = self.locks.delete(name.as_str(), &how).await;
-            deleted.map(drop).map_err(|error| self.call(Verb::Delete).fault(error))
+            let left = deleted.map_err(|error| self.call(Verb::Delete).fault(error))?.left();
+            match left.filter(lingering::is) {
+                Some(lock) => self.free(name, &lock).await,
+                None => Ok(()),
+            }
         })
     }
 

@@ -18,4 +18,5 @@ mod safety;
 mod sets;
 #[cfg(unix)]
 mod signals;
+mod views;
 mod watches;

@@ -117,6 +117,8 @@ fn a_wished_successor_goes_before_those_here_if_it_waits() {
         bench.step(Event::Release(Ticket(1), Some(wished.to_owned())));
         bench.settle();
         assert_eq!((bench.has(2), bench.record().term == Term(3)), (goes_local, !goes_local), "{wished}");
+        assert_eq!(bench.told(&Notice::HandedOver(Ticket(1))), !goes_local, "{wished}");
+        assert_eq!(bench.told(&Notice::Released(Ticket(1))), goes_local, "{wished}");
     }
 }
 

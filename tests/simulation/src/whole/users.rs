@@ -120,7 +120,7 @@ impl Guard {
         match (self, successor) {
             (Self::Lock(guard), _) => guard.release().await,
             (Self::Term(term), None) => term.resign().await,
-            (Self::Term(term), Some(owner)) => term.hand_over_to(owner).await,
+            (Self::Term(term), Some(owner)) => term.hand_over_to(owner).await.map(drop),
         }
     }
 }
