@@ -2,6 +2,8 @@
 
 use std::{pin::pin, sync::Arc};
 
+#[cfg(feature = "kube")]
+use crate::runtime;
 use crate::{
     Election, Error, Lock, LockName, LockSet, MemoryStore, Timing,
     clock::{BootClock, Clock, Random, os_random},
@@ -11,8 +13,6 @@ use crate::{
     signal::Signalled,
     store::Store,
 };
-#[cfg(feature = "kube")]
-use crate::runtime;
 
 /// The entrance: makes locks and elections that share one identity, one store and one watch.
 ///
@@ -221,6 +221,22 @@ impl Client {
     /// Returns the names of the locks and elections that tasks of this client wait for now, sorted, each once.
     pub fn waiting(&self) -> Vec<LockName> {
         self.engine.awaited()
+    }
+
+    /// Begins to look for records that crashed holders left behind and that nobody asks for, in this client's namespace.
+    ///
+    /// Locks whose names are used again need no such care. One sweep an hour, by anybody, is enough.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), msync::Error> {
+    /// # let client = msync::Client::builder().memory(&msync::MemoryStore::new()).build();
+    /// let swept = client.sweep().run().await?;
+    /// println!("{} records removed", swept.removed.len());
+    /// # Ok(()) }
+    /// ```
+    pub fn sweep(&self) -> crate::Sweep {
+        crate::Sweep::new(self.engine.clone())
     }
 
     /// Returns the name under which this client's holds are shown to people.

@@ -3,7 +3,11 @@
 //! Pure: no clock, no I/O. The memory store and the model checker call [`Change::apply`]; the Kubernetes store sends
 //! the same change as one JSON patch whose `test` operations are the conditions, and a property test holds both equal.
 
+mod advert;
+
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
+
+pub use advert::Advert;
 
 use crate::{
     clock::Wall,
@@ -246,36 +250,11 @@ pub struct Record {
     pub expiry: Option<Wall>,
     /// The queue, first come first.
     pub waiters: Vec<Entry>,
+    /// The engine that was the first of the queue when the holder was granted the lock; "" when nobody was. A hint: it tells
+    /// whom to watch from then on, who else would look once per ttl. Nobody believes anything because of it.
+    pub next: EngineId,
     /// What a holder says of itself; of another term, it is out of date.
     pub advertised: Option<Advert>,
-}
-
-/// What a holder says of itself, as where it can be reached, under its own term.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Advert {
-    /// The term of whoever says so.
-    pub term: Term,
-    /// What it says.
-    pub text: Arc<str>,
-}
-
-// === impl Advert ===
-
-impl Advert {
-    /// The longest text, in bytes.
-    pub const MAX_LEN: usize = 256;
-
-    /// Reads an advertisement as it stands in a record: the term, a blank, the text.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (term, text) = text.split_once(' ')?;
-        Some(Self { term: term.parse().ok().filter(|term: &Term| !term.is_none())?, text: text.into() })
-    }
-}
-
-impl fmt::Display for Advert {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.term, self.text)
-    }
 }
 
 // === impl Record ===
@@ -317,8 +296,15 @@ impl Record {
             acquired: Some(wall),
             expiry: Some(wall + claim.ttl),
             waiters: Vec::new(),
+            next: EngineId::default(),
             advertised: None,
         }
+    }
+
+    /// Returns the engine that is first in the queue once some entries have left it.
+    pub fn first_without(&self, gone: &[usize]) -> EngineId {
+        let stays = |(index, entry): (usize, &Entry)| entry.claim().filter(|_| !gone.contains(&index));
+        self.waiters.iter().enumerate().find_map(stays).map(|claim| claim.engine).unwrap_or_default()
     }
 }
 
@@ -389,6 +375,8 @@ pub enum Change {
         entry: Entry,
         /// Other entries of the successor's term, by ascending index, which leave with it.
         duplicates: Vec<(usize, Entry)>,
+        /// The engine that is first in the queue then, as far as the holder has seen.
+        next: EngineId,
         /// The writer's date.
         wall: Wall,
     },
@@ -481,15 +469,16 @@ impl Change {
                 next = Record { advertised: next.advertised, ..Record::held_by(claim, *beat, 1, *wall) };
                 next.waiters = without(&record.waiters, removes.iter().map(|(index, _)| *index));
             }
-            Self::Grant { beat, index, entry, duplicates, wall, .. } => {
+            Self::Grant { beat, index, entry, duplicates, next: first, wall, .. } => {
                 let claim = entry.claim().expect("checked: only a legible entry is granted to");
                 next = Record { advertised: next.advertised, ..Record::held_by(&claim, *beat, 0, *wall) };
                 let gone = duplicates.iter().map(|(index, _)| *index).chain([*index]);
-                next.waiters = without(&record.waiters, gone);
+                (next.waiters, next.next) = (without(&record.waiters, gone), first.clone());
             }
             Self::Advertise(advert) => next.advertised = Some(advert.clone()),
             Self::Free { wall, .. } => {
                 (next.engine, next.term, next.beat) = (EngineId::default(), Term::NONE, Beat::NONE);
+                next.next = EngineId::default();
                 next.expiry = Some(*wall);
             }
         }

@@ -17,7 +17,6 @@ use msync::{
     crd::{Lock, install_crd},
     record::Record,
     store::Snapshot,
-    transport::connect,
 };
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
@@ -138,8 +137,8 @@ impl Cluster {
         &self.locks
     }
 
-    /// A client of msync with connections of its own, as [`Client::try_default`] makes them: `MSYNC_HTTP=1` runs a whole
-    /// suite over HTTP/1.1.
+    /// A client of msync as [`Client::try_default`] makes it, on msync's own runtime and with its own connections:
+    /// `MSYNC_HTTP=1` runs a whole suite over HTTP/1.1.
     ///
     /// # Errors
     ///
@@ -149,7 +148,8 @@ impl Cluster {
     ///
     /// Nothing is lost.
     pub async fn client(&self, owner: &str, timing: Timing) -> Result<Client> {
-        Ok(self.client_of(connect(self.server().config(ADMIN).await?)?, owner, timing))
+        let config = self.server().config(ADMIN).await?;
+        Ok(self.builder(owner, timing).config(config).build()?)
     }
 
     /// The same, whose connections go through a proxy.
@@ -164,7 +164,7 @@ impl Cluster {
     pub async fn client_via(&self, proxy: &Proxy, owner: &str, timing: Timing) -> Result<Client> {
         let mut config = self.server().config(ADMIN).await?;
         config.cluster_url = format!("https://{}", proxy.addr()).parse()?;
-        Ok(self.client_of(connect(config)?, owner, timing))
+        Ok(self.builder(owner, timing).config(config).build()?)
     }
 
     /// A client whose requests are tampered with; kube's own retries are above that, if they are on.
@@ -182,9 +182,13 @@ impl Cluster {
         Ok(self.client_of(tamper.client(config)?, owner, timing))
     }
 
-    /// A client of msync on any client of kube.
+    /// A client of msync on any client of kube, which lives on the runtime that that was made on.
     pub fn client_of(&self, client: kube::Client, owner: &str, timing: Timing) -> Client {
-        Client::builder().namespace(&self.namespace).owner(owner).timing(timing).kube(client).build()
+        self.builder(owner, timing).kube(client).build()
+    }
+
+    fn builder(&self, owner: &str, timing: Timing) -> ClientBuilder {
+        Client::builder().namespace(&self.namespace).owner(owner).timing(timing)
     }
 
     /// What is stored under a name.
@@ -385,7 +389,7 @@ impl Server {
 ///
 /// Nothing is lost.
 pub async fn child_client() -> Result<Client> {
-    Ok(child_builder()?.kube(connect(child_config().await?)?).build())
+    Ok(child_builder()?.config(child_config().await?).build()?)
 }
 
 /// In a child process: how it reaches the server that its parent meant.
