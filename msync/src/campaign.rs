@@ -33,10 +33,13 @@ pub(crate) async fn term(
 ) -> Result<Option<Term>, Error> {
     let mut standing = join(client, name, timing);
     loop {
-        match standing.borrow_and_update().clone() {
+        let stands = standing.borrow_and_update().clone();
+        match stands {
             Standing::Leading(term) if term.lease.check().is_ok() => return Ok(Some(term)),
             Standing::Failed(error) => return Err(error),
-            Standing::Following | Standing::Leading(_) if !wait => return Ok(None),
+            // Whoever sees no leader for the store cannot be used is no follower.
+            Standing::Following if !wait => return client.cannot_campaign(name).await.map_or(Ok(None), Err),
+            Standing::Leading(_) if !wait => return Ok(None),
             Standing::Unknown | Standing::Following | Standing::Leading(_) => {}
         }
         if standing.changed().await.is_err() {

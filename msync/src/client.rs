@@ -203,6 +203,22 @@ impl Client {
         self.engine.ended()
     }
 
+    /// Begins to look for records that crashed holders left behind and that nobody asks for, in this client's namespace.
+    ///
+    /// Locks whose names are used again need no such care. One sweep an hour, by anybody, is enough.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), msync::Error> {
+    /// # let client = msync::Client::standalone();
+    /// let swept = client.sweep().run().await?;
+    /// println!("{} records removed", swept.removed.len());
+    /// # Ok(()) }
+    /// ```
+    pub fn sweep(&self) -> crate::Sweep {
+        crate::Sweep::new(self.engine.clone())
+    }
+
     /// Returns the names of the locks and elections that are held here now, sorted: for a status page.
     ///
     /// # Examples
@@ -223,20 +239,9 @@ impl Client {
         self.engine.awaited()
     }
 
-    /// Begins to look for records that crashed holders left behind and that nobody asks for, in this client's namespace.
-    ///
-    /// Locks whose names are used again need no such care. One sweep an hour, by anybody, is enough.
-    ///
-    /// # Examples
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), msync::Error> {
-    /// # let client = msync::Client::builder().memory(&msync::MemoryStore::new()).build();
-    /// let swept = client.sweep().run().await?;
-    /// println!("{} records removed", swept.removed.len());
-    /// # Ok(()) }
-    /// ```
-    pub fn sweep(&self) -> crate::Sweep {
-        crate::Sweep::new(self.engine.clone())
+    /// Says what keeps an election from being decided, if nobody has been seen to lead it lately.
+    pub(crate) async fn cannot_campaign(&self, name: &LockName) -> Option<Error> {
+        self.engine.unavailable(name, self.timing.ttl()).await
     }
 
     /// Returns the name under which this client's holds are shown to people.

@@ -119,7 +119,7 @@ fn cluster() -> std::future::Ready<Result<Client, Error>> {
 }
 
 fn no_client(why: NoClient) -> Error {
-    Error::Store { context: "no default client".to_owned(), source: Arc::new(why) }
+    Error::Store { context: "no default client".to_owned(), cause: Arc::new(why) }
 }
 
 #[cfg(test)]

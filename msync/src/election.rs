@@ -119,11 +119,12 @@ impl Election {
         Ok(self)
     }
 
-    /// Campaigns until elected, however long it takes and however often the API server fails meanwhile.
+    /// Campaigns until elected, however long it takes and however often the API server fails meanwhile; the log says so
+    /// after five seconds of failures, and whenever that time has doubled.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] and [`Error::CrdMissing`] at once; [`Error::WouldDeadlock`] inside a body of this election;
-    /// [`Error::ShutDown`].
+    /// [`Error::Forbidden`] and [`Error::CrdMissing`] when they have lasted ten seconds, what admission refuses at once
+    /// ([`Error::Store`]); [`Error::WouldDeadlock`] inside a body of this election; [`Error::ShutDown`].
     ///
     /// # Cancel safety
     /// Dropping the future ends the candidacy, and resigns if it was elected meanwhile.

@@ -9,6 +9,7 @@ mod inbox;
 mod keeper;
 mod lookouts;
 mod memory;
+mod obstacle;
 
 use std::{
     collections::HashMap,
@@ -23,10 +24,11 @@ use call::Attempts;
 use gate::Gate;
 pub(crate) use grip::Grip;
 use keeper::{Driver, Messages};
-pub(crate) use keeper::{Message, Turn};
+pub(crate) use keeper::{Message, Turn, Why};
 pub(crate) use lookouts::Listener;
 use lookouts::Lookouts;
 use memory::Memory;
+use obstacle::Fitness;
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
     task::JoinHandle,
@@ -60,6 +62,8 @@ pub(crate) struct Engine {
     lookouts: Arc<Lookouts>,
     keepers: Mutex<HashMap<LockName, Handle>>,
     inbox: Mutex<Option<JoinHandle<()>>>,
+    /// What the inbox has found out about the resource.
+    fitness: Arc<watch::Sender<Fitness>>,
     /// The watch that tells in which queues this engine has come to the front; for who waits further behind.
     next: Mutex<Option<JoinHandle<()>>>,
     tickets: AtomicU64,
@@ -89,7 +93,7 @@ impl Engine {
         foreign: bool,
     ) -> Arc<Self> {
         let home = clock.home();
-        let (gate, lookouts) = (Gate::new(Arc::clone(&random)), Lookouts::new(&store, &clock));
+        let (gate, lookouts) = (Gate::new(Arc::clone(&random)), Lookouts::new(&store, &clock, &random));
         Arc::new(Self {
             id,
             store,
@@ -102,6 +106,7 @@ impl Engine {
             lookouts,
             keepers: Mutex::default(),
             inbox: Mutex::default(),
+            fitness: Arc::new(watch::Sender::new(Fitness::Unknown)),
             next: Mutex::default(),
             tickets: AtomicU64::new(1),
             shut: CancellationToken::new(),
@@ -121,16 +126,25 @@ impl Engine {
             return Err(Error::store(format!("could not acquire lock {name}"), FORKED));
         }
         self.open_inbox();
+        if let Fitness::Unfit(why) = &*self.fitness.borrow() {
+            return Err(Error::CrdMissing(why.clone()));
+        }
         let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
         let (verdict, turn) = oneshot::channel();
         let want = want(ticket);
-        let margin = want.timing.safety_margin();
+        let (margin, patience) = (want.timing.safety_margin(), self.clock.now() + want.timing.attempt_timeout());
         let handle = self.send(name, Message::Want(want, verdict)).ok_or(Error::ShutDown)?;
         let mut waiting = Waiting::new(ticket, &handle);
-        let token: FencingToken = turn.await.map_err(|_| deserted(name))??;
+        let token: FencingToken = tokio::select! {
+            biased;
+            verdict = turn => verdict.map_err(|_| deserted(name))??,
+            why = self.unfit() => return Err(Error::CrdMissing(why)),
+        };
         waiting.messages = None;
         let lease = Lease::new(self, name.clone(), token, ticket, margin, handle.standing);
-        Ok(Turn::new(ticket, lease, handle.messages, grip.clone()))
+        let turn = Turn::new(ticket, lease, handle.messages, grip.clone());
+        self.examine(patience).await?;
+        Ok(turn)
     }
 
     /// Ends everything: waiting acquisitions fail, guards see the end, what is held is released once its guard is gone.

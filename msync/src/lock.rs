@@ -2,14 +2,14 @@
 
 mod polling;
 
-use std::{slice::from_ref, time::Duration};
+use std::{pin::pin, slice::from_ref, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Error, FencingToken, Lease, LockName, LossReason, Timing,
-    clock::Clock,
-    engine::{Grip, Turn},
+    clock::{Clock, Moment},
+    engine::{Grip, Turn, Why},
     held::{OnLost, Stopped, held},
     protocol::{Patience, Ticket, Want},
     scope,
@@ -164,10 +164,13 @@ impl Lock {
 
     /// Acquires the lock, waiting in the queue for as long as it takes, as a mutex does.
     ///
-    /// A store that cannot be reached is waited for as well; use [`acquire_timeout`](Self::acquire_timeout) for a limit.
+    /// A store that cannot be reached is waited for as well, with a warning in the log after five seconds and whenever that
+    /// time has doubled; use [`acquire_timeout`](Self::acquire_timeout) for a limit.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] and [`Error::CrdMissing`] at once; [`Error::WouldDeadlock`] inside a body of this lock;
+    /// [`Error::Forbidden`] and [`Error::CrdMissing`] when they have lasted ten seconds, as they do not right after a start
+    /// of the API server; an outdated resource, and what admission refuses ([`Error::Store`]), at once;
+    /// [`Error::WouldDeadlock`] inside a body of this lock;
     /// [`Error::ShutDown`]; [`Error::TokenTooLow`] if a floor was set.
     ///
     /// # Cancel safety
@@ -194,7 +197,8 @@ impl Lock {
     /// Never joins the queue.
     ///
     /// # Errors
-    /// As [`acquire`](Self::acquire), and [`Error::Store`] when the store does not answer for a third of the ttl.
+    /// As [`acquire`](Self::acquire), and [`Error::Store`] when the store does not answer for a third of the ttl,
+    /// or for up to twice that if one call takes so long.
     ///
     /// # Cancel safety
     /// Dropping the future gives back what was acquired meanwhile.
@@ -209,8 +213,9 @@ impl Lock {
     /// Acquires the lock, waiting no longer than `limit`. A limit of zero is one try, which takes as long as a request.
     ///
     /// # Errors
-    /// [`Error::Timeout`] after the limit, otherwise as [`acquire`](Self::acquire); for one try as
-    /// [`try_acquire`](Self::try_acquire).
+    /// After the limit [`Error::Timeout`] if somebody had the lock, [`Error::Unavailable`] if nobody was seen to have it
+    /// because the store could not be used; otherwise as [`acquire`](Self::acquire). For one try as
+    /// [`try_acquire`](Self::try_acquire), and [`Error::Timeout`] if it is not free.
     ///
     /// # Cancel safety
     /// As [`acquire`](Self::acquire).
@@ -219,12 +224,31 @@ impl Lock {
             let tried = self.attempt(false).await?;
             return tried.ok_or_else(|| self.timeout(limit));
         }
-        let clock = &self.engine.clock;
-        let over = clock.sleep_until(clock.now() + limit);
+        let since = self.engine.clock.now();
+        self.acquire_by(since, since + limit, limit).await
+    }
+
+    /// Acquires until `over`. A wait of `limit` that was begun at `since` is told why it was in vain.
+    pub(crate) async fn acquire_by(&self, since: Moment, over: Moment, limit: Duration) -> Result<LockGuard, Error> {
+        let mut acquiring = pin!(self.acquire());
+        let over = self.engine.clock.sleep_until(over);
         tokio::select! {
             biased;
-            acquired = self.acquire() => acquired,
-            () = over => Err(self.timeout(limit)),
+            acquired = &mut acquiring => return acquired,
+            () = over => {}
+        }
+        // It still waits, so that there is somebody to ask.
+        tokio::select! {
+            biased;
+            acquired = &mut acquiring => acquired,
+            why = self.engine.why_not(&self.name, since) => Err(self.in_vain(&why, limit)),
+        }
+    }
+
+    fn in_vain(&self, why: &Why, after: Duration) -> Error {
+        match why {
+            Why::Held => self.timeout(after),
+            Why::Unseen(fault) => Error::unavailable(self.name.to_string(), after, fault.as_ref()),
         }
     }
 
@@ -366,8 +390,9 @@ impl LockGuard {
     /// Releases the lock and waits until the store has acknowledged it.
     ///
     /// # Errors
-    /// [`Error::Lost`] when it had been lost before; [`Error::Store`] when the release could not be made known: others
-    /// then wait for the ttl.
+    /// [`Error::Lost`] when it had been lost before; [`Error::Store`] when the release could not be made known, and
+    /// [`Error::Forbidden`] or [`Error::CrdMissing`] when it was refused for ten seconds: others then wait for the ttl, unless
+    /// one of the tries that go on until then succeeds.
     ///
     /// # Cancel safety
     /// Dropping the future does not stop the release, only the waiting for it.

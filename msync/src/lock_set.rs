@@ -87,8 +87,9 @@ impl LockSet {
     /// Acquires all, waiting no longer than `limit` for all together. A limit of zero is one try of each.
     ///
     /// # Errors
-    /// [`Error::Timeout`], naming the set's first lock, after the limit; otherwise as [`acquire`](Self::acquire). For one try
-    /// as [`try_acquire`](Self::try_acquire), and [`Error::Timeout`] names the lock that is not free.
+    /// After the limit [`Error::Timeout`] or [`Error::Unavailable`], as [`Lock::acquire_timeout`], of the lock that was
+    /// waited for; otherwise as [`acquire`](Self::acquire). For one try as [`try_acquire`](Self::try_acquire), and
+    /// [`Error::Timeout`] names the lock that is not free.
     ///
     /// # Cancel safety
     /// Dropping the future releases those that were acquired.
@@ -96,13 +97,13 @@ impl LockSet {
         if limit.is_zero() {
             return self.attempt().await;
         }
-        let clock = self.0[0].clock();
-        let over = clock.sleep_until(clock.now() + limit);
-        tokio::select! {
-            biased;
-            acquired = self.acquire() => acquired,
-            () = over => Err(self.0[0].timeout(limit)),
+        let since = self.0[0].clock().now();
+        let mut guards = LockSetGuard::with_room(self.0.len());
+        for lock in &self.0 {
+            guards.guards.push(lock.acquire_by(since, since + limit, limit).await?);
         }
+        guards.check()?;
+        Ok(guards)
     }
 
     async fn attempt(&self) -> Result<LockSetGuard, Error> {

@@ -113,7 +113,8 @@
 ///
 /// # `on_busy`
 /// What a lock means that is not free in time: `error` ([`Error::Busy`](crate::Error::Busy) or
-/// [`Error::Timeout`](crate::Error::Timeout)) or `skip`. It needs `wait`.
+/// [`Error::Timeout`](crate::Error::Timeout)) or `skip`. It needs `wait`. A store that cannot be used is not busy, and never
+/// skipped in silence: that is an error, or logged as one where the return type holds none.
 /// ```
 /// # use msync::{Error, Outcome, locked};
 /// #[locked("nightly", wait = none, on_busy = skip)]
@@ -281,7 +282,8 @@ pub use msync_macros::locked;
 ///
 /// # `on_follower`
 /// What a call means while another process leads: `skip` (the default; the return types are those of `on_busy = skip`),
-/// `error` ([`Error::Busy`](crate::Error::Busy)), or `wait` until this process leads.
+/// `error` ([`Error::Busy`](crate::Error::Busy)), or `wait` until this process leads. When nobody has been seen to lead for
+/// a ttl and the store cannot be used, a call is an error, or logged as one.
 /// ```
 /// # use msync::{Error, Outcome, leader_only};
 /// #[leader_only("scheduler")]

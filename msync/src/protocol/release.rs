@@ -13,7 +13,7 @@ use crate::{
     record::{Change, Entry, Record, Term},
 };
 
-/// So many failures in a row end the attempt to give back: the ttl will do it.
+/// So many failures in a row, or a ttl of them, end the attempt to give back: the ttl will do it.
 const MOST_FAILURES: u32 = 8;
 
 /// A term that is being given back.
@@ -94,7 +94,7 @@ impl Keeper {
 
     /// Removes one stray, if a believed record shows any.
     pub(super) fn clean_up(&mut self, cx: &mut Context<'_>) -> Option<Call> {
-        let gives_up = self.tickets.is_empty() && self.failures >= MOST_FAILURES && self.is_overdue(cx.now.local);
+        let gives_up = self.tickets.is_empty() && self.fails_for_good(cx.now.local) && self.is_overdue(cx.now.local);
         if gives_up {
             self.abandon(cx);
             return None;
@@ -175,6 +175,12 @@ impl Keeper {
         self.parting.as_ref().map_or(!record.instant && record.renewals == 0, |parting| parting.retained)
     }
 
+    /// Says whether calls have failed so often, or for so long, that nothing is to be hoped for.
+    fn fails_for_good(&self, now: Moment) -> bool {
+        let since = self.trouble.as_ref().and_then(|trouble| trouble.since());
+        self.failures() >= MOST_FAILURES || since.is_some_and(|since| now.since(since) >= self.timing.ttl())
+    }
+
     fn is_overdue(&self, now: Moment) -> bool {
         self.parting.as_ref().is_none_or(|parting| now >= parting.until)
     }
@@ -190,11 +196,18 @@ impl Keeper {
         cx.notices.extend(parting.tickets.into_iter().map(notice));
     }
 
+    /// Tells those who wait for a release that the store refuses it. Says whether it is tried on: until the ttl is over.
+    pub(super) fn keeps_parting(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(parting) = self.parting.as_mut().filter(|parting| cx.now.local < parting.until) else { return false };
+        cx.notices.extend(parting.tickets.drain(..).map(Notice::Abandoned));
+        true
+    }
+
     /// Gives up giving back: the ttl will do it.
     pub(super) fn abandon(&mut self, cx: &mut Context<'_>) {
         let parting = self.parting.take().unwrap_or_default();
         cx.notices.extend(parting.tickets.into_iter().map(Notice::Abandoned));
-        (self.unsettled, self.contest, self.failures) = (false, None, 0);
+        (self.unsettled, self.contest, self.trouble) = (false, None, None);
         self.view.doubt(State::Unknown);
     }
 }

@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc};
 
 use futures::future::BoxFuture;
 use kube::{
-    Api, Client,
+    Api, Client, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
 };
 
@@ -16,7 +16,7 @@ use crate::{
     LockName,
     crd::Lock,
     record::{Change, Refused},
-    store::{Fault, Scope, Snapshot, Store, Version, Watch},
+    store::{Fatal, Fault, Scope, Snapshot, Store, Version, Watch},
 };
 
 mod fault;
@@ -52,10 +52,24 @@ impl KubeStore {
     async fn create(&self, name: &LockName, change: &Change) -> Result<Lock, Fault> {
         let record = change.apply(None).map_err(Fault::Refused)?;
         let how = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-        match self.locks.create(&how, &Lock::of(name, &record)).await {
-            Ok(lock) => Ok(lock),
-            Err(error) if lingering::is_named_by(&error) => Err(self.lingers(name, error).await),
-            Err(error) => Err(self.call(Verb::Create).fault(error)),
+        let made = match self.locks.create(&how, &Lock::of(name, &record)).await {
+            Ok(lock) => lock,
+            Err(error) if lingering::is_named_by(&error) => return Err(self.lingers(name, error).await),
+            Err(error) => return Err(self.call(Verb::Create).fault(error)),
+        };
+        if let Err(fault) = made.snapshot() {
+            self.take_back(name, &made).await;
+            return Err(fault);
+        }
+        Ok(made)
+    }
+
+    /// Deletes what was made and is of no use, as under an outdated resource. One try: the fault is told anyway.
+    async fn take_back(&self, name: &LockName, made: &Lock) {
+        let preconditions = Preconditions { resource_version: made.resource_version(), uid: made.uid() };
+        let how = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        if let Err(error) = self.locks.delete(name.as_str(), &how).await {
+            tracing::debug!(lock = %name, %error, "an unusable lock is left behind");
         }
     }
 
@@ -83,6 +97,20 @@ impl KubeStore {
         let freed = Change::Free { term, wall: lingering::since(lock) };
         self.patch(name, &freed).await.map(drop)
     }
+}
+
+/// Reads what a list has brought. An illegible lock is left out: who reads it is told, and the others must not suffer for
+/// it. An outdated resource makes all of them illegible.
+fn legible(locks: &[Lock]) -> Result<Vec<(LockName, Snapshot)>, Fault> {
+    let mut found = Vec::with_capacity(locks.len());
+    for lock in locks {
+        match lock.snapshot() {
+            Ok(lock) => found.push(lock),
+            Err(fault @ Fault::Fatal(Fatal::CrdOutdated(_))) => return Err(fault),
+            Err(_) => {}
+        }
+    }
+    Ok(found)
 }
 
 impl fmt::Debug for KubeStore {
@@ -135,7 +163,7 @@ impl Store for KubeStore {
             let mut how = ListParams::default().limit(PAGE);
             loop {
                 let page = self.locks.list(&how).await.map_err(|error| self.call(Verb::List).fault(error))?;
-                found.extend(page.items.iter().filter_map(|lock| lock.snapshot().ok()));
+                found.extend(legible(&page.items)?);
                 how.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
                 if how.continue_token.is_none() {
                     return Ok(found);

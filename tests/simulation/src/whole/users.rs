@@ -192,7 +192,7 @@ impl User {
         drop(asking);
         let expected = match &outcome {
             Ok(()) | Err(Error::ShutDown | Error::Lost { .. }) => true,
-            Err(Error::Timeout { .. }) => matches!(want.way, Way::Timeout(_)),
+            Err(Error::Timeout { .. } | Error::Unavailable { .. }) => matches!(want.way, Way::Timeout(_)),
             Err(Error::Store { .. }) => want.way == Way::Try && !stage.plan.is_orderly(),
             Err(_) => false,
         };
