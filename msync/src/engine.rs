@@ -9,6 +9,7 @@ mod inbox;
 mod keeper;
 mod lookouts;
 mod memory;
+mod task;
 
 use std::{
     collections::HashMap,
@@ -27,6 +28,7 @@ pub(crate) use keeper::{Message, Turn};
 pub(crate) use lookouts::Listener;
 use lookouts::Lookouts;
 use memory::Memory;
+use task::{Hand, Task};
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
     task::JoinHandle,
@@ -70,6 +72,8 @@ pub(crate) struct Engine {
 struct Handle {
     messages: Messages,
     standing: watch::Receiver<Standing>,
+    /// Its task, where that is on a thread of its own.
+    task: Option<Arc<Task>>,
 }
 
 // === impl Engine ===
@@ -124,7 +128,7 @@ impl Engine {
         let token: FencingToken = turn.await.map_err(|_| deserted(name))??;
         waiting.messages = None;
         let lease = Lease::new(self, name.clone(), token, ticket, margin, handle.standing);
-        Ok(Turn::new(ticket, lease, handle.messages, grip.clone()))
+        Ok(Turn::new(ticket, lease, handle.messages, handle.task, grip.clone()))
     }
 
     /// Ends everything: waiting acquisitions fail, guards see the end, what is held is released once its guard is gone.
@@ -169,8 +173,9 @@ impl Engine {
 
     /// Sends a message to a lock's keeper, which is started if there is none; `None` after the end.
     fn send(self: &Arc<Self>, name: &LockName, message: Message) -> Option<Handle> {
-        let (handle, new) = self.find(name, message)?;
-        // Not under the mutex: a runtime that has ended drops the driver at once, which takes itself off the map.
+        let (handle, new, hand) = self.find(name, message)?;
+        // Neither under the mutex: a driver that ends takes itself off the map, and a runtime that has ended drops it at once.
+        drop(hand);
         if let Some(driver) = new {
             runtime::spawn(self.home, driver.run());
         }
@@ -178,27 +183,37 @@ impl Engine {
     }
 
     /// Finds a lock's keeper, or makes one that is still to be started, and leaves a message with it.
-    fn find(self: &Arc<Self>, name: &LockName, message: Message) -> Option<(Handle, Option<Box<Driver>>)> {
+    fn find(
+        self: &Arc<Self>,
+        name: &LockName,
+        message: Message,
+    ) -> Option<(Handle, Option<Box<Driver>>, Option<Hand>)> {
         let mut keepers = self.keepers();
         let running = keepers.get(name).filter(|handle| !handle.messages.is_closed()).cloned();
         let (handle, new) = match running {
             Some(handle) => (handle, None),
             None if self.shut.load(Ordering::Acquire) => return None,
-            None => self.make(name),
+            None => {
+                let (handle, new) = self.make(name);
+                keepers.insert(name.clone(), handle.clone());
+                (handle, new)
+            }
         };
+        let hand = handle.task.as_ref().and_then(Task::lend);
         // A keeper that retires leaves the map before it closes its channel, under the same mutex: this cannot fail.
         let _ = handle.messages.send(Box::new(message));
-        if new.is_some() {
-            keepers.insert(name.clone(), handle.clone());
-        }
-        Some((handle, new))
+        Some((handle, new, hand))
     }
 
     fn make(self: &Arc<Self>, name: &LockName) -> (Handle, Option<Box<Driver>>) {
         let (messages, inbox) = mpsc::unbounded_channel();
         let (publish, standing) = watch::channel(Standing::default());
-        let driver = Driver::new(Arc::clone(self), name.clone(), self.keeper(name), inbox, publish);
-        (Handle { messages, standing }, Some(Box::new(driver)))
+        let driver = Box::new(Driver::new(Arc::clone(self), name.clone(), self.keeper(name), inbox, publish));
+        let (task, new) = match self.home {
+            Home::Own => (Some(Task::new(Box::pin(driver.run()))), None),
+            Home::Caller => (None, Some(driver)),
+        };
+        (Handle { messages, standing, task }, new)
     }
 
     /// Takes a keeper off the map, unless somebody has just written to it.
@@ -226,7 +241,8 @@ impl Engine {
     /// this engine is what `at_least` keeps.
     fn deliver(self: &Arc<Self>, name: &LockName, snapshot: Snapshot) {
         let known = self.keepers().contains_key(name);
-        if known || snapshot.record.engine == self.id {
+        let stray = || snapshot.record.engine == self.id && self.is_news(name, snapshot.version.number);
+        if known || stray() {
             self.send(name, Message::Event(Event::Seen(snapshot)));
         }
     }
