@@ -178,6 +178,22 @@ impl Client {
         Election::new(self.engine.for_task(), name, self.timing)
     }
 
+    /// Begins to look for records that crashed holders left behind and that nobody asks for, in this client's namespace.
+    ///
+    /// Locks whose names are used again need no such care. One sweep an hour, by anybody, is enough.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), msync::Error> {
+    /// # let client = msync::Client::builder().memory(&msync::MemoryStore::new()).build();
+    /// let swept = client.sweep().run().await?;
+    /// println!("{} records removed", swept.removed.len());
+    /// # Ok(()) }
+    /// ```
+    pub fn sweep(&self) -> crate::Sweep {
+        crate::Sweep::new(self.engine.clone())
+    }
+
     /// Returns the name under which this client's holds are shown to people.
     pub fn owner(&self) -> &str {
         self.engine.id.owner()

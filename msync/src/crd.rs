@@ -42,6 +42,7 @@ pub const ORIGINAL_NAME: &str = "metaparticle.io/original-name";
     derive = "PartialEq",
     selectable = ".spec.engine",
     selectable = ".spec.owner",
+    selectable = ".spec.next",
     printcolumn(name = "Owner", type_ = "string", json_path = ".spec.owner"),
     printcolumn(name = "TTL", type_ = "integer", json_path = ".spec.ttlMilliseconds", description = "milliseconds"),
     printcolumn(name = "Expiry", type_ = "string", json_path = ".spec.expiry"),
@@ -85,6 +86,9 @@ pub struct LockSpec {
     #[serde(deserialize_with = "neutral")]
     #[schemars(length(max = MAX_WAITERS))]
     pub waiters: Vec<String>,
+    /// The process that was the first of them when this holder was granted the lock; empty when nobody was. A hint.
+    #[serde(deserialize_with = "neutral")]
+    pub next: String,
 }
 
 /// Reads a field, or its neutral value when it is not of its type: possible only where our schema is not installed.
@@ -116,6 +120,7 @@ impl From<&Record> for LockSpec {
             acquired: date(record.acquired),
             expiry: date(record.expiry),
             waiters: record.waiters.iter().map(|entry| entry.as_str().to_owned()).collect(),
+            next: record.next.to_string(),
         }
     }
 }
@@ -137,6 +142,7 @@ impl LockSpec {
             acquired: Wall::parse(&self.acquired),
             expiry: Wall::parse(&self.expiry),
             waiters: self.waiters.iter().map(|entry| Entry::from_text(entry)).collect(),
+            next: EngineId::from_text(&self.next),
         })
     }
 }

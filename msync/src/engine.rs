@@ -59,6 +59,8 @@ pub(crate) struct Engine {
     lookouts: Arc<Lookouts>,
     keepers: Mutex<HashMap<LockName, Handle>>,
     inbox: Mutex<Option<JoinHandle<()>>>,
+    /// The watch that tells in which queues this engine has come to the front; for who waits further behind.
+    next: Mutex<Option<JoinHandle<()>>>,
     tickets: AtomicU64,
     shut: AtomicBool,
     retired: Notify,
@@ -97,6 +99,7 @@ impl Engine {
             lookouts,
             keepers: Mutex::default(),
             inbox: Mutex::default(),
+            next: Mutex::default(),
             tickets: AtomicU64::new(1),
             shut: AtomicBool::new(false),
             retired: Notify::new(),
@@ -243,9 +246,21 @@ impl Engine {
     }
 
     fn open_inbox(self: &Arc<Self>) {
-        let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
-        if inbox.as_ref().is_none_or(JoinHandle::is_finished) {
-            *inbox = Some(runtime::spawn(self.home, inbox::run(Arc::downgrade(self))));
+        self.open(&self.inbox, || inbox::run(Arc::downgrade(self)));
+    }
+
+    fn open_next(self: &Arc<Self>) {
+        self.open(&self.next, || inbox::run_next(Arc::downgrade(self)));
+    }
+
+    /// Starts the task of a watch, unless it runs.
+    fn open<F>(&self, watch: &Mutex<Option<JoinHandle<()>>>, task: impl FnOnce() -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let mut watch = watch.lock().unwrap_or_else(PoisonError::into_inner);
+        if watch.as_ref().is_none_or(JoinHandle::is_finished) {
+            *watch = Some(runtime::spawn(self.home, task()));
         }
     }
 
@@ -256,8 +271,10 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        if let Some(inbox) = self.inbox.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            inbox.abort();
+        for watch in [&mut self.inbox, &mut self.next] {
+            if let Some(watch) = watch.get_mut().unwrap_or_else(PoisonError::into_inner) {
+                watch.abort();
+            }
         }
     }
 }

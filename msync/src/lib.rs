@@ -93,6 +93,7 @@ mod scope;
 mod signal;
 #[doc(hidden)]
 pub mod store;
+mod sweep;
 mod token;
 #[cfg(feature = "kube")]
 #[doc(hidden)]
@@ -114,4 +115,5 @@ pub use macros::{leader_only, locked};
 pub use name::LockName;
 pub use outcome::Outcome;
 pub use store::MemoryStore;
+pub use sweep::{Sweep, Swept};
 pub use token::FencingToken;

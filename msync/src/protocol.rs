@@ -152,14 +152,6 @@ impl Keeper {
         self.hold.as_ref().map(|hold| hold.deadline)
     }
 
-    /// Says whether the call in flight guesses that the lock is absent, where joining its queue would do as well.
-    pub fn guesses(&self) -> bool {
-        let waits = self.tickets.front().is_some_and(|want| want.patience == Patience::Wait && !want.retained);
-        let guess =
-            |flight: &Flight| matches!(flight.call, Call::Apply(Change::Create { .. })) && flight.before.is_nothing();
-        waits && self.flight.as_ref().is_some_and(guess)
-    }
-
     /// Returns what is believed of the record.
     pub fn view(&self) -> &View {
         &self.view

@@ -246,6 +246,9 @@ pub struct Record {
     pub expiry: Option<Wall>,
     /// The queue, first come first.
     pub waiters: Vec<Entry>,
+    /// The engine that was the first of the queue when the holder was granted the lock; "" when nobody was. A hint: it tells
+    /// whom to watch from then on, who else would look once per ttl. Nobody believes anything because of it.
+    pub next: EngineId,
 }
 
 // === impl Record ===
@@ -282,7 +285,14 @@ impl Record {
             acquired: Some(wall),
             expiry: Some(wall + claim.ttl),
             waiters: Vec::new(),
+            next: EngineId::default(),
         }
+    }
+
+    /// Returns the engine that is first in the queue once some entries have left it.
+    pub fn first_without(&self, gone: &[usize]) -> EngineId {
+        let stays = |(index, entry): (usize, &Entry)| entry.claim().filter(|_| !gone.contains(&index));
+        self.waiters.iter().enumerate().find_map(stays).map(|claim| claim.engine).unwrap_or_default()
     }
 }
 
@@ -353,6 +363,8 @@ pub enum Change {
         entry: Entry,
         /// Other entries of the successor's term, by ascending index, which leave with it.
         duplicates: Vec<(usize, Entry)>,
+        /// The engine that is first in the queue then, as far as the holder has seen.
+        next: EngineId,
         /// The writer's date.
         wall: Wall,
     },
@@ -440,14 +452,15 @@ impl Change {
                 next = Record::held_by(claim, *beat, 1, *wall);
                 next.waiters = without(&record.waiters, removes.iter().map(|(index, _)| *index));
             }
-            Self::Grant { beat, index, entry, duplicates, wall, .. } => {
+            Self::Grant { beat, index, entry, duplicates, next: first, wall, .. } => {
                 let claim = entry.claim().expect("checked: only a legible entry is granted to");
                 next = Record::held_by(&claim, *beat, 0, *wall);
                 let gone = duplicates.iter().map(|(index, _)| *index).chain([*index]);
-                next.waiters = without(&record.waiters, gone);
+                (next.waiters, next.next) = (without(&record.waiters, gone), first.clone());
             }
             Self::Free { wall, .. } => {
                 (next.engine, next.term, next.beat) = (EngineId::default(), Term::NONE, Beat::NONE);
+                next.next = EngineId::default();
                 next.expiry = Some(*wall);
             }
         }

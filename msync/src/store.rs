@@ -77,6 +77,8 @@ pub enum Scope {
     Lock(LockName),
     /// Every lock that one engine holds: its inbox.
     Engine(EngineId),
+    /// Every lock whose queue one engine came to be the first of by a hand-off.
+    Next(EngineId),
     /// Every lock.
     All,
 }
@@ -89,6 +91,7 @@ impl Scope {
         match self {
             Self::Lock(watched) => watched == name,
             Self::Engine(engine) => *engine == record.engine,
+            Self::Next(engine) => *engine == record.next,
             Self::All => true,
         }
     }
@@ -102,8 +105,8 @@ pub enum Sighting {
     Listed(Vec<(LockName, Snapshot)>),
     /// A lock that matches, made or changed.
     Changed(LockName, Snapshot),
-    /// Within [`Scope::Lock`] and [`Scope::All`]: the lock was deleted, at this version. Within [`Scope::Engine`]: it no longer matches,
-    /// because it was deleted or because another engine has it.
+    /// Within [`Scope::Lock`] and [`Scope::All`]: the lock was deleted, at this version. Within the other
+    /// scopes: it no longer matches, because it was deleted or because of what it shows now.
     Gone(LockName, u64),
     /// Nothing new; the watch is alive.
     Alive,

@@ -182,7 +182,7 @@ impl Cluster {
         Ok(self.client_of(tamper.client(config)?, owner, timing))
     }
 
-    /// A client of msync on any client of kube.
+    /// A client of msync on any client of kube, which lives on the runtime that that was made on.
     pub fn client_of(&self, client: kube::Client, owner: &str, timing: Timing) -> Client {
         self.builder(owner, timing).kube(client).build()
     }

@@ -21,6 +21,7 @@ fn record() -> Record {
         acquired: Some(Wall::from_millis(1_795_356_000_000)),
         expiry: Some(Wall::from_millis(1_795_356_050_000)),
         waiters: vec![claim(2).entry(), Entry::from_text("dead")],
+        next: claim(2).engine,
     }
 }
 
@@ -46,6 +47,7 @@ fn a_record_is_written_as_the_resource_says() {
         "beat": "00000000000081c1", "renewals": 7, "instant": true, "ttlMilliseconds": 15000,
         "acquired": "2026-11-22T14:00:00.000Z", "expiry": "2026-11-22T14:00:50.000Z",
         "waiters": ["0000000000000002 web-7f9c.00000000000000ab 15000 instant", "dead"],
+        "next": "web-7f9c.00000000000000ab",
     });
     assert_eq!(wire, expected);
 }
@@ -105,7 +107,7 @@ fn every_field_has_a_default_and_the_spec_has_one_too() {
     let spec = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
     assert_eq!(spec["default"], json!({}));
     let fields = spec["properties"].as_object().unwrap();
-    assert_eq!(fields.len(), 10);
+    assert_eq!(fields.len(), 11);
     let neutral = serde_json::to_value(LockSpec::default()).unwrap();
     for (name, schema) in fields {
         assert_eq!(schema["default"], neutral[name], "{name}");

@@ -1,4 +1,5 @@
-//! The inbox: one watch per engine over every lock it holds, for any number of locks.
+//! The inbox: one watch per engine over every lock it holds, for any number of locks; and a second one over every lock
+//! whose queue it is the first of since a hand-off.
 //!
 //! It brings grants, new waiters and losses at once. It may be late, silent or broken at the cost of time only: keepers
 //! look for themselves once per ttl.
@@ -16,6 +17,7 @@ use crate::{
     LockName,
     clock::{Clock, Moment},
     protocol::Event,
+    record::EngineId,
     store::{Fault, Scope, Sighting, Snapshot, Store, Watch, told},
 };
 
@@ -93,7 +95,13 @@ impl Lookout {
         self.failures += 1;
         match fault {
             Fault::Fatal(fatal) if self.failures == 1 => {
-                tracing::warn!(%fatal, "cannot watch: hand-overs will be slow");
+                let costs = match self.scope {
+                    Scope::Next(_) => {
+                        "who waits may notice a crash one ttl later; is the Lock resource of an older msync?"
+                    }
+                    Scope::Lock(_) | Scope::Engine(_) | Scope::All => "hand-overs will be slow",
+                };
+                tracing::warn!(%fatal, costs, "cannot watch");
             }
             _ => tracing::debug!(?fault, failures = self.failures, "the watch failed"),
         }
@@ -104,7 +112,7 @@ impl Lookout {
 
 /// Routes what the inbox sees, for as long as the engine lives.
 pub(super) async fn run(engine: Weak<Engine>) {
-    let Some(mut lookout) = open(&engine) else { return };
+    let Some(mut lookout) = open(&engine, Scope::Engine) else { return };
     let mut listed_before = false;
     loop {
         let sighting = lookout.next().await;
@@ -133,9 +141,29 @@ fn miss_unlisted(engine: &Engine, found: &[(LockName, Snapshot)]) {
     }
 }
 
-fn open(engine: &Weak<Engine>) -> Option<Lookout> {
+fn open(engine: &Weak<Engine>, scope: fn(EngineId) -> Scope) -> Option<Lookout> {
     let engine = engine.upgrade()?;
-    Some(Lookout::new(&engine.store, &engine.clock, Scope::Engine(engine.id.clone())))
+    Some(Lookout::new(&engine.store, &engine.clock, scope(engine.id.clone())))
+}
+
+/// Tells keepers that they have come to the front of a queue, with the first beat of whoever is before them. Without it
+/// they would know when they look, once per ttl.
+pub(super) async fn run_next(engine: Weak<Engine>) {
+    let Some(mut lookout) = open(&engine, Scope::Next) else { return };
+    loop {
+        let sighting = lookout.next().await;
+        let Some(engine) = engine.upgrade() else { return };
+        match sighting {
+            Sighting::Listed(found) => {
+                for (name, snapshot) in found {
+                    engine.tell(&name, Event::Seen(snapshot));
+                }
+            }
+            Sighting::Changed(name, snapshot) => engine.tell(&name, Event::Seen(snapshot)),
+            // A lock that has become ours is shown by the inbox, any other change by the lock's own watch.
+            Sighting::Gone(..) | Sighting::Alive => {}
+        }
+    }
 }
 
 #[cfg(test)]

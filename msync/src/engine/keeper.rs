@@ -169,6 +169,9 @@ impl Driver {
             let action = self.keeper.step(event, now, &mut || random());
             self.publish();
             self.look_out(action.watch);
+            if self.keeper.waits_behind() {
+                self.engine.open_next();
+            }
             self.set_alarm(action.wake);
             events.extend(self.act(action).into_iter().map(Event::Cancel));
         }

@@ -4,7 +4,9 @@ mod poll;
 
 use std::{ops::Range, time::Duration};
 
-use super::{Attempt, Attempts, Call, Context, Hold, Keeper, Notice, Patience, State, Ticket, View, Want, fresh};
+use super::{
+    Attempt, Attempts, Call, Context, Flight, Hold, Keeper, Notice, Patience, State, Ticket, View, Want, fresh,
+};
 use crate::{
     clock::Moment,
     record::{Beat, Change, Claim, EngineId, Entry, Pair, Record, Term},
@@ -130,6 +132,11 @@ impl Contest {
             Patience::Poll { .. } => false,
             Patience::Wait => record.rank_of(self.claim.term).is_some_and(|rank| rank <= 1),
         }
+    }
+
+    /// Says whether it waits where it does not watch.
+    pub(super) fn waits_behind(&self, view: &View) -> bool {
+        view.record().is_some_and(|record| record.rank_of(self.claim.term).is_some()) && !self.watches(view)
     }
 
     /// Makes a hold of a record that shows this term, if enough of its deadline remains; otherwise it must be accepted.
@@ -333,6 +340,19 @@ fn own_place(record: &Record, term: Term) -> Option<(usize, Entry)> {
 // === impl Keeper: contending ===
 
 impl Keeper {
+    /// Says whether the call in flight guesses that the lock is absent, where joining its queue would do as well.
+    pub fn guesses(&self) -> bool {
+        let waits = self.tickets.front().is_some_and(|want| want.patience == Patience::Wait && !want.retained);
+        let guess =
+            |flight: &Flight| matches!(flight.call, Call::Apply(Change::Create { .. })) && flight.before.is_nothing();
+        waits && self.flight.as_ref().is_some_and(guess)
+    }
+
+    /// Says whether an entry of this engine stands so far behind in the queue that it does not watch the lock.
+    pub fn waits_behind(&self) -> bool {
+        self.contest.as_ref().is_some_and(|contest| contest.waits_behind(&self.view))
+    }
+
     /// Strives for the lock on behalf of the first local acquisition.
     pub(super) fn contend(&mut self, cx: &mut Context<'_>) -> Move {
         let Some(front) = self.tickets.front() else { return Move::Wait };

@@ -151,7 +151,9 @@ impl Keeper {
             Some(entry) => {
                 let beat = fresh(cx);
                 let duplicates = later_entries_of_same_term(record, index, &entry);
-                Some(Call::Apply(Change::Grant { term: record.term, beat, index, entry, duplicates, wall }))
+                let gone: Vec<_> = duplicates.iter().map(|(index, _)| *index).chain([index]).collect();
+                let next = record.first_without(&gone);
+                Some(Call::Apply(Change::Grant { term: record.term, beat, index, entry, duplicates, next, wall }))
             }
             None if self.retains(record) => Some(Call::Apply(Change::Free { term: record.term, wall })),
             None => self.view.snapshot_version().cloned().map(Call::Delete),

@@ -220,7 +220,15 @@ impl Bench {
     fn grant(&mut self, beat: u64) -> Snapshot {
         let (term, entry) = (self.record().term, self.record().waiters[0].clone());
         let wall = self.wall();
-        self.other(&Change::Grant { term, beat: Beat(beat), index: 0, entry, duplicates: Vec::new(), wall })
+        self.other(&Change::Grant {
+            term,
+            beat: Beat(beat),
+            index: 0,
+            entry,
+            duplicates: Vec::new(),
+            next: EngineId::default(),
+            wall,
+        })
     }
 
     /// Another engine joins the queue; this one is told, as the holder's inbox is.

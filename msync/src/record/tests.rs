@@ -43,7 +43,7 @@ fn renew(term: u64, previous: u64) -> Change {
 }
 
 fn grant(term: u64, index: usize, entry: Entry, duplicates: Vec<(usize, Entry)>) -> Change {
-    Change::Grant { term: T(term), beat: Beat(12), index, entry, duplicates, wall: LATER }
+    Change::Grant { term: T(term), beat: Beat(12), index, entry, duplicates, next: EngineId::new("n", 9), wall: LATER }
 }
 
 fn release(term: u64) -> Change {

@@ -4,6 +4,7 @@ mod by_hand;
 mod crowd;
 mod fence;
 mod frozen;
+mod outdated;
 mod processes;
 mod promises;
 mod queue;

@@ -56,7 +56,7 @@ impl Store for Counting {
 impl Counting {
     fn engine(&self) -> Arc<Engine> {
         let clock = Arc::new(TokioClock::default());
-        Engine::new(EngineId::new("a", 1), Arc::new(self.clone()), clock, os_random())
+        Engine::new(EngineId::new("a", 1), Arc::new(self.clone()), clock, os_random(), false)
     }
 
     fn open(&self) -> usize {

@@ -11,6 +11,33 @@ fn renewals(bench: &Bench) -> usize {
 }
 
 #[test]
+fn a_grant_tells_who_is_next_then() {
+    let mut bench = Bench::holding();
+    for number in [2, 3, 4] {
+        bench.rival_joins(number);
+    }
+    let dead = Entry::from_text("edited by hand");
+    let mut record = bench.record().clone();
+    record.waiters.insert(1, dead);
+    bench.store(record);
+    bench.seen();
+    bench.release(1);
+    let Change::Grant { entry, next, .. } = bench.change() else { panic!("a grant") };
+    assert_eq!((entry.claim().unwrap().term, next), (Term(2), &rival(3, TTL).engine));
+    bench.settle();
+    assert_eq!(bench.record().next, rival(3, TTL).engine);
+}
+
+#[test]
+fn a_grant_to_the_last_of_the_queue_says_that_nobody_is_next() {
+    let mut bench = Bench::holding();
+    bench.rival_joins(2);
+    bench.release(1);
+    let Change::Grant { next, .. } = bench.change() else { panic!("a grant") };
+    assert_eq!(*next, EngineId::default());
+}
+
+#[test]
 fn a_plain_lock_leaves_nothing_behind() {
     let mut bench = Bench::holding();
     bench.release(1);

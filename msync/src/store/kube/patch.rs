@@ -23,6 +23,7 @@ pub(super) fn of(change: &Change) -> Option<Patch> {
             ops.test_pair(*seen);
             ops.take_out(removes.iter());
             ops.hold(claim, *beat, 1, *wall);
+            ops.set("next", json!(""));
         }
         Change::Enqueue { claim } => ops.add(["waiters", "-"], json!(claim.entry().as_str())),
         Change::Leave { index, entry } => ops.take_out([&(*index, entry.clone())]),
@@ -33,16 +34,17 @@ pub(super) fn of(change: &Change) -> Option<Patch> {
             ops.set("ttlMilliseconds", json!(millis(*ttl)));
             ops.set("expiry", json!((*wall + *ttl).to_string()));
         }
-        Change::Grant { term, beat, index, entry, duplicates, wall } => {
+        Change::Grant { term, beat, index, entry, duplicates, next, wall } => {
             let claim = entry.claim()?;
             ops.test_term(*term);
             ops.take_out(duplicates.iter().chain([&(*index, entry.clone())]));
             ops.hold(&claim, *beat, 0, *wall);
+            ops.set("next", json!(next.as_str()));
         }
         Change::Free { term, wall } => {
             ops.test_term(*term);
             ops.test(["waiters"], json!([]));
-            for field in ["owner", "engine", "term", "beat"] {
+            for field in ["owner", "engine", "term", "beat", "next"] {
                 ops.set(field, json!(""));
             }
             ops.set("expiry", json!(wall.to_string()));

@@ -123,6 +123,7 @@ impl Watcher {
         match &self.scope {
             Scope::Lock(name) => Some(format!("metadata.name={name}")),
             Scope::Engine(engine) => Some(format!("spec.engine={engine}")),
+            Scope::Next(engine) => Some(format!("spec.next={engine}")),
             Scope::All => None,
         }
     }
