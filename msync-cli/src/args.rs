@@ -42,34 +42,26 @@ pub struct Cluster {
     pub context: Option<String>,
 }
 
-/// The verbs.
+/// The verbs. What they do is told at their arguments, and that is what `--help` shows.
+#[expect(missing_docs, reason = "a line here would take the place of what stands at the arguments")]
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Run a command while holding a lock.
     Run(Run),
-    /// List locks: who has them, and whether the holder is alive.
     #[command(visible_alias = "list")]
     Ls(List),
-    /// Show one lock with its queue.
     Get(Get),
-    /// Follow locks: a line whenever one changes hands, its queue changes, or its holder falls silent.
     Watch(Watch),
-    /// Take a lock away from its holder: the first in the queue gets it.
     Release(Release),
-    /// Take a lock away from its holder and give it to one who waits.
     HandOver(HandOver),
-    /// Remove what crashed holders left behind and nobody asks for.
     Gc(Gc),
-    /// Check whether locks can work here, and say what to do where they cannot.
     Doctor(Doctor),
-    /// Install the Lock resource, once per cluster, and the rights to use it.
     Install(Install),
-    /// Write a completion script for a shell.
+    /// Write a completion script for a shell, as in `source <(msync completion bash)`.
     Completion {
         /// The shell.
         shell: Shell,
     },
-    /// Write the manual page of this program, or of one verb, for `man -l -`.
+    /// Write the manual page of this program, or of one verb, as in `msync man run | man -l -`.
     Man {
         /// The verb.
         verb: Option<String>,
@@ -104,7 +96,9 @@ pub enum Store {
     Memory,
 }
 
-/// Takes the lock NAME, runs the command, and gives the lock back.
+/// Run a command while holding a lock.
+///
+/// Takes the lock, waiting for its turn, runs the command, and gives the lock back.
 ///
 /// The command runs in a process group of its own, with this terminal; signals are passed on to it. Should the lock be
 /// about to get lost, the command is told to end (SIGTERM) in time for it to be gone before anybody else can have the
@@ -176,7 +170,7 @@ pub struct Run {
     pub command: Vec<OsString>,
 }
 
-/// Shows the locks of a namespace.
+/// List locks: who has them, and whether the holder is alive.
 ///
 /// STATE is what can be seen, by the API server's clock: a holder is `alive` while it writes as often as it has to,
 /// `silent` when it should have done so by now, `dead` when it was silent for its ttl, so that others may take over.
@@ -194,7 +188,9 @@ pub struct List {
     pub output: Output,
 }
 
-/// Shows all there is to know of one lock: its holder, for how long, its term, its token, and who waits.
+/// Show one lock with its queue.
+///
+/// Its holder, for how long, the term that `msync release` wants to know, and who waits.
 #[derive(Debug, Clone, Group)]
 #[command(after_help = "Example:
   msync get nightly -o json | jq .queue")]
@@ -208,8 +204,9 @@ pub struct Get {
     pub output: Output,
 }
 
-/// Follows locks until it is interrupted; outlives failures of the cluster.
+/// Follow locks: a line whenever one changes hands, its queue changes, or its holder falls silent.
 ///
+/// Goes on until it is interrupted, and outlives failures of the cluster.
 /// Here states are told by what this process has seen, and its own clock counts.
 #[derive(Debug, Clone, Group)]
 #[command(after_help = "Examples:
@@ -235,7 +232,7 @@ pub struct Watch {
     pub exec: Option<String>,
 }
 
-/// Ends a hold that its holder does not end. The first in the queue gets the lock, as if it had been given back.
+/// Take a lock away from its holder: the first in the queue gets it.
 ///
 /// A holder that is alive is not stopped by it at once: it notices within moments, or by its ttl where it is cut off, and
 /// until then both work. Look first (`msync get`), and name the term that you have seen: another hold is left alone.
@@ -256,7 +253,9 @@ pub struct Release {
     pub yes: bool,
 }
 
-/// Gives a held lock to one who waits for it, past those before. As `msync release`, it does not stop a holder at once.
+/// Take a lock away from its holder and give it to one who waits.
+///
+/// Those who wait before it are passed over. As `msync release`, it does not stop a holder at once.
 #[derive(Debug, Clone, Group)]
 #[command(after_help = "Example:
   msync hand-over scheduler web-2")]
@@ -277,7 +276,7 @@ pub struct HandOver {
     pub yes: bool,
 }
 
-/// Removes the records of holders that crashed, where nobody has asked for the lock since.
+/// Remove what crashed holders left behind and nobody asks for.
 ///
 /// Names that are used again heal themselves; those made for one job stay for ever without this. A holder counts as dead
 /// when this process saw it do nothing for its ttl. Writes the names of what it removed on standard output.
@@ -308,8 +307,9 @@ pub struct Gc {
     pub quiet: bool,
 }
 
-/// Checks the API server, the Lock resource, each right, the clocks, and that watches deliver.
+/// Check whether locks can work here, and say what to do where they cannot.
 ///
+/// That is: the API server, the Lock resource, each right, the clocks, and that watches deliver.
 /// Takes and gives back one lock with a random name. Takes some six seconds, most of them to see how fast the clocks run.
 #[derive(Debug, Clone, Group)]
 #[command(after_help = "Example:
@@ -324,7 +324,9 @@ pub struct Doctor {
     pub output: Output,
 }
 
-/// Installs the Lock resource, or updates it to this version; existing locks stay. Needs the rights of an administrator.
+/// Install the Lock resource, once per cluster, and the rights to use it.
+///
+/// Updates it where it is there already; existing locks stay. Needs the rights of an administrator.
 #[derive(Debug, Clone, Group)]
 #[command(after_help = "Examples:
   msync install

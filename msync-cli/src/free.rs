@@ -160,8 +160,10 @@ fn step(snapshot: &Snapshot, owner: Option<&str>, beat: Beat, wall: Wall) -> Ste
         Some(entry) => {
             let later = record.waiters.iter().enumerate().skip(index + 1);
             let duplicates = later.filter(|(_, other)| other.term() == entry.term());
-            let duplicates = duplicates.map(|(index, other)| (index, other.clone())).collect();
-            Step::Apply(Change::Grant { term: record.term, beat, index, entry, duplicates, wall })
+            let duplicates: Vec<_> = duplicates.map(|(index, other)| (index, other.clone())).collect();
+            let gone: Vec<_> = duplicates.iter().map(|(index, _)| *index).chain([index]).collect();
+            let next = record.first_without(&gone);
+            Step::Apply(Change::Grant { term: record.term, beat, index, entry, duplicates, next, wall })
         }
         // Whether its record is to stay is not told by it. A lock's claim is instant, an election's is not.
         None if record.instant => Step::Delete(snapshot.version.clone()),

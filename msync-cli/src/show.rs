@@ -122,11 +122,17 @@ fn cells(row: &Row, namespaces: bool, wide: bool, now: Timestamp) -> Vec<String>
         text(&row.token_at_most.map(|token| format!("<={token}"))),
     ]);
     if wide {
-        cells.extend([format!("{}ms", row.ttl_milliseconds), text(&row.term), text(&row.engine)]);
+        cells.extend([ttl(row.ttl_milliseconds), text(&row.term), text(&row.engine)]);
     }
     let waiting: Vec<_> = row.queue.iter().map(|place| place.owner.as_str()).collect();
     cells.push(if waiting.is_empty() { "-".to_owned() } else { format!("{}: {}", waiting.len(), waiting.join(", ")) });
     cells
+}
+
+/// Whole seconds are told as such; what is not stays exact.
+fn ttl(milliseconds: u64) -> String {
+    let exact = milliseconds.is_multiple_of(1000);
+    if exact { span(std::time::Duration::from_millis(milliseconds)) } else { format!("{milliseconds}ms") }
 }
 
 fn widths(lines: &[Vec<String>], least: &[usize]) -> Vec<usize> {
@@ -172,7 +178,7 @@ fn described(row: &Row, now: Timestamp) -> String {
         ("Since", since),
         ("Term", row.term.clone()),
         ("Token", row.token_at_most.map(|token| format!("at most {token}"))),
-        ("TTL", Some(format!("{}ms", row.ttl_milliseconds)).filter(|_| row.term.is_some())),
+        ("TTL", Some(ttl(row.ttl_milliseconds)).filter(|_| row.term.is_some())),
         ("Queue", Some(if row.queue.is_empty() { "nobody waits".to_owned() } else { row.queue.len().to_string() })),
     ];
     let facts = facts.into_iter().filter_map(|(name, value)| Some(vec![format!("{name}:"), value?]));
@@ -180,8 +186,13 @@ fn described(row: &Row, now: Timestamp) -> String {
     if !row.queue.is_empty() {
         let head = ["PLACE", "OWNER", "FOR", "TTL", "TERM"].map(str::to_owned).to_vec();
         let waiting = row.queue.iter().map(|place| {
-            let ttl = format!("{}ms", place.ttl_milliseconds);
-            vec![place.place.to_string(), place.owner.clone(), place.kind.to_owned(), ttl, place.term.clone()]
+            vec![
+                place.place.to_string(),
+                place.owner.clone(),
+                place.kind.to_owned(),
+                ttl(place.ttl_milliseconds),
+                place.term.clone(),
+            ]
         });
         let queue = aligned(&[head].into_iter().chain(waiting).collect::<Vec<_>>(), &[], None);
         text.extend(queue.lines().flat_map(|line| ["  ", line, "\n"]));

@@ -9,12 +9,13 @@ mod inbox;
 mod keeper;
 mod lookouts;
 mod memory;
+mod obstacle;
 
 use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -23,14 +24,16 @@ use call::Attempts;
 use gate::Gate;
 pub(crate) use grip::Grip;
 use keeper::{Driver, Messages};
-pub(crate) use keeper::{Message, Turn};
+pub(crate) use keeper::{Message, Turn, Why};
 pub(crate) use lookouts::Listener;
 use lookouts::Lookouts;
 use memory::Memory;
+use obstacle::Fitness;
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
     task::JoinHandle,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     Error, FencingToken, Lease, LockName,
@@ -59,10 +62,12 @@ pub(crate) struct Engine {
     lookouts: Arc<Lookouts>,
     keepers: Mutex<HashMap<LockName, Handle>>,
     inbox: Mutex<Option<JoinHandle<()>>>,
+    /// What the inbox has found out about the resource.
+    fitness: Arc<watch::Sender<Fitness>>,
     /// The watch that tells in which queues this engine has come to the front; for who waits further behind.
     next: Mutex<Option<JoinHandle<()>>>,
     tickets: AtomicU64,
-    shut: AtomicBool,
+    shut: CancellationToken,
     retired: Notify,
     memory: Mutex<Memory>,
 }
@@ -72,6 +77,8 @@ pub(crate) struct Engine {
 struct Handle {
     messages: Messages,
     standing: watch::Receiver<Standing>,
+    /// How many acquisitions are awaited.
+    awaited: Arc<AtomicUsize>,
 }
 
 // === impl Engine ===
@@ -86,7 +93,7 @@ impl Engine {
         foreign: bool,
     ) -> Arc<Self> {
         let home = clock.home();
-        let (gate, lookouts) = (Gate::new(Arc::clone(&random)), Lookouts::new(&store, &clock));
+        let (gate, lookouts) = (Gate::new(Arc::clone(&random)), Lookouts::new(&store, &clock, &random));
         Arc::new(Self {
             id,
             store,
@@ -99,9 +106,10 @@ impl Engine {
             lookouts,
             keepers: Mutex::default(),
             inbox: Mutex::default(),
+            fitness: Arc::new(watch::Sender::new(Fitness::Unknown)),
             next: Mutex::default(),
             tickets: AtomicU64::new(1),
-            shut: AtomicBool::new(false),
+            shut: CancellationToken::new(),
             retired: Notify::new(),
             memory: Mutex::default(),
         })
@@ -118,16 +126,25 @@ impl Engine {
             return Err(Error::store(format!("could not acquire lock {name}"), FORKED));
         }
         self.open_inbox();
+        if let Fitness::Unfit(why) = &*self.fitness.borrow() {
+            return Err(Error::CrdMissing(why.clone()));
+        }
         let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
         let (verdict, turn) = oneshot::channel();
         let want = want(ticket);
-        let margin = want.timing.safety_margin();
+        let (margin, patience) = (want.timing.safety_margin(), self.clock.now() + want.timing.attempt_timeout());
         let handle = self.send(name, Message::Want(want, verdict)).ok_or(Error::ShutDown)?;
-        let mut waiting = Waiting { ticket, messages: Some(handle.messages.clone()) };
-        let token: FencingToken = turn.await.map_err(|_| deserted(name))??;
+        let mut waiting = Waiting::new(ticket, &handle);
+        let token: FencingToken = tokio::select! {
+            biased;
+            verdict = turn => verdict.map_err(|_| deserted(name))??,
+            why = self.unfit() => return Err(Error::CrdMissing(why)),
+        };
         waiting.messages = None;
         let lease = Lease::new(self, name.clone(), token, ticket, margin, handle.standing);
-        Ok(Turn::new(ticket, lease, handle.messages, grip.clone()))
+        let turn = Turn::new(ticket, lease, handle.messages, grip.clone());
+        self.examine(patience).await?;
+        Ok(turn)
     }
 
     /// Ends everything: waiting acquisitions fail, guards see the end, what is held is released once its guard is gone.
@@ -139,6 +156,16 @@ impl Engine {
             () = self.all_retired() => {}
             () = limit => tracing::warn!("shut down with guards still held or releases unacknowledged; their ttl ends them"),
         }
+    }
+
+    /// Says whether the end has begun.
+    pub(crate) fn is_shut_down(&self) -> bool {
+        self.shut.is_cancelled()
+    }
+
+    /// Completes when the end begins.
+    pub(crate) fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.shut.clone().cancelled_owned()
     }
 
     async fn all_retired(&self) {
@@ -164,7 +191,7 @@ impl Engine {
     /// Marks the end under the mutex that starts keepers: none is started after it, none is forgotten by it.
     fn tell_all_to_end(&self) {
         let keepers = self.keepers();
-        self.shut.store(true, Ordering::Release);
+        self.shut.cancel();
         for handle in keepers.values() {
             let _ = handle.messages.send(Box::new(Message::Event(Event::ShutDown)));
         }
@@ -186,7 +213,7 @@ impl Engine {
         let running = keepers.get(name).filter(|handle| !handle.messages.is_closed()).cloned();
         let (handle, new) = match running {
             Some(handle) => (handle, None),
-            None if self.shut.load(Ordering::Acquire) => return None,
+            None if self.is_shut_down() => return None,
             None => self.make(name),
         };
         // A keeper that retires leaves the map before it closes its channel, under the same mutex: this cannot fail.
@@ -197,11 +224,33 @@ impl Engine {
         Some((handle, new))
     }
 
+    /// Returns what is held by users of this engine, sorted.
+    pub(crate) fn held(&self) -> Vec<LockName> {
+        let now = self.clock.now();
+        self.named(|handle| {
+            let standing = *handle.standing.borrow();
+            standing.ticket.is_some_and(|ticket| standing.loss(ticket, now).is_none())
+        })
+    }
+
+    /// Returns what is waited for, sorted.
+    pub(crate) fn awaited(&self) -> Vec<LockName> {
+        self.named(|handle| handle.awaited.load(Ordering::Relaxed) > 0)
+    }
+
+    fn named(&self, wanted: impl Fn(&Handle) -> bool) -> Vec<LockName> {
+        let keepers = self.keepers();
+        let mut names: Vec<_> =
+            keepers.iter().filter(|(_, handle)| wanted(handle)).map(|(name, _)| name.clone()).collect();
+        names.sort_unstable();
+        names
+    }
+
     fn make(self: &Arc<Self>, name: &LockName) -> (Handle, Option<Box<Driver>>) {
         let (messages, inbox) = mpsc::unbounded_channel();
         let (publish, standing) = watch::channel(Standing::default());
         let driver = Driver::new(Arc::clone(self), name.clone(), self.keeper(name), inbox, publish);
-        (Handle { messages, standing }, Some(Box::new(driver)))
+        (Handle { messages, standing, awaited: Arc::default() }, Some(Box::new(driver)))
     }
 
     /// Takes a keeper off the map, unless somebody has just written to it.
@@ -297,10 +346,21 @@ fn deserted(name: &LockName) -> Error {
 struct Waiting {
     ticket: Ticket,
     messages: Option<Messages>,
+    awaited: Arc<AtomicUsize>,
+}
+
+// === impl Waiting ===
+
+impl Waiting {
+    fn new(ticket: Ticket, handle: &Handle) -> Self {
+        handle.awaited.fetch_add(1, Ordering::Relaxed);
+        Self { ticket, messages: Some(handle.messages.clone()), awaited: Arc::clone(&handle.awaited) }
+    }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
+        self.awaited.fetch_sub(1, Ordering::Relaxed);
         if let Some(messages) = &self.messages {
             let _ = messages.send(Box::new(Message::Event(Event::Cancel(self.ticket))));
         }

@@ -1,10 +1,14 @@
 //! Several locks at once: all or nothing.
 
-use std::time::Duration;
+use std::{sync::OnceLock, time::Duration};
+
+use futures::future::select_all;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Error, FencingToken, LeaseSet, Lock, LockGuard,
+    Error, FencingToken, LeaseSet, Lock, LockGuard, LossReason,
     held::{OnLost, Stopped, held},
+    lock::log_release,
 };
 
 /// Several locks that are acquired together, in the order of their names, so that two sets cannot deadlock.
@@ -15,7 +19,11 @@ pub struct LockSet(Vec<Lock>);
 /// Several held locks. Dropping it releases all, the last acquired first.
 #[derive(Debug)]
 #[must_use = "the locks are released as soon as the guard is dropped; `let _ =` drops it at once"]
-pub struct LockSetGuard(Vec<LockGuard>);
+pub struct LockSetGuard {
+    guards: Vec<LockGuard>,
+    /// One for all who ask: its cancellation token has a task.
+    leases: OnceLock<LeaseSet>,
+}
 
 // === impl LockSet ===
 
@@ -49,9 +57,9 @@ impl LockSet {
     /// # Cancel safety
     /// Dropping the future releases those that were acquired.
     pub async fn acquire(&self) -> Result<LockSetGuard, Error> {
-        let mut guards = LockSetGuard(Vec::with_capacity(self.0.len()));
+        let mut guards = LockSetGuard::with_room(self.0.len());
         for lock in &self.0 {
-            guards.0.push(lock.acquire().await?);
+            guards.guards.push(lock.acquire().await?);
         }
         guards.check()?;
         Ok(guards)
@@ -65,10 +73,10 @@ impl LockSet {
     /// # Cancel safety
     /// Dropping the future releases those that were acquired.
     pub async fn try_acquire(&self) -> Result<Option<LockSetGuard>, Error> {
-        let mut guards = LockSetGuard(Vec::with_capacity(self.0.len()));
+        let mut guards = LockSetGuard::with_room(self.0.len());
         for lock in &self.0 {
             match lock.try_acquire().await? {
-                Some(guard) => guards.0.push(guard),
+                Some(guard) => guards.guards.push(guard),
                 None => return Ok(None),
             }
         }
@@ -76,24 +84,38 @@ impl LockSet {
         Ok(Some(guards))
     }
 
-    /// Acquires all, waiting no longer than `limit` for all together.
+    /// Acquires all, waiting no longer than `limit` for all together. A limit of zero is one try of each.
     ///
     /// # Errors
-    /// [`Error::Timeout`], naming the set's first lock, after the limit; otherwise as [`acquire`](Self::acquire).
+    /// After the limit [`Error::Timeout`] or [`Error::Unavailable`], as [`Lock::acquire_timeout`], of the lock that was
+    /// waited for; otherwise as [`acquire`](Self::acquire). For one try as [`try_acquire`](Self::try_acquire), and
+    /// [`Error::Timeout`] names the lock that is not free.
     ///
     /// # Cancel safety
     /// Dropping the future releases those that were acquired.
     pub async fn acquire_timeout(&self, limit: Duration) -> Result<LockSetGuard, Error> {
-        let clock = self.0[0].clock();
-        let over = clock.sleep_until(clock.now() + limit);
-        tokio::select! {
-            biased;
-            acquired = self.acquire() => acquired,
-            () = over => Err(Error::Timeout { name: self.0[0].name().to_string(), after: limit }),
+        if limit.is_zero() {
+            return self.attempt().await;
         }
+        let since = self.0[0].clock().now();
+        let mut guards = LockSetGuard::with_room(self.0.len());
+        for lock in &self.0 {
+            guards.guards.push(lock.acquire_by(since, since + limit, limit).await?);
+        }
+        guards.check()?;
+        Ok(guards)
     }
 
-    /// Runs a body while all are held; see [`Lock::run`].
+    async fn attempt(&self) -> Result<LockSetGuard, Error> {
+        let mut guards = LockSetGuard::with_room(self.0.len());
+        for lock in &self.0 {
+            guards.guards.push(lock.acquire_timeout(Duration::ZERO).await?);
+        }
+        guards.check()?;
+        Ok(guards)
+    }
+
+    /// Runs a body while all are held; see [`Lock::run`]. Returns when all are released.
     ///
     /// # Errors
     /// [`Error::Lost`] when one was lost before the body ended, otherwise as [`acquire`](Self::acquire).
@@ -102,21 +124,27 @@ impl LockSet {
     /// Dropping the future drops the body, then releases.
     pub async fn run<T>(&self, body: impl AsyncFnOnce(&LockSetGuard) -> T) -> Result<T, Error> {
         let guards = self.acquire().await?;
-        guards.protect(body(&guards)).await
+        let ended = held(guards.lease().leases(), OnLost::Cancel, || body(&guards)).await;
+        log_release(guards.release().await);
+        ended.map_err(Stopped::into_error)
     }
 }
 
 // === impl LockSetGuard ===
 
 impl LockSetGuard {
+    fn with_room(count: usize) -> Self {
+        Self { guards: Vec::with_capacity(count), leases: OnceLock::new() }
+    }
+
     /// Returns the guards, in the order in which they were acquired.
     pub fn guards(&self) -> &[LockGuard] {
-        &self.0
+        &self.guards
     }
 
     /// Returns the fencing tokens, in the order of the names.
     pub fn tokens(&self) -> impl Iterator<Item = FencingToken> {
-        self.0.iter().map(LockGuard::token)
+        self.guards.iter().map(LockGuard::token)
     }
 
     /// Says whether all are still held.
@@ -124,7 +152,7 @@ impl LockSetGuard {
     /// # Errors
     /// [`Error::Lost`] for the first that is not.
     pub fn check(&self) -> Result<(), Error> {
-        self.0.iter().try_for_each(LockGuard::check)
+        self.guards.iter().try_for_each(LockGuard::check)
     }
 
     /// Says whether all are safe for some time more, even if no renewal succeeds.
@@ -132,7 +160,39 @@ impl LockSetGuard {
     /// # Errors
     /// As [`LockGuard::ensure`], for the first that is not.
     pub fn ensure(&self, duration: Duration) -> Result<(), Error> {
-        self.0.iter().try_for_each(|guard| guard.ensure(duration))
+        self.guards.iter().try_for_each(|guard| guard.ensure(duration))
+    }
+
+    /// Returns for how long all are safe if no renewal succeeds; zero when one is lost.
+    pub fn remaining(&self) -> Duration {
+        self.guards.iter().map(LockGuard::remaining).min().unwrap_or_default()
+    }
+
+    /// Completes when the first is lost, by its local deadline at the latest; see [`LockGuard::lost`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), msync::Error> {
+    /// # let client = msync::Client::builder().memory(&msync::MemoryStore::new()).build();
+    /// # async fn transfer() {}
+    /// let guards = client.lock_all(["account-1", "account-2"])?.acquire().await?;
+    /// tokio::select! {
+    ///     reason = guards.lost() => println!("stop: {reason}"),
+    ///     () = transfer() => guards.release().await?,
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn lost(&self) -> impl Future<Output = LossReason> + Send + use<> {
+        let lost = select_all(self.guards.iter().map(|guard| Box::pin(guard.lost())));
+        async { lost.await.0 }
+    }
+
+    /// Returns a token that is cancelled when the first is lost; see [`LockGuard::cancellation_token`].
+    pub fn cancellation_token(&self) -> CancellationToken {
+        self.lease().cancellation_token()
     }
 
     /// Releases all and waits until the store has acknowledged each.
@@ -144,25 +204,20 @@ impl LockSetGuard {
     /// Dropping the future does not stop the release, only the waiting for it.
     pub async fn release(mut self) -> Result<(), Error> {
         let mut first = Ok(());
-        while let Some(guard) = self.0.pop() {
+        while let Some(guard) = self.guards.pop() {
             first = first.and(guard.release().await);
         }
         first
     }
 
-    /// Runs a body for as long as all are held.
-    pub(crate) async fn protect<F: Future>(&self, body: F) -> Result<F::Output, Error> {
-        held(self.lease().leases(), OnLost::Cancel, || body).await.map_err(Stopped::into_error)
-    }
-
-    /// Returns a view of the holds, for a body that runs under them.
-    pub(crate) fn lease(&self) -> LeaseSet {
-        LeaseSet::new(self.0.iter().map(|guard| guard.lease().clone()))
+    /// Returns a view of the holds, for tasks that work under them: it can be cloned and kept, and prolongs nothing.
+    pub fn lease(&self) -> LeaseSet {
+        self.leases.get_or_init(|| LeaseSet::new(self.guards.iter().map(LockGuard::lease))).clone()
     }
 }
 
 impl Drop for LockSetGuard {
     fn drop(&mut self) {
-        while self.0.pop().is_some() {}
+        while self.guards.pop().is_some() {}
     }
 }

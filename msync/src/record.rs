@@ -249,6 +249,36 @@ pub struct Record {
     /// The engine that was the first of the queue when the holder was granted the lock; "" when nobody was. A hint: it tells
     /// whom to watch from then on, who else would look once per ttl. Nobody believes anything because of it.
     pub next: EngineId,
+    /// What a holder says of itself; of another term, it is out of date.
+    pub advertised: Option<Advert>,
+}
+
+/// What a holder says of itself, as where it can be reached, under its own term.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Advert {
+    /// The term of whoever says so.
+    pub term: Term,
+    /// What it says.
+    pub text: Arc<str>,
+}
+
+// === impl Advert ===
+
+impl Advert {
+    /// The longest text, in bytes.
+    pub const MAX_LEN: usize = 256;
+
+    /// Reads an advertisement as it stands in a record: the term, a blank, the text.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (term, text) = text.split_once(' ')?;
+        Some(Self { term: term.parse().ok().filter(|term: &Term| !term.is_none())?, text: text.into() })
+    }
+}
+
+impl fmt::Display for Advert {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.term, self.text)
+    }
 }
 
 // === impl Record ===
@@ -269,6 +299,11 @@ impl Record {
         if (MIN_TTL..=MAX_TTL).contains(&self.ttl) { self.ttl } else { FALLBACK_TTL }
     }
 
+    /// Returns what the holder says of itself.
+    pub fn advert(&self) -> Option<&str> {
+        self.advertised.as_ref().filter(|advert| advert.term == self.term).map(|advert| &*advert.text)
+    }
+
     /// Finds the place of a term in the queue.
     pub fn rank_of(&self, term: Term) -> Option<usize> {
         self.waiters.iter().position(|entry| entry.term() == Some(term))
@@ -286,6 +321,7 @@ impl Record {
             expiry: Some(wall + claim.ttl),
             waiters: Vec::new(),
             next: EngineId::default(),
+            advertised: None,
         }
     }
 
@@ -368,6 +404,8 @@ pub enum Change {
         /// The writer's date.
         wall: Wall,
     },
+    /// Says something of the holder. Condition: the term.
+    Advertise(Advert),
     /// Leaves the record free. Condition: the term, and nobody waits.
     Free {
         /// The holder's term.
@@ -414,7 +452,9 @@ impl Change {
         match self {
             Self::Create { claim, beat, .. } | Self::Claim { claim, beat, .. } => Some((claim.term, *beat)),
             Self::Renew { term, beat, .. } => Some((*term, *beat)),
-            Self::Grant { .. } | Self::Enqueue { .. } | Self::Leave { .. } | Self::Free { .. } => None,
+            Self::Grant { .. } | Self::Enqueue { .. } | Self::Leave { .. } | Self::Advertise(_) | Self::Free { .. } => {
+                None
+            }
         }
     }
 
@@ -431,6 +471,7 @@ impl Change {
                 let legible = entry.claim().is_some();
                 legible && record.term == *term && stands(index, entry) && duplicates.iter().all(|(i, e)| stands(i, e))
             }
+            Self::Advertise(advert) => record.term == advert.term && !advert.term.is_none(),
             Self::Free { term, .. } => record.term == *term && record.waiters.is_empty(),
         };
         if holds { Ok(()) } else { Err(Refused::Mismatch) }
@@ -449,15 +490,16 @@ impl Change {
                 next.expiry = Some(*wall + *ttl);
             }
             Self::Claim { claim, beat, removes, wall, .. } => {
-                next = Record::held_by(claim, *beat, 1, *wall);
+                next = Record { advertised: next.advertised, ..Record::held_by(claim, *beat, 1, *wall) };
                 next.waiters = without(&record.waiters, removes.iter().map(|(index, _)| *index));
             }
             Self::Grant { beat, index, entry, duplicates, next: first, wall, .. } => {
                 let claim = entry.claim().expect("checked: only a legible entry is granted to");
-                next = Record::held_by(&claim, *beat, 0, *wall);
+                next = Record { advertised: next.advertised, ..Record::held_by(&claim, *beat, 0, *wall) };
                 let gone = duplicates.iter().map(|(index, _)| *index).chain([*index]);
                 (next.waiters, next.next) = (without(&record.waiters, gone), first.clone());
             }
+            Self::Advertise(advert) => next.advertised = Some(advert.clone()),
             Self::Free { wall, .. } => {
                 (next.engine, next.term, next.beat) = (EngineId::default(), Term::NONE, Beat::NONE);
                 next.next = EngineId::default();

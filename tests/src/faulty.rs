@@ -41,6 +41,8 @@ pub enum Kind {
     Grant,
     /// [`Change::Free`].
     Free,
+    /// [`Change::Advertise`].
+    Advertise,
     /// A deletion.
     Delete,
 }
@@ -277,6 +279,7 @@ fn kind(change: &Change) -> Kind {
         Change::Renew { .. } => Kind::Renew,
         Change::Grant { .. } => Kind::Grant,
         Change::Free { .. } => Kind::Free,
+        Change::Advertise(_) => Kind::Advertise,
     }
 }
 

@@ -102,7 +102,7 @@ impl LockGuard {
     /// Returns the newest `resourceVersion` that this process believes of the record of this hold.
     #[doc(hidden)]
     pub fn version(&self) -> u64 {
-        self.lease().standing().borrow().version
+        self.view().standing().borrow().version
     }
 }
 

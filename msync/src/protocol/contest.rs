@@ -5,7 +5,7 @@ mod poll;
 use std::{ops::Range, time::Duration};
 
 use super::{
-    Attempt, Attempts, Call, Context, Flight, Hold, Keeper, Notice, Patience, State, Ticket, View, Want, fresh,
+    Attempt, Attempts, Call, Context, Flight, Hold, Keeper, Notice, Patience, State, Ticket, Trouble, View, Want, fresh,
 };
 use crate::{
     clock::Moment,
@@ -139,8 +139,15 @@ impl Contest {
         view.record().is_some_and(|record| record.rank_of(self.claim.term).is_some()) && !self.watches(view)
     }
 
-    /// Makes a hold of a record that shows this term, if enough of its deadline remains; otherwise it must be accepted.
-    pub(super) fn won(&mut self, snapshot: &Snapshot, front: &Want, now: Moment) -> Option<Hold> {
+    /// Makes a hold of a record that shows this term, if enough of its deadline remains, which is more where calls
+    /// are slow; otherwise it must be accepted.
+    pub(super) fn won(
+        &mut self,
+        snapshot: &Snapshot,
+        front: &Want,
+        trouble: Option<&Trouble>,
+        now: Moment,
+    ) -> Option<Hold> {
         let record = &snapshot.record;
         if record.term != self.claim.term {
             return None;
@@ -152,7 +159,9 @@ impl Contest {
             self.attempts.clear();
         }
         let deadline = attempt.map(|attempt| attempt.deadline).or_else(|| self.granted_deadline(record))?;
-        if deadline.since(now) < self.want.timing.attempt_timeout() {
+        let timing = &self.want.timing;
+        let least = trouble.map_or(timing.attempt_timeout(), |trouble| trouble.least_left(timing));
+        if deadline.since(now) < least {
             return None;
         }
         let mut hold = Hold::new(self.claim.term, front, snapshot.version.number, deadline, now);
@@ -355,11 +364,12 @@ impl Keeper {
 
     /// Strives for the lock on behalf of the first local acquisition.
     pub(super) fn contend(&mut self, cx: &mut Context<'_>) -> Move {
+        let failing = self.trouble.as_ref().is_some_and(|trouble| trouble.is_failing());
         let Some(front) = self.tickets.front() else { return Move::Wait };
         let contest = self.contest.get_or_insert_with(|| Box::new(Contest::new(&self.engine, front, cx)));
         contest.want.patience = front.patience;
         contest.joins_first = self.crowded && front.patience == Patience::Wait;
-        if front.patience != Patience::Wait && self.failures > 0 && out_of_time(contest, cx) {
+        if front.patience != Patience::Wait && failing && out_of_time(contest, cx) {
             return Move::GiveUp(Notice::Failed(front.ticket));
         }
         if self.unsettled && contest.is_doubtful(&self.view) {

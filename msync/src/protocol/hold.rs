@@ -70,6 +70,8 @@ pub struct Hold {
     pub successor: Option<String>,
     /// The last renewal of the term has been confirmed.
     pub left_behind: bool,
+    /// The last write was refused, not lost.
+    pub refused: bool,
     /// The version that the tokens of this term are made of; `None` when its numbers are used up.
     base: Option<u64>,
     /// The newest believed version of the record.
@@ -96,6 +98,7 @@ impl Hold {
             ended: None,
             successor: None,
             left_behind: false,
+            refused: false,
             base: Some(version),
             version,
             sequence: 0,
@@ -117,7 +120,7 @@ impl Hold {
     /// Ends what time has ended: the hold at its deadline, the user at its `max_hold`.
     pub fn expire(&mut self, now: Moment) {
         if self.is_renewed() && now >= self.deadline {
-            self.ended = Some(LossReason::Deadline);
+            self.ended = Some(if self.refused { LossReason::Refused } else { LossReason::Deadline });
         }
         let over = self.user.as_ref().and_then(|user| user.end).is_some_and(|end| now >= end);
         if over && self.is_renewed() {
@@ -195,7 +198,9 @@ impl Hold {
             until: self.deadline.min(end),
             ended: self.ended,
             max_hold_ends: end < self.deadline,
+            refused: self.refused,
             version: self.version,
+            term: self.term,
         }
     }
 }

@@ -9,6 +9,7 @@ mod queueing;
 mod releasing;
 mod shown;
 mod time;
+mod trouble;
 mod viewing;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};

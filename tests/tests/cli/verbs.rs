@@ -74,7 +74,7 @@ async fn ls_and_get_tell_the_holder_and_the_queue() -> Result<()> {
     let yaml: Value = serde_saphyr::from_str(&admin(&cluster, &["get", "x", "-o", "yaml"]).await?.out)?;
     assert_eq!(yaml["holder"], "first");
     let told = admin(&cluster, &["get", "x"]).await?.out;
-    for part in ["alive, last sign of life", "Holder:      first", "PLACE", "2       third    lock   30000ms"] {
+    for part in ["alive, last sign of life", "Holder:      first", "PLACE", "2       third    lock   30s"] {
         assert!(told.contains(part), "{part}: {told}");
     }
     Ok(())
@@ -348,7 +348,10 @@ async fn completions_and_manual_pages_tell_of_every_verb() -> Result<()> {
     for verb in verbs {
         let page = ended(msync(&["man", verb])).await?.out;
         assert!(page.contains(".SH SYNOPSIS") && page.contains(".SH OPTIONS"), "{verb}: {page}");
+        assert!(page.contains("Example"), "{verb}: {page}");
     }
+    let page = ended(msync(&["man", "run"])).await?.out;
+    assert!(["MSYNC_TOKEN", "128 + N", "SIGTERM"].iter().all(|part| page.contains(part)), "{page}");
     assert_eq!(ended(msync(&["man", "nothing"])).await?.code, 2);
     Ok(())
 }

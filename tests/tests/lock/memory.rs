@@ -18,4 +18,7 @@ mod safety;
 mod sets;
 #[cfg(unix)]
 mod signals;
+mod unusable;
+mod views;
 mod watches;
+mod watching;

@@ -391,6 +391,22 @@ fn a_wished_successor_goes_first() {
     bench.step(Event::Release(Ticket(1), Some("heir".to_owned())));
     bench.settle();
     assert_eq!(bench.record().term, Term(4));
+    assert!(bench.told(&Notice::HandedOver(Ticket(1))));
+}
+
+/// The grant was refused, since the one it was for has just left.
+#[test]
+fn a_wished_successor_that_leaves_meanwhile_was_not_found() {
+    let mut bench = Bench::holding();
+    let claim = Claim { engine: EngineId::new("heir", 1), ..rival(4, TTL) };
+    let seen = bench.other(&Change::Enqueue { claim });
+    let entry = seen.record.waiters[0].clone();
+    bench.step(Event::Seen(seen));
+    bench.step(Event::Release(Ticket(1), Some("heir".to_owned())));
+    assert!(matches!(bench.change(), Change::Grant { .. }));
+    bench.other(&Change::Leave { index: 0, entry });
+    bench.settle();
+    assert!(bench.told(&Notice::Released(Ticket(1))) && !bench.told(&Notice::HandedOver(Ticket(1))));
 }
 
 #[test]

@@ -14,7 +14,8 @@ use crate::{
     record::{Beat, Change, Claim, Entry, Pair, Term},
 };
 
-/// Builds the patch of a change; `None` when no patch could apply it: a creation, or a grant to a dead waiter.
+/// Builds the patch of a change; `None` when no patch could apply it: a creation, a grant to a dead waiter, or
+/// an advertisement of nobody.
 pub(super) fn of(change: &Change) -> Option<Patch> {
     let mut ops = Operations::default();
     match change {
@@ -40,6 +41,11 @@ pub(super) fn of(change: &Change) -> Option<Patch> {
             ops.take_out(duplicates.iter().chain([&(*index, entry.clone())]));
             ops.hold(&claim, *beat, 0, *wall);
             ops.set("next", json!(next.as_str()));
+        }
+        Change::Advertise(advert) if advert.term.is_none() => return None,
+        Change::Advertise(advert) => {
+            ops.test_term(advert.term);
+            ops.set("advertised", json!(advert.to_string()));
         }
         Change::Free { term, wall } => {
             ops.test_term(*term);

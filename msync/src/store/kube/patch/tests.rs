@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     LockName,
     crd::Lock,
-    record::{EngineId, MAX_WAITERS, Record, Refused},
+    record::{Advert, EngineId, MAX_WAITERS, Record, Refused},
 };
 
 /// What the API server stores and answers: the patch, then the schema's limit on the queue.
@@ -86,6 +86,7 @@ fn record() -> impl Strategy<Value = Record> {
             expiry,
             waiters,
             next,
+            advertised: None,
         },
     )
 }
@@ -130,7 +131,8 @@ fn change(record: &Record) -> impl Strategy<Value = Change> + use<> {
         grants.prop_map(|(term, beat, (index, entry), duplicates, (next, wall))| {
             Change::Grant { term, beat, index, entry, duplicates, next, wall }
         }),
-        (holder, wall()).prop_map(|(term, wall)| Change::Free { term, wall }),
+        (holder.clone(), wall()).prop_map(|(term, wall)| Change::Free { term, wall }),
+        (holder, ".{0,20}").prop_map(|(term, text)| Change::Advertise(Advert { term, text: text.into() })),
     ]
 }
 
