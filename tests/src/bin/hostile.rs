@@ -1,7 +1,8 @@
-//! `cargo run --release -p tests --bin hostile -- [MINUTES [SEED]]`: puts a sidecar under hostile loads and judges it.
+//! `cargo build --release -p tests && target/release/hostile [MINUTES [SEED]]`: puts a sidecar under hostile loads and judges it.
 //!
 //! Minutes are 60 unless told otherwise. It prints its seed, a line for every round, and what came of it, and fails when a
-//! beat of a paced holder was lost or a bound was passed. `tested-sidecar` must have been built beside it.
+//! beat of a paced holder was lost or a bound was passed. It runs the `tested-sidecar`
+//! beside itself.
 
 use std::{process::ExitCode, time::Duration};
 
