@@ -146,6 +146,7 @@ impl Lookout {
 /// Routes what the inbox sees, for as long as the engine lives.
 pub(super) async fn run(engine: Weak<Engine>) {
     let Some(mut lookout) = open(&engine, Scope::Engine) else { return };
+    lookout.fitness = engine.upgrade().map(|engine| Arc::clone(&engine.fitness));
     let mut listed_before = false;
     loop {
         let sighting = lookout.next().await;
