@@ -129,10 +129,9 @@ fn cells(row: &Row, namespaces: bool, wide: bool, now: Timestamp) -> Vec<String>
     cells
 }
 
-/// Whole seconds are told as such; what is not stays exact.
+/// A ttl to the millisecond, and as short as that allows.
 fn ttl(milliseconds: u64) -> String {
-    let exact = milliseconds.is_multiple_of(1000);
-    if exact { span(std::time::Duration::from_millis(milliseconds)) } else { format!("{milliseconds}ms") }
+    if milliseconds.is_multiple_of(1000) { format!("{}s", milliseconds / 1000) } else { format!("{milliseconds}ms") }
 }
 
 fn widths(lines: &[Vec<String>], least: &[usize]) -> Vec<usize> {

@@ -60,8 +60,9 @@ pub struct Config {
     #[arg(long, env = "MSYNC_DRAIN_SECONDS", default_value_t = 60, value_name = "SECONDS")]
     pub drain_seconds: u64,
 
-    /// Locks held at once, at most, for all clients together; more are refused with 503.
-    #[arg(long, env = "MSYNC_MAX_LOCKS", default_value_t = 10_000, value_name = "NUMBER")]
+    /// Locks held at once, at most, for all clients together; more are refused with 503. Each costs the API server a write
+    /// in 5 seconds, and so many as it cannot write are lost, those of others as well.
+    #[arg(long, env = "MSYNC_MAX_LOCKS", default_value_t = 1_000, value_name = "NUMBER")]
     pub max_locks: usize,
 
     /// Directory in which private sockets are made; on Linux nothing stays in it. Default: the first of the usual places

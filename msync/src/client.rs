@@ -185,6 +185,11 @@ impl Client {
         Ok(self.election_named(LockName::of(name.as_ref())?))
     }
 
+    #[cfg(test)]
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
     pub(crate) fn election_named(&self, name: LockName) -> Election {
         Election::new(self.engine.clone(), name, self.timing)
     }

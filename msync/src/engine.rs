@@ -10,6 +10,7 @@ mod keeper;
 mod lookouts;
 mod memory;
 mod obstacle;
+mod task;
 
 use std::{
     collections::HashMap,
@@ -29,6 +30,7 @@ pub(crate) use lookouts::Listener;
 use lookouts::Lookouts;
 use memory::Memory;
 use obstacle::Fitness;
+use task::{Hand, Task};
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
     task::JoinHandle,
@@ -79,6 +81,8 @@ struct Handle {
     standing: watch::Receiver<Standing>,
     /// How many acquisitions are awaited.
     awaited: Arc<AtomicUsize>,
+    /// Its task, where that is on a thread of its own.
+    task: Option<Arc<Task>>,
 }
 
 // === impl Engine ===
@@ -142,7 +146,7 @@ impl Engine {
         };
         waiting.messages = None;
         let lease = Lease::new(self, name.clone(), token, ticket, margin, handle.standing);
-        let turn = Turn::new(ticket, lease, handle.messages, grip.clone());
+        let turn = Turn::new(ticket, lease, handle.messages, handle.task, grip.clone());
         self.examine(patience).await?;
         Ok(turn)
     }
@@ -199,8 +203,9 @@ impl Engine {
 
     /// Sends a message to a lock's keeper, which is started if there is none; `None` after the end.
     fn send(self: &Arc<Self>, name: &LockName, message: Message) -> Option<Handle> {
-        let (handle, new) = self.find(name, message)?;
-        // Not under the mutex: a runtime that has ended drops the driver at once, which takes itself off the map.
+        let (handle, new, hand) = self.find(name, message)?;
+        // Neither under the mutex: a driver that ends takes itself off the map, and a runtime that has ended drops it at once.
+        drop(hand);
         if let Some(driver) = new {
             runtime::spawn(self.home, driver.run());
         }
@@ -208,20 +213,26 @@ impl Engine {
     }
 
     /// Finds a lock's keeper, or makes one that is still to be started, and leaves a message with it.
-    fn find(self: &Arc<Self>, name: &LockName, message: Message) -> Option<(Handle, Option<Box<Driver>>)> {
+    fn find(
+        self: &Arc<Self>,
+        name: &LockName,
+        message: Message,
+    ) -> Option<(Handle, Option<Box<Driver>>, Option<Hand>)> {
         let mut keepers = self.keepers();
         let running = keepers.get(name).filter(|handle| !handle.messages.is_closed()).cloned();
         let (handle, new) = match running {
             Some(handle) => (handle, None),
             None if self.is_shut_down() => return None,
-            None => self.make(name),
+            None => {
+                let (handle, new) = self.make(name);
+                keepers.insert(name.clone(), handle.clone());
+                (handle, new)
+            }
         };
+        let hand = handle.task.as_ref().and_then(Task::lend);
         // A keeper that retires leaves the map before it closes its channel, under the same mutex: this cannot fail.
         let _ = handle.messages.send(Box::new(message));
-        if new.is_some() {
-            keepers.insert(name.clone(), handle.clone());
-        }
-        Some((handle, new))
+        Some((handle, new, hand))
     }
 
     /// Returns what is held by users of this engine, sorted.
@@ -249,8 +260,12 @@ impl Engine {
     fn make(self: &Arc<Self>, name: &LockName) -> (Handle, Option<Box<Driver>>) {
         let (messages, inbox) = mpsc::unbounded_channel();
         let (publish, standing) = watch::channel(Standing::default());
-        let driver = Driver::new(Arc::clone(self), name.clone(), self.keeper(name), inbox, publish);
-        (Handle { messages, standing, awaited: Arc::default() }, Some(Box::new(driver)))
+        let driver = Box::new(Driver::new(Arc::clone(self), name.clone(), self.keeper(name), inbox, publish));
+        let (task, new) = match self.home {
+            Home::Own => (Some(Task::new(Box::pin(driver.run()))), None),
+            Home::Caller => (None, Some(driver)),
+        };
+        (Handle { messages, standing, awaited: Arc::default(), task }, new)
     }
 
     /// Takes a keeper off the map, unless somebody has just written to it.
@@ -278,7 +293,8 @@ impl Engine {
     /// this engine is what `at_least` keeps.
     fn deliver(self: &Arc<Self>, name: &LockName, snapshot: Snapshot) {
         let known = self.keepers().contains_key(name);
-        if known || snapshot.record.engine == self.id {
+        let stray = || snapshot.record.engine == self.id && self.is_news(name, snapshot.version.number);
+        if known || stray() {
             self.send(name, Message::Event(Event::Seen(snapshot)));
         }
     }

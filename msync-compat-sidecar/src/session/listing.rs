@@ -70,10 +70,11 @@ impl Listed {
     }
 
     fn complete(&mut self, record: Record, owner: &str, now: Moment) {
-        // This sidecar queues for one of its requests at a time; the others come up behind it.
-        let place = record.queue.iter().position(|queued| queued == owner);
+        // This sidecar queues for one of its requests at a time; the others come up behind it. What it holds itself it hands
+        // on to its own first, which need no place in the cluster's queue for that.
+        let ahead = record.queue.iter().position(|queued| queued == owner).or(self.held.then_some(0));
         for (behind, waiting) in self.waiting.iter_mut().enumerate() {
-            waiting.place = place.map(|place| place + 1 + behind);
+            waiting.place = ahead.map(|ahead| ahead + 1 + behind);
         }
         self.queue = record.queue;
         if self.held {

@@ -14,7 +14,7 @@ use futures::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Engine, Grip, call::Terms, gate::Arrival, lookouts::Listener};
+use super::{Engine, Grip, call::Terms, gate::Arrival, lookouts::Listener, task::Task};
 use crate::{
     Error, FencingToken, Lease, LockName, LossReason,
     clock::Moment,
@@ -349,6 +349,7 @@ pub(crate) struct Turn {
     lease: Lease,
     ticket: Ticket,
     messages: Messages,
+    task: Option<Arc<Task>>,
     successor: Option<String>,
     /// The driver has been told.
     released: bool,
@@ -359,8 +360,8 @@ pub(crate) struct Turn {
 // === impl Turn ===
 
 impl Turn {
-    pub(super) fn new(ticket: Ticket, lease: Lease, messages: Messages, grip: Grip) -> Self {
-        Self { lease, ticket, messages, successor: None, released: false, _grip: grip }
+    pub(super) fn new(ticket: Ticket, lease: Lease, messages: Messages, task: Option<Arc<Task>>, grip: Grip) -> Self {
+        Self { lease, ticket, messages, task, successor: None, released: false, _grip: grip }
     }
 
     /// Returns the view of the hold.
@@ -415,6 +416,7 @@ impl Turn {
     fn tell(&mut self, acknowledge: Option<Acknowledge>) {
         self.released = true;
         let release = Message::Release(self.ticket, self.successor.take(), acknowledge);
+        let _helps = self.task.as_ref().and_then(Task::lend);
         let _ = self.messages.send(Box::new(release)); // a driver that is gone holds nothing
     }
 }

@@ -49,8 +49,7 @@ async fn the_page_shows_who_holds_what_and_who_waits() -> Result<()> {
         ">client without id<",
         ">ttl 300 s<",
         "<li>web-7f9c-b</li>",
-        "<td>web-7f9c-b</td>",
-        "<li>place 2: importer, ",
+        ">web-7f9c-b</td>",
         "<li>place 1: importer, ",
         "updated ",
     ] {
