@@ -1,4 +1,5 @@
 //! The command line: flags as kubectl has them, each verb with an example.
+#![allow(clippy::doc_markdown, reason = "`--help` shows these comments as they stand")]
 
 use std::{ffi::OsString, time::Duration};
 

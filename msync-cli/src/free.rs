@@ -43,7 +43,8 @@ pub(crate) async fn release(cluster: &Cluster, args: &Release) -> Result<(), Fai
     check(&row, &record, term)?;
     let next = row.queue.first().map_or("nobody waits for it".to_owned(), |place| format!("{} gets it", place.owner));
     confirm(&row, &next, args.yes)?;
-    end(&connection, &args.name, term, None).await
+    tell(&args.name, &end(&connection, &args.name, term, None).await?);
+    Ok(())
 }
 
 pub(crate) async fn hand_over(cluster: &Cluster, args: &HandOver) -> Result<(), Failure> {
@@ -53,7 +54,8 @@ pub(crate) async fn hand_over(cluster: &Cluster, args: &HandOver) -> Result<(), 
     check(&row, &record, term)?;
     successor(&record, &args.owner, &args.name)?;
     confirm(&row, &format!("{} gets it", args.owner), args.yes)?;
-    end(&connection, &args.name, term, Some(&args.owner)).await
+    tell(&args.name, &end(&connection, &args.name, term, Some(&args.owner)).await?);
+    Ok(())
 }
 
 async fn shown(connection: &Connection, name: &LockName) -> Result<(Row, Record), Failure> {
@@ -121,14 +123,16 @@ fn confirm(row: &Row, next: &str, yes: bool) -> Result<(), Failure> {
     Err(Failure::new(FAILED, "nothing was changed"))
 }
 
-/// Ends a term, step by step: illegible entries go first, as they would by the holder's own hand.
-async fn end(connection: &Connection, name: &LockName, term: Term, owner: Option<&str>) -> Result<(), Failure> {
+/// Ends a term, and returns what is left. Step by step: illegible entries go first, as they would by the holder's own hand.
+async fn end(connection: &Connection, name: &LockName, term: Term, owner: Option<&str>) -> Result<Record, Failure> {
     let store = KubeStore::new(connection.client.clone(), &connection.namespace);
     for _ in 0..TRIES {
         let found = store.read(name).await.map_err(|fault| failed(&fault, name))?;
         let Some(snapshot) = found.filter(|snapshot| snapshot.record.term == term) else {
-            eprintln!("msync: lock {name}: the hold under term {term} has ended");
-            return Ok(());
+            return Err(Failure::new(
+                FAILED,
+                format_args!("lock {name}: the hold under term {term} has ended by itself"),
+            ));
         };
         if let Some(owner) = owner {
             successor(&snapshot.record, owner, name)?;
@@ -136,12 +140,12 @@ async fn end(connection: &Connection, name: &LockName, term: Term, owner: Option
         let beat = Beat::random(getrandom::u64().map_err(|error| Failure::new(FAILED, error))?);
         match step(&snapshot, owner, beat, BootClock.wall()) {
             Step::Apply(change) => match store.apply(name, &change).await {
-                Ok(left) if left.record.term != term => return told(name, &left.record),
+                Ok(left) if left.record.term != term => return Ok(left.record),
                 Ok(_) | Err(Fault::Refused(_) | Fault::Busy(_)) => {}
                 Err(fault) => return Err(failed(&fault, name)),
             },
             Step::Delete(version) => match store.delete(name, &version).await {
-                Ok(()) => return told(name, &Record::default()),
+                Ok(()) => return Ok(Record::default()),
                 Err(Fault::Refused(_) | Fault::Busy(_)) => {}
                 Err(fault) => return Err(failed(&fault, name)),
             },
@@ -171,12 +175,11 @@ fn step(snapshot: &Snapshot, owner: Option<&str>, beat: Beat, wall: Wall) -> Ste
     }
 }
 
-fn told(name: &LockName, left: &Record) -> Result<(), Failure> {
+fn tell(name: &LockName, left: &Record) {
     match left.engine.owner() {
         "" => eprintln!("msync: lock {name} is free"),
         owner => eprintln!("msync: lock {name} was handed to {owner}, term {}", left.term),
     }
-    Ok(())
 }
 
 fn failed(fault: &Fault, name: &LockName) -> Failure {

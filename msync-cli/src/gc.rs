@@ -29,7 +29,7 @@ pub(crate) async fn gc(cluster: &Cluster, args: &Gc) -> Result<(), Failure> {
     let swept = sweep.run().await;
     talk.clear();
     let swept = swept?;
-    let names = |names: &'_ [msync::LockName]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+    let names = |names: &[msync::LockName]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
     let (removed, undecided) = (names(&swept.removed), names(&swept.undecided));
     let done = Done {
         removed: removed.iter().map(String::as_str).collect(),

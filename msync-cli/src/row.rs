@@ -52,7 +52,9 @@ pub(crate) struct Row {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Place {
-    pub(crate) place: usize,
+    /// 1 is the next to have the lock.
+    #[serde(rename = "place")]
+    pub(crate) number: usize,
     pub(crate) owner: String,
     pub(crate) engine: String,
     pub(crate) term: String,
@@ -136,13 +138,20 @@ impl Row {
 // === impl Place ===
 
 impl Place {
-    fn new(place: usize, entry: &Entry) -> Self {
+    fn new(number: usize, entry: &Entry) -> Self {
         let Some(claim) = entry.claim() else {
             let (engine, term, ttl_milliseconds) = (String::new(), String::new(), 0);
-            return Self { place, owner: entry.as_str().to_owned(), engine, term, ttl_milliseconds, kind: "illegible" };
+            return Self {
+                number,
+                owner: entry.as_str().to_owned(),
+                engine,
+                term,
+                ttl_milliseconds,
+                kind: "illegible",
+            };
         };
         Self {
-            place,
+            number,
             owner: claim.engine.owner().to_owned(),
             engine: claim.engine.to_string(),
             term: claim.term.to_string(),

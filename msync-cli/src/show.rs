@@ -1,6 +1,9 @@
 //! Rows as text: aligned tables for people, JSON and YAML for programs.
 
-use std::io::{IsTerminal, Write, stdout};
+use std::{
+    fmt::Write as _,
+    io::{IsTerminal, Write, stdout},
+};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -147,7 +150,10 @@ fn aligned(lines: &[Vec<String>], least: &[usize], room: Option<usize>) -> Strin
     let mut text = String::new();
     for line in lines {
         let (last, cells) = line.split_last().expect("a line has cells");
-        let mut start: String = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}{GAP}")).collect();
+        let mut start = String::new();
+        for (cell, width) in cells.iter().zip(&widths) {
+            let _ = write!(start, "{cell:width$}{GAP}"); // a String takes everything
+        }
         let left = room.map(|room| room.saturating_sub(start.chars().count()).max(LEAST));
         match left.filter(|left| last.chars().count() > *left) {
             Some(left) => start.extend(last.chars().take(left - 1).chain(['…'])),
@@ -186,7 +192,7 @@ fn described(row: &Row, now: Timestamp) -> String {
         let head = ["PLACE", "OWNER", "FOR", "TTL", "TERM"].map(str::to_owned).to_vec();
         let waiting = row.queue.iter().map(|place| {
             vec![
-                place.place.to_string(),
+                place.number.to_string(),
                 place.owner.clone(),
                 place.kind.to_owned(),
                 ttl(place.ttl_milliseconds),

@@ -142,7 +142,7 @@ fn deadline(until: Moment) -> i64 {
 pub(crate) fn inner() -> Option<ExitCode> {
     let mut args = std::env::args_os().skip(1);
     match args.next()?.to_str()? {
-        WARDEN => Some(warden::main(args.collect()).unwrap_or_else(|error| {
+        WARDEN => Some(warden::main(&args.collect::<Vec<_>>()).unwrap_or_else(|error| {
             eprintln!("msync: the warden of the command cannot work: {error}");
             ExitCode::from(FAILED)
         })),

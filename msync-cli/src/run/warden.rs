@@ -62,7 +62,7 @@ enum Next {
 }
 
 /// Runs as the warden: parent, word, grace, foreground, name of the lock, command.
-pub(super) fn main(args: Vec<OsString>) -> io::Result<ExitCode> {
+pub(super) fn main(args: &[OsString]) -> io::Result<ExitCode> {
     let bad = || io::Error::new(io::ErrorKind::InvalidInput, "it was started by hand");
     let text = |index: usize| args.get(index).and_then(|arg| arg.to_str()).ok_or_else(bad);
     let parent = Pid::from_raw(text(0)?.parse().map_err(|_| bad())?);

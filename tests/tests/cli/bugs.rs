@@ -11,8 +11,8 @@ use crate::child::{Notes, Running, alone, ended, is_gone, msync};
 #[tokio::test]
 async fn consul_2489_every_signal_reaches_the_command() -> Result<()> {
     let all = ["HUP", "INT", "QUIT", "USR1", "USR2", "ALRM", "TERM", "VTALRM", "PROF", "IO", "XCPU", "WINCH", "URG"];
-    let traps: String = all.iter().map(|name| format!("trap 'echo got {name}' {name}; ")).collect();
-    let script = format!("{traps}echo ready; while :; do sleep 0.05; done");
+    let traps = all.map(|name| format!("trap 'echo got {name}' {name}")).join("; ");
+    let script = format!("{traps}; echo ready; while :; do sleep 0.05; done");
     let running = Running::start(alone(&[], &script))?;
     running.says("ready").await?;
     for name in all {

@@ -88,7 +88,7 @@ async fn on_a_terminal_one_line_tells_how_the_waiting_goes() -> Result<()> {
         assert_eq!(screen.end().await?, 75);
         screen.shows("not free within 4s").await?;
         let seen = screen.seen();
-        let lines: Vec<_> = seen.split("\r").filter(|line| line.contains("waiting")).collect();
+        let lines: Vec<_> = seen.split('\r').filter(|line| line.contains("waiting")).collect();
         assert!(lines.len() >= 2, "a new one every second: {seen:?}");
         for line in lines {
             let line = line.trim_end_matches("\x1b[K");
