@@ -53,7 +53,7 @@ pub struct LockSpec {
     /// The holder's display name; empty when free.
     #[serde(deserialize_with = "neutral")]
     pub owner: String,
-    /// The process that holds: its owner and 64 random bits; empty when free.
+    /// The process that holds: its owner and 64 random bits, or `reserved` if none does until expiry; empty when free.
     #[serde(deserialize_with = "neutral")]
     pub engine: String,
     /// The acquisition that holds, a random number; empty when free.

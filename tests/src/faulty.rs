@@ -39,6 +39,8 @@ pub enum Kind {
     Renew,
     /// [`Change::Grant`].
     Grant,
+    /// [`Change::Reserve`].
+    Reserve,
     /// [`Change::Free`].
     Free,
     /// A deletion.
@@ -276,6 +278,7 @@ fn kind(change: &Change) -> Kind {
         Change::Leave { .. } => Kind::Leave,
         Change::Renew { .. } => Kind::Renew,
         Change::Grant { .. } => Kind::Grant,
+        Change::Reserve { .. } => Kind::Reserve,
         Change::Free { .. } => Kind::Free,
     }
 }

@@ -101,7 +101,7 @@ impl Origin {
                 Self::Nobody | Self::Found | Self::TookOver => Self::Granted(1),
             },
             Change::Free { .. } => Self::Nobody,
-            Change::Enqueue { .. } | Change::Leave { .. } | Change::Renew { .. } => self,
+            Change::Enqueue { .. } | Change::Leave { .. } | Change::Renew { .. } | Change::Reserve { .. } => self,
         }
     }
 }
