@@ -55,8 +55,6 @@ pub struct Keeper {
     contest: Option<Box<Contest>>,
     hold: Option<Hold>,
     parting: Option<Parting>,
-    /// A term that is left to its ttl, because `at_least` outlives the client.
-    bequest: Option<Term>,
     flight: Option<Flight>,
     /// A write of ours may have been applied unseen.
     unsettled: bool,
@@ -64,7 +62,7 @@ pub struct Keeper {
     refusals: u32,
     /// No call before this.
     pause: Moment,
-    /// The timing of the last acquisition, for what is still to be cleaned up after it.
+    /// The timing of the last hold, for what is still to be cleaned up after it.
     timing: Timing,
     shut: bool,
 }
@@ -88,7 +86,6 @@ impl Keeper {
             contest: None,
             hold: None,
             parting: None,
-            bequest: None,
             flight: None,
             unsettled: false,
             failures: 0,
@@ -120,6 +117,7 @@ impl Keeper {
             notices: cx.notices,
             wake: self.wake(now),
             watch: self.contest.as_ref().is_some_and(|contest| contest.watches(&self.view)),
+            tell: self.awaits_collection(now.local),
         }
     }
 
@@ -159,6 +157,12 @@ impl Keeper {
         match event {
             Event::Want(want) => self.want(want, cx),
             Event::Cancel(ticket) => self.cancel(ticket, cx),
+            Event::Collected(ticket, since) if self.is_user(ticket) => {
+                self.hold.iter_mut().for_each(|hold| hold.collect(since.min(now)));
+            }
+            Event::Keep(ticket, least) if self.is_user(ticket) => {
+                self.hold.iter_mut().for_each(|hold| hold.keep_until = hold.keep_until.max(now + least));
+            }
             Event::Release(ticket, successor) => self.release(ticket, successor, cx),
             Event::Prolong(ticket) if self.is_user(ticket) => self.hold.iter_mut().for_each(|hold| hold.prolong(now)),
             Event::Reply(outcome) => self.reply(outcome, cx),
@@ -177,7 +181,7 @@ impl Keeper {
             Event::Unlisted if self.view.record().is_some_and(|record| record.engine == self.engine) => {
                 self.view.doubt(State::Unknown);
             }
-            Event::Prolong(_) | Event::Unlisted | Event::Tick => {}
+            Event::Collected(..) | Event::Keep(..) | Event::Prolong(_) | Event::Unlisted | Event::Tick => {}
             Event::ShutDown => self.shut_down(cx),
         }
     }
@@ -192,7 +196,6 @@ impl Keeper {
             cx.notices.push(Notice::Busy(want.ticket));
             return;
         }
-        self.timing = want.timing;
         self.tickets.push_back(want);
     }
 
@@ -296,7 +299,7 @@ impl Keeper {
     fn back_off(&mut self, after: Option<Duration>, cx: &mut Context<'_>) {
         self.failures += 1;
         let now = cx.now.local;
-        let most = Duration::from_millis(50 << self.failures.min(7)).min(self.timing.attempt_timeout());
+        let most = Duration::from_millis(50 << self.failures.min(7)).min(self.timing().attempt_timeout());
         let wait = jitter(most, cx).max(after.unwrap_or_default());
         let bearable = |hold: &Hold| (hold.remaining(now) / 3).max(SHORTEST_PAUSE);
         let bearable = self.hold.as_ref().map_or(Duration::MAX, bearable);
@@ -316,6 +319,7 @@ impl Keeper {
         self.check_hold(cx);
         self.check_contest(cx);
         self.assign(cx);
+        self.recall(cx);
         self.part(cx);
         self.check_parting(cx);
         if self.tickets.is_empty() {
@@ -370,6 +374,20 @@ impl Keeper {
         }
     }
 
+    /// Asks for a hold back whose user has not collected it: its time is up, or the hold is over anyway.
+    fn recall(&mut self, cx: &mut Context<'_>) {
+        let Some(hold) = &self.hold else { return };
+        let Some(user) = hold.uncollected() else { return };
+        if hold.ended.is_some() || cx.now.local >= hold.collect_by(user) {
+            cx.notices.push(Notice::Recall(user.ticket));
+        }
+    }
+
+    /// Says whether a renewal is due as soon as its user has the hold.
+    fn awaits_collection(&self, now: Moment) -> bool {
+        self.hold.as_ref().is_some_and(|hold| hold.uncollected().is_some() && now >= hold.next_renewal)
+    }
+
     /// Decides the one next call.
     fn decide(&mut self, cx: &mut Context<'_>) -> Option<Call> {
         if self.hold.is_some() {
@@ -388,18 +406,18 @@ impl Keeper {
     fn keep(&mut self, cx: &mut Context<'_>) -> Option<Call> {
         let hold = self.hold.as_mut()?;
         let now = cx.now.local;
-        if !hold.is_renewed() {
+        if !hold.is_renewed() || !hold.serves() {
             return None;
         }
         let Some(record) = self.view.record() else { return Some(Call::Read) };
-        let farewell = self.shut && hold.user.is_none() && !hold.left_behind;
-        if now < hold.next_renewal && !farewell {
+        if self.shut && hold.user.is_none() {
+            return Some(Call::Apply(release::reserve(hold, record, cx)));
+        }
+        if now < hold.next_renewal {
             return None;
         }
-        let beat = fresh(cx);
-        let last = self.shut && hold.user.is_none() && now < hold.keep_until;
-        let ttl = if last { release::last_ttl(hold.keep_until.since(now)) } else { hold.timing.ttl() };
-        hold.attempt(beat, Attempt { last, ..Attempt::new(now, ttl, hold.timing.safety_margin()) });
+        let (beat, ttl) = (fresh(cx), hold.timing.ttl());
+        hold.attempt(beat, Attempt::new(now, ttl, hold.timing.safety_margin()));
         hold.next_renewal = now;
         Some(Call::Apply(Change::Renew {
             term: hold.term,
@@ -412,29 +430,36 @@ impl Keeper {
     }
 
     fn timeout(&self, call: Option<&Call>) -> Duration {
-        let timing = self.hold.as_ref().map_or(self.timing, |hold| hold.timing);
+        let timing = self.timing();
         match call {
             Some(Call::Apply(Change::Enqueue { .. })) => timing.ttl() / 2,
             _ => timing.attempt_timeout(),
         }
     }
 
+    /// Returns the timing of what is held or striven for, not of who waits behind it: a claim's attempts fit its ttl.
+    fn timing(&self) -> Timing {
+        let contest = || self.contest.as_ref().map_or(self.timing, |contest| contest.timing());
+        self.hold.as_ref().map_or_else(contest, |hold| hold.timing)
+    }
+
     fn wake(&self, now: Now) -> Option<Moment> {
         let hold = self.hold.as_ref().filter(|hold| hold.is_renewed());
         let ends = hold.into_iter().flat_map(|hold| [hold.deadline, hold.standing().until]);
         let kept = hold.filter(|hold| hold.user.is_none()).map(|hold| hold.keep_until);
-        let due = if self.flight.is_some() { None } else { self.due().map(|due| due.max(self.pause)) };
-        ends.chain(kept).chain(due).filter(|at| *at > now.local).min()
+        let uncollected = hold.and_then(|hold| Some([hold.collect_by(hold.uncollected()?), hold.next_renewal]));
+        let due = if self.flight.is_some() { None } else { self.due(now).map(|due| due.max(self.pause)) };
+        ends.chain(kept).chain(uncollected.into_iter().flatten()).chain(due).filter(|at| *at > now.local).min()
     }
 
     /// Returns when the next call is due, if time alone makes it so.
-    fn due(&self) -> Option<Moment> {
+    fn due(&self, now: Now) -> Option<Moment> {
         if let Some(hold) = &self.hold {
             let due = self.view.record().map_or(self.pause, |_| hold.next_renewal);
-            return hold.is_renewed().then_some(due);
+            return (hold.is_renewed() && hold.serves()).then_some(due);
         }
         let starting = self.contest.is_none() && !self.tickets.is_empty();
-        let contest = self.contest.as_ref().map(|contest| contest.due(&self.view));
+        let contest = self.contest.as_ref().map(|contest| contest.due(&self.view, now));
         let cleaning = (self.must_look() || self.parting.is_some() || self.has_strays()).then_some(self.pause);
         contest.into_iter().chain(cleaning).chain(starting.then_some(self.pause)).min()
     }
