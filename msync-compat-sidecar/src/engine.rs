@@ -9,6 +9,7 @@ use futures::{Stream, StreamExt};
 use jiff::Timestamp;
 use msync::{
     Client, Error, Lock, LockGuard, Timing,
+    record::Role,
     store::{Snapshot, Store},
 };
 
@@ -62,7 +63,7 @@ pub fn engine(config: &Config, store: &Arc<dyn Store>) -> Result<Engine, Error> 
     let builder = Client::builder().owner(config.owner()).timing(timing()?);
     let named = builder.clone().store(Arc::clone(store)).build();
     let nameless = match config.pod_uid.as_deref().filter(|uid| !uid.is_empty()) {
-        Some(uid) => builder.pod_uid(uid).store(Arc::clone(store)).build(),
+        Some(uid) => builder.pod(Role::Sidecar, uid).store(Arc::clone(store)).build(),
         None => builder.store(Arc::clone(store)).build(),
     };
     Ok(Engine::new(nameless, named))

@@ -6,6 +6,7 @@ mod gate;
 mod inbox;
 mod keeper;
 mod memory;
+mod offer;
 
 use std::{
     collections::HashMap,
@@ -18,9 +19,11 @@ use std::{
 
 use gate::Gate;
 pub(crate) use inbox::Lookout;
-use keeper::{Driver, Messages};
+use keeper::{Bid, Driver, Messages};
 pub(crate) use keeper::{Message, Turn};
 use memory::Memory;
+pub(crate) use offer::Forfeit;
+use offer::Offer;
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
     task::JoinHandle,
@@ -88,23 +91,52 @@ impl Engine {
         })
     }
 
-    /// Acquires a lock for whoever awaits this. Dropping the future gives the acquisition up, whatever became of it.
+    /// Acquires a lock for whoever awaits this, if its token is good enough. Dropping the future gives the acquisition up,
+    /// whatever became of it. What is not collected in time is given back, `forfeit` called, and the lock acquired anew.
     pub(crate) async fn acquire(
         self: &Arc<Self>,
         name: &LockName,
-        want: impl FnOnce(Ticket) -> Want,
+        want: impl Fn(Ticket) -> Want,
+        judge: impl Fn(FencingToken) -> Result<(), Error>,
+        forfeit: impl Fn() -> Option<Forfeit>,
     ) -> Result<Turn, Error> {
         self.open_inbox();
-        let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
+        loop {
+            let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
+            if let Some(turn) = self.compete(name, want(ticket), &judge, forfeit()).await? {
+                return Ok(turn);
+            }
+            tracing::debug!(lock = %name, "an acquisition was not polled for too long and begins anew");
+        }
+    }
+
+    /// Acquires a lock once; `None` if it was had and is gone again, because this future was not polled in time.
+    async fn compete(
+        self: &Arc<Self>,
+        name: &LockName,
+        want: Want,
+        judge: impl Fn(FencingToken) -> Result<(), Error>,
+        forfeit: Option<Forfeit>,
+    ) -> Result<Option<Turn>, Error> {
+        let (ticket, margin, offer) = (want.ticket, want.timing.safety_margin(), Arc::new(Offer::new(forfeit)));
         let (verdict, turn) = oneshot::channel();
-        let want = want(ticket);
-        let margin = want.timing.safety_margin();
-        let handle = self.send(name, Message::Want(want, verdict)).ok_or(Error::ShutDown)?;
+        let bid = Bid { verdict, offer: Arc::clone(&offer) };
+        let handle = self.send(name, Message::Want(want, bid)).ok_or(Error::ShutDown)?;
         let mut waiting = Waiting { ticket, messages: Some(handle.messages.clone()) };
-        let token: FencingToken = turn.await.map_err(|_| deserted(name))??;
+        let token = turn.await.map_err(|_| deserted(name))?.inspect_err(|_| waiting.messages = None)?;
+        judge(token)?;
+        let now = self.clock.now();
+        // Before it is collected: whoever collects has it, and a guard that was lost at its birth is of no use.
+        if handle.standing.borrow().loss(ticket, now).is_some() {
+            return Ok(None);
+        }
+        let Some(collected) = offer.collect(now) else { return Ok(None) };
         waiting.messages = None;
+        if collected.urgent {
+            let _ = handle.messages.send(Box::new(Message::Event(Event::Tick)));
+        }
         let lease = Lease::new(self, name.clone(), token, ticket, margin, handle.standing);
-        Ok(Turn::new(ticket, lease, handle.messages))
+        Ok(Some(Turn::new(ticket, lease, handle.messages)))
     }
 
     /// Ends everything: waiting acquisitions fail, guards see the end, what is held is released once its guard is gone.
@@ -192,7 +224,7 @@ impl Engine {
 
     /// Tells a keeper what the inbox saw. A lock that nobody here knows, held by this very engine, is a stray (a write
     /// that was given up and landed late): a new keeper gives it back. After the end there are no strays: what is left of
-    /// this engine is what `at_least` keeps.
+    /// this engine its ttl ends.
     fn deliver(self: &Arc<Self>, name: &LockName, snapshot: Snapshot) {
         let known = self.keepers().contains_key(name);
         if known || snapshot.record.engine == self.id {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Error, FencingToken, Lease, LockName, LossReason, Timing,
     clock::Clock,
-    engine::{Engine, Turn},
+    engine::{Engine, Forfeit, Turn},
     held::{OnLost, Stopped, held},
     protocol::{Patience, Ticket, Want},
     scope,
@@ -59,6 +59,14 @@ impl Options {
         }
     }
 
+    /// Says whether the options fit each other.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.max_hold.is_some_and(|most| most < self.at_least) {
+            return Err(Error::InvalidTiming { reason: "`at_least` is longer than `max_hold`" });
+        }
+        Ok(())
+    }
+
     fn want(&self, ticket: Ticket, patience: Patience) -> Want {
         Want {
             ticket,
@@ -80,15 +88,26 @@ pub(crate) async fn acquire(
     options: &Options,
     patience: Patience,
 ) -> Result<Turn, Error> {
+    acquire_beside(engine, name, options, patience, || None).await
+}
+
+/// Acquires as [`acquire`] does for whoever has something else already, to be given up if this is not polled in time.
+async fn acquire_beside(
+    engine: &Arc<Engine>,
+    name: &LockName,
+    options: &Options,
+    patience: Patience,
+    forfeit: impl Fn() -> Option<Forfeit>,
+) -> Result<Turn, Error> {
+    options.check()?;
     scope::check(&engine.id, name)?;
-    let turn = engine.acquire(name, |ticket| options.want(ticket, patience)).await?;
-    match options.token_floor {
-        Some(floor) if turn.lease().token() <= floor => {
-            let token = turn.lease().token().get();
-            Err(Error::TokenTooLow { name: name.to_string(), token, floor: floor.get() })
+    let judge = |token: FencingToken| match options.token_floor {
+        Some(floor) if token <= floor => {
+            Err(Error::TokenTooLow { name: name.to_string(), token: token.get(), floor: floor.get() })
         }
-        _ => Ok(turn),
-    }
+        _ => Ok(()),
+    };
+    engine.acquire(name, |ticket| options.want(ticket, patience), judge, forfeit).await
 }
 
 // === impl Lock ===
@@ -96,6 +115,19 @@ pub(crate) async fn acquire(
 impl Lock {
     pub(crate) fn new(engine: Arc<Engine>, name: LockName, timing: Timing) -> Self {
         Self { engine, name, options: Options::new(timing) }
+    }
+
+    /// Acquires the lock as one of a set: `at_least` does not count before the set is [complete](LockGuard::complete), and
+    /// the others are given up if this is not polled in time.
+    pub(crate) async fn acquire_of_set(
+        &self,
+        patience: Patience,
+        forfeit: impl Fn() -> Forfeit,
+    ) -> Result<LockGuard, Error> {
+        self.options.check()?;
+        let options = Options { at_least: Duration::ZERO, ..self.options };
+        let turn = acquire_beside(&self.engine, &self.name, &options, patience, || Some(forfeit())).await?;
+        Ok(LockGuard { turn })
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {
@@ -113,14 +145,19 @@ impl Lock {
         self
     }
 
-    /// Keeps the lock at least this long after it was acquired, even if the guard is dropped before: so that a quick job
-    /// does not run again on another machine within its period. Ends with the process if it crashes.
+    /// Keeps the lock at least this long from the moment its guard is there, even if the guard is dropped before: so that a
+    /// quick job does not run again on another machine within its period. What is cancelled or fails keeps nothing.
+    ///
+    /// Ends with the process if it crashes, not if its client is [shut down](crate::Client::shutdown): then the lock stays
+    /// reserved until the date of its end, and others have it two seconds later, for that is how far the wall clocks of a
+    /// cluster may be apart. With clocks further apart it ends so much sooner or later. More than `max_hold` is refused by
+    /// the acquisition, with [`Error::InvalidTiming`].
     pub fn at_least(mut self, duration: Duration) -> Self {
         self.options.at_least = duration;
         self
     }
 
-    /// Holds the lock at the most this long: then renewal stops, and the guard says lost. A stuck body must not keep the
+    /// Holds the lock at the most this long from the moment its guard is there: then renewal stops, and the guard says lost. A stuck body must not keep the
     /// lock for ever.
     pub fn max_hold(mut self, duration: Duration) -> Self {
         self.options.max_hold = Some(duration);
@@ -154,10 +191,15 @@ impl Lock {
     ///
     /// # Errors
     /// [`Error::Forbidden`] and [`Error::CrdMissing`] at once; [`Error::WouldDeadlock`] inside a body of this lock;
-    /// [`Error::ShutDown`]; [`Error::TokenTooLow`] if a floor was set.
+    /// [`Error::ShutDown`]; [`Error::TokenTooLow`] if a floor was set; [`Error::InvalidTiming`] for options that contradict
+    /// each other.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the queue, and gives back what was granted meanwhile; the place in the queue is lost.
+    ///
+    /// A future that is kept and not polled, such as `&mut acquiring` of a `select!` whose other branch goes on for long, may
+    /// get the lock without anybody to use it. It is not renewed for such a one: what is not taken well before it ends is
+    /// given back, within a ttl, and the future queues up again when it is next polled.
     ///
     /// # Examples
     /// ```
@@ -176,8 +218,8 @@ impl Lock {
 
     /// Acquires the lock if it is free; `None` if somebody has it.
     ///
-    /// Answers at once where the holder's date promises life. A record that looks dead is watched for at most its ttl.
-    /// Never joins the queue.
+    /// Answers at once where the holder's date promises life, and where [`at_least`](Self::at_least) keeps the lock for a
+    /// process that is no more. A record that looks dead is watched for at most its ttl. Never joins the queue.
     ///
     /// # Errors
     /// As [`acquire`](Self::acquire), and [`Error::Store`] when the store does not answer for a third of the ttl.
@@ -245,6 +287,13 @@ impl LockGuard {
         &mut self.turn
     }
 
+    /// Begins the `at_least` of a lock whose set has been acquired.
+    pub(crate) fn complete(&self, lock: &Lock) {
+        if !lock.options.at_least.is_zero() {
+            self.turn.keep(lock.options.at_least);
+        }
+    }
+
     /// Returns a view of the hold, for a body that runs under it.
     pub(crate) fn lease(&self) -> &Lease {
         self.turn.lease()
@@ -279,7 +328,8 @@ impl LockGuard {
         self.lease().ensure(duration)
     }
 
-    /// Returns for how long the lock is safe if no renewal succeeds; zero when it is lost.
+    /// Returns for how long the lock is safe if no renewal succeeds; zero when it is lost. After a wait in the queue it begins
+    /// with at least half of what its timing allows, the ttl less the margin.
     pub fn remaining(&self) -> Duration {
         self.lease().remaining()
     }

@@ -1,10 +1,15 @@
 //! Several locks at once: all or nothing.
 
-use std::time::Duration;
+use std::{
+    mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use crate::{
     Error, FencingToken, LeaseSet, Lock, LockGuard,
     held::{OnLost, Stopped, held},
+    protocol::Patience,
 };
 
 /// Several locks that are acquired together, in the order of their names, so that two sets cannot deadlock.
@@ -13,9 +18,13 @@ use crate::{
 pub struct LockSet(Vec<Lock>);
 
 /// Several held locks. Dropping it releases all, the last acquired first.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[must_use = "the locks are released as soon as the guard is dropped; `let _ =` drops it at once"]
 pub struct LockSetGuard(Vec<LockGuard>);
+
+/// What an acquisition of a set has so far. Its locks are given up when it ends, or when it turns out not to be polled.
+#[derive(Default)]
+struct Hoard(Arc<Mutex<LockSetGuard>>);
 
 // === impl LockSet ===
 
@@ -47,14 +56,10 @@ impl LockSet {
     /// `max_hold`. Those that were acquired are released.
     ///
     /// # Cancel safety
-    /// Dropping the future releases those that were acquired.
+    /// Dropping the future releases those that were acquired. A future that is kept and not polled holds what it has until
+    /// it gets the next lock and does not take it within a ttl; when it is polled again it begins anew.
     pub async fn acquire(&self) -> Result<LockSetGuard, Error> {
-        let mut guards = LockSetGuard(Vec::with_capacity(self.0.len()));
-        for lock in &self.0 {
-            guards.0.push(lock.acquire().await?);
-        }
-        guards.check()?;
-        Ok(guards)
+        self.gather(Patience::Wait).await
     }
 
     /// Acquires all if all are free; `None` if somebody has one of them.
@@ -65,15 +70,32 @@ impl LockSet {
     /// # Cancel safety
     /// Dropping the future releases those that were acquired.
     pub async fn try_acquire(&self) -> Result<Option<LockSetGuard>, Error> {
-        let mut guards = LockSetGuard(Vec::with_capacity(self.0.len()));
-        for lock in &self.0 {
-            match lock.try_acquire().await? {
-                Some(guard) => guards.0.push(guard),
-                None => return Ok(None),
-            }
+        match self.gather(Patience::Try).await {
+            Ok(guards) => Ok(Some(guards)),
+            Err(Error::Busy { .. }) => Ok(None),
+            Err(error) => Err(error),
         }
+    }
+
+    /// Acquires one after the other, again from the first if what it had was given up meanwhile.
+    async fn gather(&self, patience: Patience) -> Result<LockSetGuard, Error> {
+        let guards = loop {
+            let hoard = Hoard::default();
+            for (had, lock) in self.0.iter().enumerate() {
+                let guard = lock.acquire_of_set(patience, || hoard.forfeit()).await?;
+                if !hoard.add(had, guard) {
+                    break;
+                }
+            }
+            let guards = hoard.take();
+            if guards.0.len() == self.0.len() {
+                break guards;
+            }
+        };
         guards.check()?;
-        Ok(Some(guards))
+        // Not before there is a guard for the user: all or nothing.
+        guards.0.iter().zip(&self.0).for_each(|(guard, lock)| guard.complete(lock));
+        Ok(guards)
     }
 
     /// Acquires all, waiting no longer than `limit` for all together.
@@ -158,6 +180,45 @@ impl LockSetGuard {
     /// Returns a view of the holds, for a body that runs under them.
     pub(crate) fn lease(&self) -> LeaseSet {
         LeaseSet::new(self.0.iter().map(|guard| guard.lease().clone()))
+    }
+}
+
+// === impl Hoard ===
+
+impl Hoard {
+    /// Adds a lock to those that were had before; says whether they are still there.
+    fn add(&self, had: usize, guard: LockGuard) -> bool {
+        let mut guards = self.guards();
+        let complete = guards.0.len() == had;
+        guards.0.push(guard);
+        complete
+    }
+
+    fn take(&self) -> LockSetGuard {
+        mem::take(&mut self.guards())
+    }
+
+    /// Returns what gives it all up, from wherever it is called.
+    fn forfeit(&self) -> Box<dyn Fn() + Send + Sync> {
+        let guards = Arc::clone(&self.0);
+        Box::new(move || {
+            let given_up = mem::take(&mut *locked(&guards));
+            drop(given_up);
+        })
+    }
+
+    fn guards(&self) -> MutexGuard<'_, LockSetGuard> {
+        locked(&self.0)
+    }
+}
+
+fn locked(guards: &Mutex<LockSetGuard>) -> MutexGuard<'_, LockSetGuard> {
+    guards.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Hoard {
+    fn drop(&mut self) {
+        drop(self.take());
     }
 }
 
