@@ -6,6 +6,7 @@ mod by_hand;
 mod cancel;
 mod faults;
 mod fence;
+mod holds;
 mod input;
 mod keep;
 mod liveness;
