@@ -1,8 +1,9 @@
 //! Background campaigns of `#[leader_only]`: one per client and name, begun by the first call.
 //!
-//! A campaign goes on, through losses and failures, until the client is shut down or the runtime it was begun on ends; in
-//! the latter case the next call begins it again. Never resigns by itself: a leader stays one between calls. A term that
-//! has ended is let go once every body under it has been dropped (promise S7).
+//! A campaign goes on, through losses and failures, until the client is shut down or its last handle is gone: it keeps no
+//! client alive. Where it lives on a caller's runtime, it ends with that, too, and the next call begins it again. Never
+//! resigns by itself: a leader stays one between calls. A term that has ended is let go once every body under it has been
+//! dropped (promise S7).
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::{Client, Election, Error, Lease, LockName};
+use crate::{Client, Election, Error, Lease, LockName, runtime};
 
 /// How long the first calls wait to learn whether this process leads, before they take it for a follower.
 const FIRST_ANSWER: Duration = Duration::from_secs(1);
@@ -61,10 +62,10 @@ fn join(client: &Client, name: &LockName) -> watch::Receiver<Standing> {
     if let Some(running) = campaigns.get(&key).filter(|running| running.has_changed().is_ok()) {
         return running.clone();
     }
-    let election = client.election_named(name.clone());
+    let election = client.election_of_task(name.clone());
     let (sender, standing) = watch::channel(Standing::Unknown);
     campaigns.insert(key.clone(), standing.clone());
-    tokio::spawn(campaign(election, sender, key));
+    runtime::spawn(election.home(), campaign(election, sender, key));
     standing
 }
 
@@ -76,7 +77,7 @@ async fn campaign(election: Election, standing: watch::Sender<Standing>, key: (S
             Err(error) => {
                 tracing::warn!(election = key.1, %error, "the campaign failed and goes on in {PAUSE:?}");
                 standing.send_replace(Standing::Failed(error));
-                pause(PAUSE).await;
+                election.pause(PAUSE).await;
                 standing.send_replace(Standing::Unknown);
             }
         }
@@ -89,7 +90,7 @@ async fn next_term(election: &Election, standing: &watch::Sender<Standing>) -> R
     let mut winning = std::pin::pin!(election.campaign());
     let leadership = tokio::select! {
         won = &mut winning => won?,
-        () = pause(FIRST_ANSWER) => {
+        () = election.pause(FIRST_ANSWER) => {
             standing.send_replace(Standing::Following);
             winning.await?
         }
@@ -100,11 +101,6 @@ async fn next_term(election: &Election, standing: &watch::Sender<Standing>) -> R
     standing.send_replace(Standing::Following);
     all_ended.recv().await;
     Ok(())
-}
-
-#[expect(clippy::disallowed_methods, reason = "paces background work; no promise depends on how long it is")]
-async fn pause(duration: Duration) {
-    tokio::time::sleep(duration).await;
 }
 
 #[cfg(test)]
@@ -142,6 +138,20 @@ mod tests {
         let second = lease(&client, "job", true).await.unwrap().unwrap();
         assert!(first.check().is_err() && second.check().is_ok());
         assert!(second.token() > first.token());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_campaign_ends_with_the_last_handle_of_its_client() {
+        let store = MemoryStore::new();
+        let (first, second) = (client(&store), client(&store));
+        let led = lease(&first, "job", false).await.unwrap().unwrap();
+        let another = first.clone();
+        drop(first);
+        second.election("job").unwrap().pause(Duration::from_secs(60)).await;
+        led.check().expect("one handle is left");
+        drop(another);
+        assert!(lease(&second, "job", true).await.unwrap().is_some());
+        assert!(led.check().is_err());
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,15 +1,18 @@
 //! The client: who this process is, where its locks live, how they are timed, and how it all ends.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use crate::{
     Election, Error, Lock, LockName, LockSet, MemoryStore, Timing,
     clock::{BootClock, Clock, Random, os_random},
-    engine::Engine,
+    engine::{Engine, Grip},
     name::sanitize,
     record::{EngineId, Role},
+    signal::Signalled,
     store::Store,
 };
+#[cfg(feature = "kube")]
+use crate::{clock::Home, runtime};
 
 /// The longest owner name: a DNS label, as host names are.
 const LONGEST_OWNER: usize = 63;
@@ -18,9 +21,25 @@ const LONGEST_OWNER: usize = 63;
 ///
 /// Cloning is cheap and shares everything. Make one per process: two clients of one process exclude each other like two
 /// processes do.
+///
+/// # Threads and runtimes
+/// What keeps locks alive runs on a thread of msync's own, so a client may be made, used and dropped on any executor, in
+/// tests of one process that have a runtime each, and with none. A runtime of tokio whose workers all compute for long
+/// loses nothing. A kube client that is handed in (`ClientBuilder::kube`) has a task on the runtime it was made on: its
+/// locks live no longer than that, and only while it is driven.
+///
+/// # The end
+/// When the last handle is gone (clients, locks, elections and guards), everything is released, and what `at_least` keeps is
+/// left to its time. That drop waits until it is sent, for two seconds at the most, so that a `main` may simply return.
+/// It does not wait where it would have to block the runtime that a kube client was handed in on; nor does it happen for
+/// the client of [`init`](crate::init), which the process keeps. There, [`shutdown`](Self::shutdown).
+///
+/// # Forks
+/// A fork copies no threads. In the child nothing is renewed, acquired or released; the copy of a guard says lost at the
+/// deadline that it was copied with. Fork before first use.
 #[derive(Clone, Debug)]
 pub struct Client {
-    engine: Arc<Engine>,
+    engine: Grip,
     timing: Timing,
     #[cfg(feature = "kube")]
     cluster: Option<Cluster>,
@@ -31,7 +50,8 @@ pub struct Client {
 #[derive(Clone)]
 struct Cluster(kube::Client);
 
-/// Collects what a [`Client`] needs. Choose a store with [`memory`](Self::memory) or `kube`, then [`build`](ClientBuilder::build).
+/// Collects what a [`Client`] needs. Choose a store with [`memory`](Self::memory), `config` or `kube`, then
+/// [`build`](ClientBuilder::build), which alone decides: the order of the calls before it does not matter.
 #[derive(Clone)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct ClientBuilder<S = ()> {
@@ -46,10 +66,22 @@ pub struct ClientBuilder<S = ()> {
 
 /// A store that a builder has chosen.
 #[derive(Clone, Debug)]
-pub struct Chosen {
-    store: Arc<dyn Store>,
+pub struct Chosen(Backend);
+
+/// A cluster that a builder has chosen, to be connected to.
+#[cfg(feature = "kube")]
+#[derive(Clone, Debug)]
+pub struct Configured(kube::Config);
+
+#[derive(Clone)]
+enum Backend {
+    Store {
+        store: Arc<dyn Store>,
+        /// It may need the runtime of whoever made it.
+        foreign: bool,
+    },
     #[cfg(feature = "kube")]
-    cluster: Option<Cluster>,
+    Kube(kube::Client),
 }
 
 // === impl Client ===
@@ -61,18 +93,16 @@ impl Client {
     /// pod's own.
     ///
     /// # Errors
-    /// [`Error::Store`] when there is neither a readable kubeconfig nor a service account. Nothing is sent yet, so a
-    /// cluster that cannot be reached is noticed by the first acquisition.
+    /// [`Error::Store`] when there is neither a kubeconfig nor a service account, or one that is not usable: it begins with
+    /// the file, program or variable to mend. A kubeconfig that is there and broken is not passed over in favour of a
+    /// service account. Nothing is sent yet, so a cluster that cannot be reached is noticed by the first acquisition.
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
     #[cfg(feature = "kube")]
     pub async fn try_default() -> Result<Self, Error> {
-        let client = kube::Client::try_default().await.map_err(|source| Error::Store {
-            context: "no Kubernetes cluster is configured: neither a kubeconfig nor a service account was found".into(),
-            source: Arc::new(source),
-        })?;
-        Ok(Self::builder().kube(client).build())
+        let config = runtime::run(Home::Own, crate::transport::infer()).await?;
+        Self::builder().config(config).build()
     }
 
     /// Begins a client of your own making.
@@ -101,7 +131,10 @@ impl Client {
     #[cfg(feature = "kube")]
     pub async fn install_crd(&self) -> Result<(), Error> {
         match &self.cluster {
-            Some(Cluster(client)) => crate::crd::install_crd(client).await,
+            Some(Cluster(client)) => {
+                let client = client.clone();
+                runtime::run(self.engine.home, async move { crate::crd::install_crd(&client).await }).await
+            }
             None => Ok(()),
         }
     }
@@ -115,7 +148,7 @@ impl Client {
     }
 
     pub(crate) fn lock_named(&self, name: LockName) -> Lock {
-        Lock::new(Arc::clone(&self.engine), name, self.timing)
+        Lock::new(self.engine.clone(), name, self.timing)
     }
 
     /// Names several locks that are acquired together: sorted, so that two sets cannot deadlock, each name once. While one is
@@ -137,7 +170,12 @@ impl Client {
     }
 
     pub(crate) fn election_named(&self, name: LockName) -> Election {
-        Election::new(Arc::clone(&self.engine), name, self.timing)
+        Election::new(self.engine.clone(), name, self.timing)
+    }
+
+    /// An election for a background task, which does not keep the client alive.
+    pub(crate) fn election_of_task(&self, name: LockName) -> Election {
+        Election::new(self.engine.for_task(), name, self.timing)
     }
 
     /// Returns the name under which this client's holds are shown to people.
@@ -167,35 +205,69 @@ impl Client {
         self.engine.shut_down(self.timing.ttl()).await;
     }
 
-    /// Waits for SIGTERM or ctrl-c, then [shuts down](Self::shutdown).
+    /// Waits for SIGTERM or ctrl-c, then [shuts down](Self::shutdown). A second signal meanwhile ends the process at once,
+    /// with the exit code 128 + its number.
+    ///
+    /// Beside a loop that campaigns, prefer [`run_until_signal`](Self::run_until_signal): the loop learns of the shutdown
+    /// as well, by [`Error::ShutDown`], which is no failure of the program, and may end before the releases are sent.
     ///
     /// # Errors
     /// [`Error::Store`] when the process may not listen to signals.
     ///
     /// # Cancel safety
-    /// Dropping the future before the signal leaves the client as it is.
+    /// Dropping the future before the signal leaves the client as it is, but not the process: whoever has once listened to
+    /// a signal by tokio, as this does, has replaced what it does by default for the life of the process, so SIGTERM and
+    /// ctrl-c end it no longer unless somebody listens. After the signal the shutdown goes on.
     pub async fn shutdown_on_signal(&self) -> Result<(), Error> {
-        wait_for_signal()
-            .await
-            .map_err(|source| Error::Store { context: "cannot listen to signals".into(), source: Arc::new(source) })?;
-        self.shutdown().await;
+        let mut signalled = Signalled::wait(&self.engine, self.timing.ttl())?;
+        signalled.begin(); // not only when this is polled again: its executor may be blocked
+        signalled.ended().await;
         Ok(())
     }
-}
 
-#[cfg(unix)]
-async fn wait_for_signal() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        interrupted = tokio::signal::ctrl_c() => interrupted,
+    /// Runs a future, the whole of the program as a rule, until it ends or SIGTERM or ctrl-c comes; then ends everything in
+    /// order, and returns when all is released. `None` says that a signal came first: the future was dropped, and what it
+    /// held is released.
+    ///
+    /// After it the client is [shut down](Self::shutdown), either way. A second signal meanwhile ends the process at once,
+    /// with the exit code 128 + its number.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when the process may not listen to signals; then the future is dropped at once.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the one that runs, and leaves the client as it is. As to signals, see
+    /// [`shutdown_on_signal`](Self::shutdown_on_signal).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn serve() -> Result<(), msync::Error> { Ok(()) }
+    /// # async fn main_() -> Result<(), msync::Error> {
+    /// let client = msync::Client::builder().memory(&msync::MemoryStore::new()).build();
+    /// let campaigns = async {
+    ///     loop {
+    ///         let term = client.election("scheduler")?.campaign().await?;
+    ///         let _ = term.run(serve()).await; // lost: campaign again
+    ///     }
+    /// };
+    /// client.run_until_signal(campaigns).await?.unwrap_or(Ok(()))
+    /// # }
+    /// ```
+    pub async fn run_until_signal<T>(&self, future: impl Future<Output = T>) -> Result<Option<T>, Error> {
+        let mut signalled = Signalled::wait(&self.engine, self.timing.ttl())?;
+        let output = {
+            let future = pin!(future);
+            tokio::select! {
+                biased;
+                () = signalled.came() => None,
+                output = future => Some(output),
+            }
+        };
+        // Not before the future is dropped: it is not to see a shutdown that it cannot take part in.
+        signalled.begin();
+        self.shutdown().await;
+        Ok(output)
     }
-}
-
-#[cfg(not(unix))]
-async fn wait_for_signal() -> std::io::Result<()> {
-    tokio::signal::ctrl_c().await
 }
 
 // === impl ClientBuilder ===
@@ -249,28 +321,36 @@ impl<S> ClientBuilder<S> {
 
     /// Chooses the store in memory: for tests and demos. Clients that are given the same store share its locks.
     pub fn memory(self, store: &MemoryStore) -> ClientBuilder<Chosen> {
-        self.store(Arc::new(store.clone()))
+        self.choose(Chosen(Backend::Store { store: Arc::new(store.clone()), foreign: false }))
     }
 
-    /// Chooses Kubernetes.
+    /// Chooses the Kubernetes cluster of a configuration, over connections of msync's own.
+    #[cfg(feature = "kube")]
+    pub fn config(self, config: kube::Config) -> ClientBuilder<Configured> {
+        self.choose(Configured(config))
+    }
+
+    /// Chooses Kubernetes, by a client of your own, which is used as it is.
+    ///
+    /// That has a price, for kube's own client delays small writes (the first request of each connection takes some 40 ms
+    /// more), opens a connection for each watch, notices a dead one late, and sends some requests again by itself. A hand-off
+    /// after seconds of quiet then takes several times as long; `BENCHMARKS.md` has the figures.
+    ///
+    /// A task of that client lives on the tokio runtime it was made on. When that runtime ends, acquisitions fail with
+    /// [`Error::Store`] and what is held is lost at its deadline; while nobody drives it, nothing is sent. Where a client
+    /// need not be shared, prefer [`config`](Self::config), whose locks depend on nobody's runtime.
     #[cfg(feature = "kube")]
     pub fn kube(self, client: kube::Client) -> ClientBuilder<Chosen> {
-        let namespace = self.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
-        let store = Arc::new(crate::store::KubeStore::new(client.clone(), &namespace));
-        self.choose(Chosen { store, cluster: Some(Cluster(client)) })
+        self.choose(Chosen(Backend::Kube(client)))
     }
 
     /// Chooses a store of your own: for tests that inject faults.
     #[doc(hidden)]
     pub fn store(self, store: Arc<dyn Store>) -> ClientBuilder<Chosen> {
-        self.choose(Chosen {
-            store,
-            #[cfg(feature = "kube")]
-            cluster: None,
-        })
+        self.choose(Chosen(Backend::Store { store, foreign: true }))
     }
 
-    fn choose(self, store: Chosen) -> ClientBuilder<Chosen> {
+    fn choose<T>(self, store: T) -> ClientBuilder<T> {
         let Self { store: _, owner, pod, namespace, timing, clock, random } = self;
         ClientBuilder { store, owner, pod, namespace, timing, clock, random }
     }
@@ -279,25 +359,66 @@ impl<S> ClientBuilder<S> {
 impl ClientBuilder<Chosen> {
     /// Makes the client. Starts no task and sends nothing before the first acquisition.
     pub fn build(self) -> Client {
-        let owner = sanitize(&self.owner.unwrap_or_else(host_name), LONGEST_OWNER);
+        match self.store.0.clone() {
+            Backend::Store { store, foreign } => Client {
+                engine: self.engine(store, foreign),
+                timing: self.timing,
+                #[cfg(feature = "kube")]
+                cluster: None,
+            },
+            #[cfg(feature = "kube")]
+            Backend::Kube(client) => self.on(client, true),
+        }
+    }
+}
+
+#[cfg(feature = "kube")]
+impl ClientBuilder<Configured> {
+    /// Makes the client. Sends nothing before the first acquisition.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when the configuration is of no use: a certificate that is missing or illegible, a proxy that is not
+    /// supported.
+    pub fn build(self) -> Result<Client, Error> {
+        let config = self.store.0.clone();
+        let client = runtime::within(self.clock.home(), || crate::transport::connect(config))?;
+        Ok(self.on(client, false))
+    }
+}
+
+impl<S> ClientBuilder<S> {
+    #[cfg(feature = "kube")]
+    fn on(&self, client: kube::Client, foreign: bool) -> Client {
+        let namespace = self.namespace.as_deref().unwrap_or_else(|| client.default_namespace());
+        let store = Arc::new(crate::store::KubeStore::new(client.clone(), namespace));
+        Client { engine: self.engine(store, foreign), timing: self.timing, cluster: Some(Cluster(client)) }
+    }
+
+    fn engine(&self, store: Arc<dyn Store>, foreign: bool) -> Grip {
+        let owner = sanitize(&self.owner.clone().unwrap_or_else(host_name), LONGEST_OWNER);
         let bits = (self.random)();
-        let id = match self.pod {
-            Some((role, pod)) => EngineId::of_pod(&owner, role, fingerprint(&pod), bits),
+        let id = match &self.pod {
+            Some((role, pod)) => EngineId::of_pod(&owner, *role, fingerprint(pod), bits),
             None => EngineId::new(&owner, bits),
         };
-        let engine = Engine::new(id, self.store.store, self.clock, self.random, self.timing.ttl());
-        Client {
-            engine,
-            timing: self.timing,
-            #[cfg(feature = "kube")]
-            cluster: self.store.cluster,
-        }
+        let (clock, random) = (Arc::clone(&self.clock), Arc::clone(&self.random));
+        Grip::first(Engine::new(id, store, clock, random, foreign))
     }
 }
 
 impl<S: std::fmt::Debug> std::fmt::Debug for ClientBuilder<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ClientBuilder").field("store", &self.store).field("owner", &self.owner).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Backend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Store { store, .. } => store.fmt(f),
+            #[cfg(feature = "kube")]
+            Self::Kube(_) => f.write_str("Kube"),
+        }
     }
 }
 
@@ -316,3 +437,6 @@ fn host_name() -> String {
 fn fingerprint(uid: &str) -> u32 {
     uid.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
+
+#[cfg(test)]
+mod tests;

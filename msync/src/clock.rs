@@ -13,6 +13,8 @@ use std::{
 
 use futures::future::BoxFuture;
 
+use crate::runtime;
+
 /// A point on one process's local clock, in nanoseconds since an arbitrary start. Never compared between processes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Moment(u64);
@@ -30,6 +32,16 @@ pub struct Now {
     pub wall: Wall,
 }
 
+/// Where a client's background work runs: what keeps its locks alive and talks to its store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Home {
+    /// On a thread of msync's own. No runtime is needed, and one that ends, stands still or is blocked takes nothing away.
+    Own,
+    /// On the tokio runtime of whoever needs it first, for clocks that such a runtime moves. Where that has ended, a guard
+    /// says [`RuntimeEnded`](crate::LossReason::RuntimeEnded).
+    Caller,
+}
+
 /// A source of time. Production uses [`BootClock`]; tests inject their own.
 pub trait Clock: Send + Sync + fmt::Debug + 'static {
     /// Reads the local clock, which never goes back and never stops.
@@ -40,6 +52,11 @@ pub trait Clock: Send + Sync + fmt::Debug + 'static {
 
     /// Wakes at about `at` on the local clock. May wake late: compare again.
     fn sleep_until(&self, at: Moment) -> BoxFuture<'static, ()>;
+
+    /// Says where clients with this clock live. Real time goes on by itself; a test's belongs to the runtime that moves it.
+    fn home(&self) -> Home {
+        Home::Caller
+    }
 
     /// Reads both clocks.
     fn read(&self) -> Now {
@@ -142,6 +159,9 @@ impl fmt::Display for Wall {
 }
 
 /// The clock of production: `CLOCK_BOOTTIME`, which goes on in suspend; `std`'s monotonic clock where there is none.
+///
+/// It needs no runtime, and none stops it: where a test pauses tokio's time, this clock goes on, and so does all that
+/// waits by it. Tests that pause time inject a [`TokioClock`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BootClock;
 
@@ -177,9 +197,13 @@ impl Clock for BootClock {
                 if left.is_zero() {
                     return;
                 }
-                tokio::time::sleep(left.min(LONGEST_SLEEP)).await;
+                runtime::sleep(left.min(LONGEST_SLEEP)).await;
             }
         })
+    }
+
+    fn home(&self) -> Home {
+        Home::Own
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Timing {
 pub(crate) const MIN_TTL: Duration = Duration::from_secs(1);
 /// The longest ttl. Above it a crash blocks everybody for longer than anybody would wait.
 pub(crate) const MAX_TTL: Duration = Duration::from_secs(24 * 3600);
+/// The longest that one API call may take. A lost answer is not worth more patience, however long the ttl.
+pub(crate) const MAX_ATTEMPT: Duration = Duration::from_secs(10);
 /// How long a granted claim that is not instant may take to be accepted before others may claim.
 pub(crate) const ACCEPT_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -30,7 +32,8 @@ impl Default for Timing {
 }
 
 impl Timing {
-    /// Derives a timing from its ttl: renewed every third of it, a margin of a tenth, a sixth for each API call.
+    /// Derives a timing from its ttl: renewed every third of it, a margin of a tenth, a sixth for each API call, but no more
+    /// than ten seconds.
     ///
     /// # Errors
     /// [`Error::InvalidTiming`] when the ttl is shorter than a second, longer than a day, or not whole milliseconds.
@@ -57,10 +60,12 @@ impl Timing {
 
     /// Sets the longest that one API call may take before its answer counts as unknown.
     ///
-    /// Where calls always take longer, an acquisition may never succeed.
+    /// Where calls always take longer, an acquisition may never succeed. The time counts from the send; a call may have to
+    /// wait for as long before it is sent.
     ///
     /// # Errors
-    /// [`Error::InvalidTiming`] when it is zero or leaves no time to renew.
+    /// [`Error::InvalidTiming`] when it is zero, longer than ten seconds, or leaves no time to renew: an answer that was
+    /// lost is waited for in vain, and whoever waits for the lock waits as well.
     pub fn attempt(self, attempt: Duration) -> Result<Self, Error> {
         Self { attempt, ..self }.validated()
     }
@@ -84,7 +89,7 @@ impl Timing {
 
     fn derived(ttl: Duration) -> Self {
         let part = |n: u64| Duration::from_millis(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX) / n);
-        Self { ttl, renew: part(3), margin: part(10), attempt: part(6) }
+        Self { ttl, renew: part(3), margin: part(10), attempt: part(6).min(MAX_ATTEMPT) }
     }
 
     fn validated(self) -> Result<Self, Error> {
@@ -110,6 +115,9 @@ impl Timing {
         }
         if self.renew.is_zero() || self.attempt.is_zero() {
             return Some("the renewal interval and the attempt time-out must not be zero");
+        }
+        if self.attempt > MAX_ATTEMPT {
+            return Some("the attempt time-out is longer than ten seconds");
         }
         if self.renew + self.attempt + self.margin >= self.ttl {
             return Some(
@@ -140,6 +148,15 @@ mod tests {
         assert!(base.renew_every(Duration::ZERO).is_err());
         assert!(base.attempt(Duration::ZERO).is_err());
         assert!(base.attempt(ms(8_500)).is_err());
+    }
+
+    #[test]
+    fn no_call_may_take_more_than_ten_seconds_whatever_the_ttl() {
+        for ttl in [60, 61, 3600, 24 * 3600].map(Duration::from_secs) {
+            let timing = Timing::with_ttl(ttl).unwrap();
+            assert_eq!(timing.attempt, MAX_ATTEMPT);
+            assert!(timing.attempt(MAX_ATTEMPT).is_ok() && timing.attempt(MAX_ATTEMPT + ms(1)).is_err(), "{ttl:?}");
+        }
     }
 
     #[test]

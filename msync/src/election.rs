@@ -2,25 +2,26 @@
 //!
 //! An election is a lock that is kept between leaders and that must be accepted: a candidate may wait for days.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures::{Stream, stream};
 
 use crate::{
     Error, FencingToken, Lease, LockGuard, LockName, LossReason, Timing,
-    clock::{Clock, Moment},
-    engine::{Engine, Lookout},
+    clock::{Clock, Home, Moment},
+    engine::{Grip, Listener},
     lock::{self, Options},
     protocol::Patience,
     record::{Pair, Record},
-    store::{Scope, Sighting, Snapshot},
+    runtime,
+    store::{Sighting, Snapshot},
 };
 
 /// An election, to campaign in or to observe. Cloning is cheap.
 #[derive(Clone, Debug)]
 #[must_use = "an election has no leader until somebody campaigns"]
 pub struct Election {
-    engine: Arc<Engine>,
+    engine: Grip,
     name: LockName,
     options: Options,
 }
@@ -42,7 +43,7 @@ pub struct Leader {
 // === impl Election ===
 
 impl Election {
-    pub(crate) fn new(engine: Arc<Engine>, name: LockName, timing: Timing) -> Self {
+    pub(crate) fn new(engine: Grip, name: LockName, timing: Timing) -> Self {
         let options = Options { retained: true, instant: false, ..Options::new(timing) };
         Self { engine, name, options }
     }
@@ -56,6 +57,17 @@ impl Election {
     pub fn timing(mut self, timing: Timing) -> Self {
         self.options.timing = timing;
         self
+    }
+
+    /// Says where its background work lives.
+    pub(crate) fn home(&self) -> Home {
+        self.engine.home
+    }
+
+    /// Waits, for what no promise depends on.
+    pub(crate) fn pause(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
+        let clock = &self.engine.clock;
+        clock.sleep_until(clock.now() + duration)
     }
 
     /// Campaigns until elected, however long it takes and however often the API server fails meanwhile.
@@ -88,12 +100,13 @@ impl Election {
     /// What is seen is late by nature: never act as leader, nor as the only follower, because of it. The stream never
     /// ends; failures of the watch are waited out.
     pub fn observe(&self) -> impl Stream<Item = Option<Leader>> + Send + use<> {
-        let lookout = Lookout::new(&self.engine, Scope::Lock(self.name.clone()));
-        let observer = Observer { clock: Arc::clone(&self.engine.clock), lookout, sight: None, told: Told::Nothing };
-        stream::unfold(observer, |mut observer| async {
+        let listener = Listener::new(&self.engine, self.name.clone());
+        let observer = Observer { clock: Arc::clone(&self.engine.clock), listener, sight: None, told: Told::Nothing };
+        let leaders = stream::unfold(observer, |mut observer| async {
             let leader = observer.next().await;
             Some((leader, observer))
-        })
+        });
+        runtime::stream(self.engine.home, leaders)
     }
 }
 
@@ -127,12 +140,12 @@ impl Leadership {
     ///
     /// # Errors
     /// As [`LockGuard::ensure`].
-    pub fn ensure(&self, duration: std::time::Duration) -> Result<(), Error> {
+    pub fn ensure(&self, duration: Duration) -> Result<(), Error> {
         self.guard.ensure(duration)
     }
 
     /// Returns for how long the leadership is safe if no renewal succeeds; zero when it is lost.
-    pub fn remaining(&self) -> std::time::Duration {
+    pub fn remaining(&self) -> Duration {
         self.guard.remaining()
     }
 
@@ -201,7 +214,7 @@ impl Leader {
 /// What one observer has seen.
 struct Observer {
     clock: Arc<dyn Clock>,
-    lookout: Lookout,
+    listener: Listener,
     sight: Option<Sight>,
     /// What the stream has said last; nothing at first.
     told: Told,
@@ -232,7 +245,7 @@ impl Observer {
             let expired = self.clock.sleep_until(expiry.unwrap_or(Moment::from_nanos(u64::MAX)));
             tokio::select! {
                 biased;
-                sighting = self.lookout.next() => self.take(sighting),
+                sighting = self.listener.next() => self.take(sighting),
                 () = expired => {}
             }
             let now = self.clock.now();

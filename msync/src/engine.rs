@@ -2,9 +2,12 @@
 //!
 //! It decides nothing about locks: rules live in `protocol.rs`.
 
+mod call;
 mod gate;
+mod grip;
 mod inbox;
 mod keeper;
+mod lookouts;
 mod memory;
 mod offer;
 
@@ -17,10 +20,13 @@ use std::{
     time::Duration,
 };
 
+use call::Attempts;
 use gate::Gate;
-pub(crate) use inbox::Lookout;
+pub(crate) use grip::Grip;
 use keeper::{Bid, Driver, Messages};
 pub(crate) use keeper::{Message, Turn};
+pub(crate) use lookouts::Listener;
+use lookouts::Lookouts;
 use memory::Memory;
 pub(crate) use offer::Forfeit;
 use offer::Offer;
@@ -31,14 +37,15 @@ use tokio::{
 
 use crate::{
     Error, FencingToken, Lease, LockName,
-    clock::{Clock, Random},
+    clock::{Clock, Home, Random},
     protocol::{Event, Standing, Ticket, Want},
     record::EngineId,
+    runtime,
     store::{Snapshot, Store},
 };
 
-/// How many calls one engine makes at once.
-const CALLS_AT_ONCE: usize = 32;
+/// How long the end of the last handle waits for releases at the most: a program that cannot reach its store must end.
+const LONGEST_GOODBYE: Duration = Duration::from_secs(2);
 
 /// What all locks and elections of one client share.
 pub(crate) struct Engine {
@@ -46,11 +53,15 @@ pub(crate) struct Engine {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Random,
+    /// Where its tasks run.
+    pub(crate) home: Home,
+    /// Its calls also need a runtime of the user's.
+    foreign: bool,
     gate: Gate,
+    attempts: Attempts,
+    lookouts: Arc<Lookouts>,
     keepers: Mutex<HashMap<LockName, Handle>>,
     inbox: Mutex<Option<JoinHandle<()>>>,
-    /// How long the inbox may be silent before it is opened anew.
-    patience: Duration,
     tickets: AtomicU64,
     shut: AtomicBool,
     retired: Notify,
@@ -73,17 +84,22 @@ impl Engine {
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         random: Random,
-        longest_ttl: Duration,
+        foreign: bool,
     ) -> Arc<Self> {
+        let home = clock.home();
+        let (gate, lookouts) = (Gate::new(Arc::clone(&random)), Lookouts::new(&store, &clock));
         Arc::new(Self {
             id,
             store,
             clock,
             random,
-            gate: Gate::new(CALLS_AT_ONCE),
+            home,
+            foreign,
+            gate,
+            attempts: Attempts::default(),
+            lookouts,
             keepers: Mutex::default(),
             inbox: Mutex::default(),
-            patience: (2 * longest_ttl).max(Duration::from_secs(90)),
             tickets: AtomicU64::new(1),
             shut: AtomicBool::new(false),
             retired: Notify::new(),
@@ -96,14 +112,18 @@ impl Engine {
     pub(crate) async fn acquire(
         self: &Arc<Self>,
         name: &LockName,
+        grip: &Grip,
         want: impl Fn(Ticket) -> Want,
         judge: impl Fn(FencingToken) -> Result<(), Error>,
         forfeit: impl Fn() -> Option<Forfeit>,
     ) -> Result<Turn, Error> {
+        if self.home == Home::Own && runtime::is_forked() {
+            return Err(Error::store(format!("could not acquire lock {name}"), FORKED));
+        }
         self.open_inbox();
         loop {
             let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
-            if let Some(turn) = self.compete(name, want(ticket), &judge, forfeit()).await? {
+            if let Some(turn) = self.compete(name, grip, want(ticket), &judge, forfeit()).await? {
                 return Ok(turn);
             }
             tracing::debug!(lock = %name, "an acquisition was not polled for too long and begins anew");
@@ -114,6 +134,7 @@ impl Engine {
     async fn compete(
         self: &Arc<Self>,
         name: &LockName,
+        grip: &Grip,
         want: Want,
         judge: impl Fn(FencingToken) -> Result<(), Error>,
         forfeit: Option<Forfeit>,
@@ -136,26 +157,37 @@ impl Engine {
             let _ = handle.messages.send(Box::new(Message::Event(Event::Tick)));
         }
         let lease = Lease::new(self, name.clone(), token, ticket, margin, handle.standing);
-        Ok(Some(Turn::new(ticket, lease, handle.messages)))
+        Ok(Some(Turn::new(ticket, lease, handle.messages, grip.clone())))
     }
 
     /// Ends everything: waiting acquisitions fail, guards see the end, what is held is released once its guard is gone.
     /// Returns when nothing is left, or after `most`.
     pub(crate) async fn shut_down(&self, most: Duration) {
         self.tell_all_to_end();
-        let all_retired = async {
-            loop {
-                let retired = self.retired.notified();
-                if self.keepers().is_empty() {
-                    return;
-                }
-                retired.await;
-            }
-        };
         let limit = self.clock.sleep_until(self.clock.now() + most);
         tokio::select! {
-            () = all_retired => {}
+            () = self.all_retired() => {}
             () = limit => tracing::warn!("shut down with guards still held or releases unacknowledged; their ttl ends them"),
+        }
+    }
+
+    async fn all_retired(&self) {
+        loop {
+            let retired = self.retired.notified();
+            if self.keepers().is_empty() {
+                return;
+            }
+            retired.await;
+        }
+    }
+
+    /// The last handle is gone, so nothing is held by a user any more. A process that ends now must have sent what was
+    /// released: its thread waits for that, unless the calls need this very thread.
+    fn let_go(self: &Arc<Self>) {
+        self.tell_all_to_end();
+        if self.home == Home::Own && !self.keepers().is_empty() && runtime::may_block(self.foreign) {
+            let engine = Arc::clone(self);
+            runtime::block_on(async move { engine.all_retired().await }, LONGEST_GOODBYE);
         }
     }
 
@@ -173,7 +205,7 @@ impl Engine {
         let (handle, new) = self.find(name, message)?;
         // Not under the mutex: a runtime that has ended drops the driver at once, which takes itself off the map.
         if let Some(driver) = new {
-            tokio::spawn(driver.run());
+            runtime::spawn(self.home, driver.run());
         }
         Some(handle)
     }
@@ -246,7 +278,7 @@ impl Engine {
     fn open_inbox(self: &Arc<Self>) {
         let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
         if inbox.as_ref().is_none_or(JoinHandle::is_finished) {
-            *inbox = Some(tokio::spawn(inbox::run(Arc::downgrade(self))));
+            *inbox = Some(runtime::spawn(self.home, inbox::run(Arc::downgrade(self))));
         }
     }
 
@@ -268,6 +300,9 @@ impl std::fmt::Debug for Engine {
         f.debug_struct("Engine").field("id", &self.id).field("store", &self.store).finish_non_exhaustive()
     }
 }
+
+const FORKED: &str = "this process was forked from one that used msync, and a fork copies no threads: fork before first \
+                      use, or make the child another program (exec)";
 
 /// The keeper's task was dropped with the runtime that it ran on.
 fn deserted(name: &LockName) -> Error {

@@ -109,7 +109,8 @@ pub enum LossReason {
     /// The client is being shut down.
     #[error("the client is shutting down")]
     ShutDown,
-    /// Nobody renews it any more: the async runtime that did has ended, while the guard lives on in another.
+    /// Nobody renews it any more: the caller's runtime that did has ended. Only with an injected clock: with the real one,
+    /// renewal does not depend on any.
     #[error("the runtime that renewed it has ended")]
     RuntimeEnded,
 }

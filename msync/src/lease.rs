@@ -14,13 +14,15 @@ use futures::{
     future::{Either, select_all},
 };
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     Error, FencingToken, LockName, LossReason,
-    clock::{Clock, Moment},
+    clock::{Clock, Home, Moment},
     engine::Engine,
     protocol::{Standing, Ticket},
     record::EngineId,
+    runtime,
 };
 
 /// A view of a held lock or of a leader's term, for the body that runs under it: what `guard = …` names in `#[locked]` and
@@ -43,6 +45,8 @@ struct Seen {
     /// The first end that was seen, or that the guard set when it went: lost is final, and so is why (promise S4); an
     /// orderly release is no loss, and views outlive the guard.
     end: OnceLock<LossReason>,
+    /// Cancelled by a loss; the parent of all that were asked for, so that one task serves them all.
+    cancelled: OnceLock<CancellationToken>,
 }
 
 /// A view of several held locks: what `guard = …` names in `#[locked]` with a list of names.
@@ -60,8 +64,9 @@ impl Lease {
         margin: Duration,
         standing: watch::Receiver<Standing>,
     ) -> Self {
-        let (engine, clock, end) = (engine.id.clone(), Arc::clone(&engine.clock), OnceLock::new());
-        Self(Arc::new(Seen { engine, name, token, ticket, margin, clock, standing, end }))
+        let (engine, clock) = (engine.id.clone(), Arc::clone(&engine.clock));
+        let (end, cancelled) = (OnceLock::new(), OnceLock::new());
+        Self(Arc::new(Seen { engine, name, token, ticket, margin, clock, standing, end, cancelled }))
     }
 
     /// Says whether it is a hold of this lock by this engine.
@@ -128,6 +133,22 @@ impl Lease {
         }
     }
 
+    /// Returns a token of its own for each caller, cancelled when it is lost.
+    pub(crate) fn cancellation_token(&self) -> CancellationToken {
+        self.0.cancelled.get_or_init(|| self.cancelled_by_loss()).child_token()
+    }
+
+    fn cancelled_by_loss(&self) -> CancellationToken {
+        let (parent, ended) = (CancellationToken::new(), self.lost());
+        let watched = parent.clone();
+        runtime::spawn(self.home(), async move {
+            if ended.await != LossReason::Released {
+                watched.cancel();
+            }
+        });
+        parent
+    }
+
     /// Completes when another may have it; not when it ends in order, by a release or while its client shuts down.
     pub(crate) fn broken(&self) -> impl Future<Output = LossReason> + Send + use<> {
         let (lease, mut standing) = (self.clone(), self.standing());
@@ -165,6 +186,11 @@ impl Lease {
 
     fn loss_by_clock(&self) -> Option<LossReason> {
         self.0.standing.borrow().loss(self.0.ticket, self.now())
+    }
+
+    /// Says where tasks that watch it live.
+    pub(crate) fn home(&self) -> Home {
+        self.0.clock.home()
     }
 
     /// Reads the clock that the hold is judged by.
@@ -291,6 +317,7 @@ mod tests {
                 clock: Arc::clone(&clock) as Arc<dyn Clock>,
                 standing,
                 end: OnceLock::new(),
+                cancelled: OnceLock::new(),
             }));
             clock.0.store(9, Ordering::Relaxed);
             assert_eq!(lease.loss(), None);

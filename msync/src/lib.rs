@@ -45,8 +45,22 @@
 //!
 //! # Features
 //!
-//! `macros` (default) brings the attributes. `kube` (default) stores locks in Kubernetes, `rustls-tls` (default) gives it
-//! TLS. Without them the memory store remains, which builds in seconds. Binaries choose the Kubernetes version of `k8s-openapi` themselves, by its feature `earliest`.
+//! `macros` (default) brings the attributes. `kube` (default) stores locks in Kubernetes. Without it the memory store
+//! remains, which builds in seconds. Binaries choose the Kubernetes version of `k8s-openapi` themselves, by its feature
+//! `earliest`.
+//!
+//! TLS is `rustls-tls` (default: rustls with ring), `aws-lc-rs` (rustls with that) or `openssl-tls` (where both are off;
+//! HTTP/1.1 only). With rustls a provider of cryptography is installed for the process if the program has installed none: ring,
+//! if there are two. `http-proxy` and `socks5` speak to the proxy that `HTTPS_PROXY` or the kubeconfig's `proxy-url` asks for,
+//! except for hosts of `NO_PROXY`.
+//!
+//! # Connections
+//!
+//! A client of the environment has connections of msync's own: with `TCP_NODELAY`, and one HTTP/2 connection for all
+//! calls and watches, a second when the server's limit of streams is near. Nothing is sent twice behind the engine's back, and
+//! a peer that is gone without a word is noticed by pings within 15 seconds, and by a call that is not answered at once
+//! after it. `MSYNC_HTTP=1` keeps to HTTP/1.1, for balancers that spoil HTTP/2: there each watch has a connection,
+//! and a watch whose connection was forgotten by a balancer is only missed after some minutes.
 
 mod campaign;
 mod client;
@@ -74,14 +88,21 @@ pub mod private;
 pub mod protocol;
 #[doc(hidden)]
 pub mod record;
+mod runtime;
 mod scope;
+mod signal;
 #[doc(hidden)]
 pub mod store;
 mod token;
+#[cfg(feature = "kube")]
+#[doc(hidden)]
+pub mod transport;
 
+#[cfg(feature = "kube")]
+pub use client::Configured;
 pub use client::{Chosen, Client, ClientBuilder};
 pub use config::Timing;
-pub use default_client::init;
+pub use default_client::{init, shutdown};
 pub use election::{Election, Leader, Leadership};
 pub use error::{Error, LossReason};
 pub use leader_loop::leader_loop;

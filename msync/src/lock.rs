@@ -2,14 +2,14 @@
 
 mod polling;
 
-use std::{slice::from_ref, sync::Arc, time::Duration};
+use std::{slice::from_ref, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Error, FencingToken, Lease, LockName, LossReason, Timing,
     clock::Clock,
-    engine::{Engine, Forfeit, Turn},
+    engine::{Forfeit, Grip, Turn},
     held::{OnLost, Stopped, held},
     protocol::{Patience, Ticket, Want},
     scope,
@@ -19,7 +19,7 @@ use crate::{
 #[derive(Clone, Debug)]
 #[must_use = "a lock excludes nobody until it is acquired"]
 pub struct Lock {
-    engine: Arc<Engine>,
+    engine: Grip,
     name: LockName,
     options: Options,
 }
@@ -83,7 +83,7 @@ impl Options {
 
 /// Acquires for whoever awaits this: the one way to a turn, for locks and elections.
 pub(crate) async fn acquire(
-    engine: &Arc<Engine>,
+    engine: &Grip,
     name: &LockName,
     options: &Options,
     patience: Patience,
@@ -93,7 +93,7 @@ pub(crate) async fn acquire(
 
 /// Acquires as [`acquire`] does for whoever has something else already, to be given up if this is not polled in time.
 async fn acquire_beside(
-    engine: &Arc<Engine>,
+    engine: &Grip,
     name: &LockName,
     options: &Options,
     patience: Patience,
@@ -107,13 +107,13 @@ async fn acquire_beside(
         }
         _ => Ok(()),
     };
-    engine.acquire(name, |ticket| options.want(ticket, patience), judge, forfeit).await
+    engine.acquire(name, engine, |ticket| options.want(ticket, patience), judge, forfeit).await
 }
 
 // === impl Lock ===
 
 impl Lock {
-    pub(crate) fn new(engine: Arc<Engine>, name: LockName, timing: Timing) -> Self {
+    pub(crate) fn new(engine: Grip, name: LockName, timing: Timing) -> Self {
         Self { engine, name, options: Options::new(timing) }
     }
 
@@ -351,17 +351,9 @@ impl LockGuard {
 
     /// Returns a token that is cancelled when the lock is lost: for code that takes one.
     ///
-    /// Needs a tokio runtime. An orderly release does not cancel it.
+    /// Each call returns a token of its own, which may be cancelled by others as well. An orderly release does not cancel it.
     pub fn cancellation_token(&self) -> CancellationToken {
-        let (token, ended) = (CancellationToken::new(), self.lease().lost());
-        let watched = token.clone();
-        tokio::spawn(async move {
-            tokio::select! {
-                end = ended => if end != LossReason::Released { watched.cancel() },
-                () = watched.cancelled() => {}
-            }
-        });
-        token
+        self.lease().cancellation_token()
     }
 
     /// Runs a body for as long as the lock is held; see [`Lock::run`].

@@ -10,6 +10,7 @@
 //! Where a rule is borrowed: conditional take-over after an unchanged observation is client-go's `leaderelection`; the
 //! FIFO queue is the classic lock recipe of ZooKeeper and etcd; fencing is Kleppmann's (2016).
 
+mod collect;
 mod contest;
 mod event;
 mod hold;
@@ -20,7 +21,7 @@ mod view;
 
 use std::{collections::VecDeque, time::Duration};
 
-use contest::{Contest, Move};
+use contest::{Contest, Move, Sent};
 pub use event::{Action, Call, Event, Notice, Outcome, Patience, Standing, Ticket, Want};
 pub use hold::{Attempt, Attempts, Hold, User};
 use release::Parting;
@@ -29,6 +30,7 @@ pub use view::{State, View};
 use crate::{
     LossReason, Timing,
     clock::{Moment, Now},
+    config::MAX_ATTEMPT,
     record::{Change, EngineId, Entry, Refused, Term},
     store::Snapshot,
 };
@@ -42,6 +44,8 @@ struct Flight {
     call: Call,
     /// Something was believed since it was sent: a read's answer may be older than that.
     overtaken: bool,
+    /// What the contest had sent before it.
+    before: Sent,
 }
 
 /// The state machine of one lock in one engine.
@@ -64,6 +68,8 @@ pub struct Keeper {
     pause: Moment,
     /// The timing of the last hold, for what is still to be cleaned up after it.
     timing: Timing,
+    /// Whatever this engine wants is held by somebody, as a rule.
+    crowded: bool,
     shut: bool,
 }
 
@@ -92,6 +98,7 @@ impl Keeper {
             refusals: 0,
             pause: Moment::default(),
             timing: Timing::default(),
+            crowded: false,
             shut: false,
         }
     }
@@ -101,15 +108,22 @@ impl Keeper {
         Self { view: view.recalled(), ..Self::new(engine) }
     }
 
+    /// Tells whether the locks that this engine wants are held by somebody, as a rule. Then a new acquisition joins the queue
+    /// with its first call; if the guess is wrong that costs it a call, and if it is right it saves one.
+    pub fn expect_a_crowd(&mut self, crowded: bool) {
+        self.crowded = crowded;
+    }
+
     /// Takes an event and says what to do next.
     pub fn step(&mut self, event: Event, now: Now, random: &mut dyn FnMut() -> u64) -> Action {
         let mut cx = Context { now, random, notices: Vec::new() };
         self.expire(now.local);
         self.take(event, &mut cx);
         self.settle(&mut cx);
+        let before = self.contest.as_ref().map_or(Sent::NOTHING, |contest| contest.sent());
         let call = if self.flight.is_none() && now.local >= self.pause { self.decide(&mut cx) } else { None };
         if let Some(call) = &call {
-            self.flight = Some(Flight { call: call.clone(), overtaken: false });
+            self.flight = Some(Flight { call: call.clone(), overtaken: false, before });
         }
         Action {
             timeout: self.timeout(call.as_ref()),
@@ -137,6 +151,14 @@ impl Keeper {
         self.hold.as_ref().map(|hold| hold.deadline)
     }
 
+    /// Says whether the call in flight guesses that the lock is absent, where joining its queue would do as well.
+    pub fn guesses(&self) -> bool {
+        let waits = self.tickets.front().is_some_and(|want| want.patience == Patience::Wait && !want.retained);
+        let guess =
+            |flight: &Flight| matches!(flight.call, Call::Apply(Change::Create { .. })) && flight.before.is_nothing();
+        waits && self.flight.as_ref().is_some_and(guess)
+    }
+
     /// Returns what is believed of the record.
     pub fn view(&self) -> &View {
         &self.view
@@ -157,12 +179,8 @@ impl Keeper {
         match event {
             Event::Want(want) => self.want(want, cx),
             Event::Cancel(ticket) => self.cancel(ticket, cx),
-            Event::Collected(ticket, since) if self.is_user(ticket) => {
-                self.hold.iter_mut().for_each(|hold| hold.collect(since.min(now)));
-            }
-            Event::Keep(ticket, least) if self.is_user(ticket) => {
-                self.hold.iter_mut().for_each(|hold| hold.keep_until = hold.keep_until.max(now + least));
-            }
+            Event::Collected(ticket, since) => self.collected(ticket, since.min(now)),
+            Event::Keep(ticket, least) => self.keep_until(ticket, now + least),
             Event::Release(ticket, successor) => self.release(ticket, successor, cx),
             Event::Prolong(ticket) if self.is_user(ticket) => self.hold.iter_mut().for_each(|hold| hold.prolong(now)),
             Event::Reply(outcome) => self.reply(outcome, cx),
@@ -181,7 +199,9 @@ impl Keeper {
             Event::Unlisted if self.view.record().is_some_and(|record| record.engine == self.engine) => {
                 self.view.doubt(State::Unknown);
             }
-            Event::Collected(..) | Event::Keep(..) | Event::Prolong(_) | Event::Unlisted | Event::Tick => {}
+            // Deleted while nobody watched; or the list is older than what is believed.
+            Event::Missing if self.view.record().is_some() => self.view.doubt(State::Unknown),
+            Event::Prolong(_) | Event::Unlisted | Event::Missing | Event::Tick => {}
             Event::ShutDown => self.shut_down(cx),
         }
     }
@@ -197,17 +217,6 @@ impl Keeper {
             return;
         }
         self.tickets.push_back(want);
-    }
-
-    fn cancel(&mut self, ticket: Ticket, cx: &mut Context<'_>) {
-        self.tickets.retain(|want| want.ticket != ticket);
-        if self.is_user(ticket) {
-            self.release(ticket, None, cx);
-        }
-    }
-
-    fn is_user(&self, ticket: Ticket) -> bool {
-        self.hold.as_ref().and_then(|hold| hold.user.as_ref()).is_some_and(|user| user.ticket == ticket)
     }
 
     fn shut_down(&mut self, cx: &mut Context<'_>) {
@@ -233,7 +242,7 @@ impl Keeper {
     fn reply(&mut self, outcome: Outcome, cx: &mut Context<'_>) {
         let Some(flight) = self.flight.take() else { return };
         let now = cx.now.local;
-        if !matches!(outcome, Outcome::Busy(_) | Outcome::Unknown | Outcome::Fatal) {
+        if !matches!(outcome, Outcome::Busy(_) | Outcome::Unsent | Outcome::Unknown | Outcome::Fatal) {
             self.failures = 0;
         }
         match outcome {
@@ -248,6 +257,8 @@ impl Keeper {
             Outcome::Deleted => self.view.deleted(now),
             Outcome::Refused(refused) => self.refused(&flight, refused, cx),
             Outcome::Busy(after) => self.back_off(after, cx),
+            // Decided anew, with an anchor of its own; it says nothing about the server, so there is nothing to wait for.
+            Outcome::Unsent => self.unsent(&flight),
             Outcome::Unknown => self.lost_sight(&flight, cx),
             Outcome::Fatal => self.fatal(cx),
         }
@@ -282,6 +293,13 @@ impl Keeper {
         if self.refusals > 3 {
             let most = Duration::from_millis(10 << self.refusals.min(6));
             self.pause = cx.now.local + jitter(most, cx);
+        }
+    }
+
+    fn unsent(&mut self, flight: &Flight) {
+        self.failures = self.failures.max(1);
+        if let Some(contest) = &mut self.contest {
+            contest.unsent(flight.before);
         }
     }
 
@@ -374,20 +392,6 @@ impl Keeper {
         }
     }
 
-    /// Asks for a hold back whose user has not collected it: its time is up, or the hold is over anyway.
-    fn recall(&mut self, cx: &mut Context<'_>) {
-        let Some(hold) = &self.hold else { return };
-        let Some(user) = hold.uncollected() else { return };
-        if hold.ended.is_some() || cx.now.local >= hold.collect_by(user) {
-            cx.notices.push(Notice::Recall(user.ticket));
-        }
-    }
-
-    /// Says whether a renewal is due as soon as its user has the hold.
-    fn awaits_collection(&self, now: Moment) -> bool {
-        self.hold.as_ref().is_some_and(|hold| hold.uncollected().is_some() && now >= hold.next_renewal)
-    }
-
     /// Decides the one next call.
     fn decide(&mut self, cx: &mut Context<'_>) -> Option<Call> {
         if self.hold.is_some() {
@@ -432,7 +436,7 @@ impl Keeper {
     fn timeout(&self, call: Option<&Call>) -> Duration {
         let timing = self.timing();
         match call {
-            Some(Call::Apply(Change::Enqueue { .. })) => timing.ttl() / 2,
+            Some(Call::Apply(Change::Enqueue { .. })) => (timing.ttl() / 2).min(MAX_ATTEMPT),
             _ => timing.attempt_timeout(),
         }
     }

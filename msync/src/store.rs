@@ -77,6 +77,8 @@ pub enum Scope {
     Lock(LockName),
     /// Every lock that one engine holds: its inbox.
     Engine(EngineId),
+    /// Every lock.
+    All,
 }
 
 // === impl Scope ===
@@ -87,6 +89,7 @@ impl Scope {
         match self {
             Self::Lock(watched) => watched == name,
             Self::Engine(engine) => *engine == record.engine,
+            Self::All => true,
         }
     }
 }
@@ -99,7 +102,7 @@ pub enum Sighting {
     Listed(Vec<(LockName, Snapshot)>),
     /// A lock that matches, made or changed.
     Changed(LockName, Snapshot),
-    /// Within [`Scope::Lock`]: the lock was deleted, at this version. Within [`Scope::Engine`]: it no longer matches,
+    /// Within [`Scope::Lock`] and [`Scope::All`]: the lock was deleted, at this version. Within [`Scope::Engine`]: it no longer matches,
     /// because it was deleted or because another engine has it.
     Gone(LockName, u64),
     /// Nothing new; the watch is alive.

@@ -17,6 +17,7 @@ use msync::{
     crd::{Lock, install_crd},
     record::Record,
     store::Snapshot,
+    transport::connect,
 };
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
@@ -137,7 +138,8 @@ impl Cluster {
         &self.locks
     }
 
-    /// A client of msync of its own, with connections of its own.
+    /// A client of msync with connections of its own, as [`Client::try_default`] makes them: `MSYNC_HTTP=1` runs a whole
+    /// suite over HTTP/1.1.
     ///
     /// # Errors
     ///
@@ -147,10 +149,10 @@ impl Cluster {
     ///
     /// Nothing is lost.
     pub async fn client(&self, owner: &str, timing: Timing) -> Result<Client> {
-        Ok(self.client_of(self.server().client(ADMIN).await?, owner, timing))
+        Ok(self.client_of(connect(self.server().config(ADMIN).await?)?, owner, timing))
     }
 
-    /// A client whose connections go through a proxy.
+    /// The same, whose connections go through a proxy.
     ///
     /// # Errors
     ///
@@ -160,7 +162,9 @@ impl Cluster {
     ///
     /// Nothing is lost.
     pub async fn client_via(&self, proxy: &Proxy, owner: &str, timing: Timing) -> Result<Client> {
-        Ok(self.client_of(self.server().client_via(proxy, ADMIN).await?, owner, timing))
+        let mut config = self.server().config(ADMIN).await?;
+        config.cluster_url = format!("https://{}", proxy.addr()).parse()?;
+        Ok(self.client_of(connect(config)?, owner, timing))
     }
 
     /// A client whose requests are tampered with; kube's own retries are above that, if they are on.
@@ -365,7 +369,7 @@ impl Server {
 ///
 /// Nothing is lost.
 pub async fn child_client() -> Result<Client> {
-    Ok(child_builder()?.kube(kube::Client::try_from(child_config().await?)?).build())
+    Ok(child_builder()?.kube(connect(child_config().await?)?).build())
 }
 
 /// In a child process: how it reaches the server that its parent meant.

@@ -20,7 +20,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-pub use binary::build_once;
+pub use binary::{build_once, etcdmutex};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, Config,

@@ -19,15 +19,17 @@ use crate::{
     store::{Fault, Scope, Sighting, Snapshot, Store, Watch, told},
 };
 
+/// How long a watch may be silent, bookmarks included, before it is opened anew.
+const SILENCE: Duration = Duration::from_secs(90);
+
 /// The longest pause between two attempts to watch.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// A watch that is opened anew when it was silent for too long, and that pauses after errors.
-pub(crate) struct Lookout {
+pub(super) struct Lookout {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     scope: Scope,
-    patience: Duration,
     watch: Watch,
     heard: Moment,
     /// Not polled before this.
@@ -39,26 +41,27 @@ pub(crate) struct Lookout {
 
 impl Lookout {
     /// Opens a watch.
-    pub(crate) fn new(engine: &Engine, scope: Scope) -> Self {
-        let (store, clock) = (Arc::clone(&engine.store), Arc::clone(&engine.clock));
+    pub(super) fn new(store: &Arc<dyn Store>, clock: &Arc<dyn Clock>, scope: Scope) -> Self {
+        let (store, clock) = (Arc::clone(store), Arc::clone(clock));
         let (watch, heard) = (store.watch(scope.clone()), clock.now());
-        Self { store, clock, scope, patience: engine.patience, watch, heard, resume: None, failures: 0 }
+        Self { store, clock, scope, watch, heard, resume: None, failures: 0 }
     }
 
-    /// Opens a watch after a while, for whoever will not need it if its wait is short.
-    pub(super) fn later(engine: &Engine, scope: Scope, delay: Duration) -> Self {
-        let lookout = Self::new(engine, scope);
-        Self { resume: Some(lookout.heard + delay), ..lookout }
+    /// Hands on what is seen, for ever.
+    pub(super) async fn follow(mut self, tell: impl Fn(Sighting)) {
+        loop {
+            tell(self.next().await);
+        }
     }
 
     /// Returns the next sighting. Dropping this future loses nothing, not even a pause.
-    pub(crate) async fn next(&mut self) -> Sighting {
+    pub(super) async fn next(&mut self) -> Sighting {
         loop {
             if let Some(resume) = self.resume {
                 self.clock.sleep_until(resume).await;
                 self.resume = None;
             }
-            let silent = self.clock.sleep_until(self.heard + self.patience);
+            let silent = self.clock.sleep_until(self.heard + SILENCE);
             let seen = tokio::select! {
                 biased;
                 seen = self.watch.next() => Some(seen),
@@ -132,7 +135,7 @@ fn miss_unlisted(engine: &Engine, found: &[(LockName, Snapshot)]) {
 
 fn open(engine: &Weak<Engine>) -> Option<Lookout> {
     let engine = engine.upgrade()?;
-    Some(Lookout::new(&engine, Scope::Engine(engine.id.clone())))
+    Some(Lookout::new(&engine.store, &engine.clock, Scope::Engine(engine.id.clone())))
 }
 
 #[cfg(test)]

@@ -7,15 +7,19 @@ use std::{
     time::Duration,
 };
 
-use futures::future::{BoxFuture, OptionFuture};
+use futures::{
+    StreamExt,
+    future::{BoxFuture, OptionFuture},
+    stream::BoxStream,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Engine, inbox::Lookout, offer::Offer};
+use super::{Engine, Grip, call::Terms, gate::Arrival, lookouts::Listener, offer::Offer};
 use crate::{
     Error, FencingToken, Lease, LockName, LossReason,
     clock::Moment,
     protocol::{Action, Call, Event, Keeper, Notice, Outcome, Standing, Ticket, Want},
-    store::{Fault, Scope, Sighting, Snapshot},
+    store::{Fault, Sighting, Snapshot},
 };
 
 /// A wait that ends before this opens no watch of the lock. Over HTTP/1.1 a watch takes a connection with it: the release
@@ -55,8 +59,10 @@ pub(super) struct Driver {
     messages: mpsc::UnboundedReceiver<Box<Message>>,
     publish: watch::Sender<Standing>,
     flight: OptionFuture<Flight>,
+    /// When the call that is to be made next asked for its turn first.
+    arrival: Option<Arrival>,
     alarm: Option<(Moment, BoxFuture<'static, ()>)>,
-    lookout: Option<Lookout>,
+    lookout: Option<BoxStream<'static, Sighting>>,
     bids: HashMap<Ticket, Bid>,
     /// The acquisition that has the lock and may not have collected it yet.
     offer: Option<(Ticket, Arc<Offer>)>,
@@ -82,6 +88,7 @@ impl Driver {
             messages,
             publish,
             flight: None.into(),
+            arrival: None,
             alarm: None,
             lookout: None,
             bids: HashMap::new(),
@@ -116,7 +123,7 @@ impl Driver {
     async fn next_event(&mut self) -> Option<Event> {
         loop {
             let alarm: OptionFuture<_> = self.alarm.as_mut().map(|(_, sleep)| sleep).into();
-            let sighting: OptionFuture<_> = self.lookout.as_mut().map(Lookout::next).into();
+            let sighting: OptionFuture<_> = self.lookout.as_mut().map(StreamExt::next).into();
             tokio::select! {
                 biased;
                 Some((outcome, fault)) = &mut self.flight => return Some(self.land(outcome, fault)),
@@ -124,7 +131,7 @@ impl Driver {
                     self.alarm = None;
                     return Some(Event::Tick);
                 }
-                Some(sighting) = sighting => if let Some(event) = seen(sighting) { return Some(event) },
+                Some(Some(sighting)) = sighting => if let Some(event) = seen(sighting) { return Some(event) },
                 message = self.messages.recv() => match message {
                     Some(message) => if let Some(event) = self.admit(*message) { return Some(event) },
                     None => return None,
@@ -158,6 +165,9 @@ impl Driver {
 
     fn land(&mut self, outcome: Outcome, fault: Option<Fault>) -> Event {
         self.flight = None.into();
+        if outcome != Outcome::Unsent {
+            self.arrival = None;
+        }
         if let Some(fault) = fault {
             tracing::debug!(lock = %self.name, ?fault, "a call did not succeed");
             self.last_fault = Some(fault);
@@ -168,6 +178,7 @@ impl Driver {
     fn step(&mut self, event: Event) {
         let now = self.engine.clock.read();
         let random = Arc::clone(&self.engine.random);
+        self.keeper.expect_a_crowd(self.engine.attempts.are_vain());
         let mut events = VecDeque::from([event]);
         if let Some(collected) = self.collected() {
             events.push_front(collected);
@@ -233,7 +244,7 @@ impl Driver {
         if self.keeper.waiting() == 0 || self.keeper.hold().is_some() {
             self.lookout = None;
         } else if wanted && self.lookout.is_none() {
-            self.lookout = Some(Lookout::later(&self.engine, Scope::Lock(self.name.clone()), SHORT_WAIT));
+            self.lookout = Some(Listener::later(&self.engine, self.name.clone(), SHORT_WAIT).stream());
         }
     }
 
@@ -251,20 +262,12 @@ impl Driver {
         action.notices.iter().filter_map(|notice| self.notify(notice)).collect()
     }
 
-    fn send(&self, call: Call, timeout: Duration) -> Flight {
+    fn send(&mut self, call: Call, timeout: Duration) -> Flight {
         let (engine, name) = (Arc::clone(&self.engine), self.name.clone());
-        let urgency = self.keeper.urgency();
-        let limit = engine.clock.sleep_until(engine.clock.now() + timeout);
-        Box::pin(async move {
-            tokio::select! {
-                biased;
-                answer = perform(&engine, &name, &call, urgency) => answer,
-                () = limit => {
-                    let fault = Fault::Unknown(too_late(timeout));
-                    (Outcome::Unknown, Some(fault))
-                }
-            }
-        })
+        let arrival = *self.arrival.get_or_insert_with(|| engine.arrive());
+        let guesses = self.keeper.guesses();
+        let terms = Terms { guesses, ..Terms::of(&call, self.keeper.urgency(), arrival, timeout) };
+        Box::pin(async move { engine.call(&name, &call, terms).await })
     }
 
     /// Tells one acquisition; returns what is to be said of it if it has the lock and nobody listens.
@@ -321,31 +324,9 @@ impl Drop for Driver {
     }
 }
 
-async fn perform(engine: &Engine, name: &LockName, call: &Call, urgency: Option<Moment>) -> (Outcome, Option<Fault>) {
-    let _permit = engine.gate.enter(urgency).await;
-    let answer = match call {
-        Call::Read => engine.store.read(name).await.map(Outcome::Read),
-        Call::Apply(change) => engine.store.apply(name, change).await.map(Outcome::Applied),
-        Call::Delete(version) => engine.store.delete(name, version).await.map(|()| Outcome::Deleted),
-    };
-    match answer {
-        Ok(outcome) => (outcome, None),
-        Err(fault) => (outcome_of(&fault), Some(fault)),
-    }
-}
-
-fn outcome_of(fault: &Fault) -> Outcome {
-    match fault {
-        Fault::Refused(refused) => Outcome::Refused(*refused),
-        Fault::Busy(after) => Outcome::Busy(*after),
-        Fault::Unknown(_) => Outcome::Unknown,
-        Fault::Fatal(_) => Outcome::Fatal,
-    }
-}
-
 fn seen(sighting: Sighting) -> Option<Event> {
     match sighting {
-        Sighting::Listed(found) => found.into_iter().next().map(|(_, snapshot)| Event::Seen(snapshot)),
+        Sighting::Listed(found) => Some(found.into_iter().next().map_or(Event::Missing, |(_, seen)| Event::Seen(seen))),
         Sighting::Changed(_, snapshot) => Some(Event::Seen(snapshot)),
         Sighting::Gone(_, version) => Some(Event::Deleted(version)),
         Sighting::Alive => None,
@@ -360,13 +341,15 @@ pub(crate) struct Turn {
     successor: Option<String>,
     /// The driver has been told.
     released: bool,
+    /// Goes last: the end of the last handle waits for what was released before.
+    _grip: Grip,
 }
 
 // === impl Turn ===
 
 impl Turn {
-    pub(super) fn new(ticket: Ticket, lease: Lease, messages: Messages) -> Self {
-        Self { lease, ticket, messages, successor: None, released: false }
+    pub(super) fn new(ticket: Ticket, lease: Lease, messages: Messages, grip: Grip) -> Self {
+        Self { lease, ticket, messages, successor: None, released: false, _grip: grip }
     }
 
     /// Returns the view of the hold.
@@ -439,11 +422,6 @@ impl Drop for Turn {
     }
 }
 
-fn too_late(timeout: Duration) -> Arc<dyn std::error::Error + Send + Sync> {
-    let error: Box<dyn std::error::Error + Send + Sync> = format!("no answer within {timeout:?}").into();
-    error.into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -451,8 +429,7 @@ mod tests {
 
     fn driver() -> Driver {
         let (store, clock) = (Arc::new(MemoryStore::new()), Arc::new(TokioClock::default()));
-        let ttl = Timing::default().ttl();
-        let engine = Engine::new(EngineId::new("me", 1), store, clock, Arc::new(|| 7), ttl);
+        let engine = Engine::new(EngineId::new("me", 1), store, clock, Arc::new(|| 7), false);
         let (name, (_, inbox)) = (LockName::new("x").unwrap(), mpsc::unbounded_channel());
         let keeper = engine.keeper(&name);
         Driver::new(engine, name, keeper, inbox, watch::channel(Standing::default()).0)

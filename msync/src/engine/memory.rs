@@ -5,17 +5,18 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{MutexGuard, PoisonError},
+    sync::{Arc, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use tokio::sync::oneshot;
 
-use super::{Engine, Message};
+use super::{Engine, Message, call::Terms};
 use crate::{
     Error, LockName,
     clock::Moment,
-    protocol::{Event, Keeper, View},
+    protocol::{Call, Event, Keeper, Outcome, View},
+    runtime,
     store::{Fault, Snapshot, told},
 };
 
@@ -102,18 +103,20 @@ impl Engine {
     }
 
     /// Reads a lock; what it finds counts as an observation of its holder.
-    pub(crate) async fn look(&self, name: &LockName, patience: Duration) -> Result<Option<Snapshot>, Error> {
-        let limit = self.clock.sleep_until(self.clock.now() + patience);
-        let read = async {
-            let _permit = self.gate.enter(None).await;
-            self.store.read(name).await
+    pub(crate) async fn look(self: &Arc<Self>, name: &LockName, patience: Duration) -> Result<Option<Snapshot>, Error> {
+        let (engine, name) = (Arc::clone(self), name.clone());
+        runtime::run(self.home, async move { engine.read(&name, patience).await }).await
+    }
+
+    async fn read(&self, name: &LockName, patience: Duration) -> Result<Option<Snapshot>, Error> {
+        let terms = Terms::of(&Call::Read, None, self.arrive(), patience);
+        let found = match self.call(name, &Call::Read, terms).await {
+            (Outcome::Read(found), _) => found,
+            (_, fault) => {
+                let fault = fault.unwrap_or_else(|| Fault::Unknown(told("the store gave no reason".to_owned())));
+                return Err(Error::from_fault(format!("could not read lock {name}"), &fault));
+            }
         };
-        let answer = tokio::select! {
-            biased;
-            answer = read => answer,
-            () = limit => Err(Fault::Unknown(told(format!("no answer within {patience:?}")))),
-        };
-        let found = answer.map_err(|fault| Error::from_fault(format!("could not read lock {name}"), &fault))?;
         self.memory().look(name, found.as_ref(), self.clock.now());
         if let Some(snapshot) = &found {
             self.tell(name, Event::Seen(snapshot.clone()));

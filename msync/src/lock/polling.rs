@@ -7,9 +7,10 @@ use futures::stream::{self, Stream};
 use super::{Lock, LockGuard, acquire};
 use crate::{
     Error,
-    engine::Lookout,
+    engine::Listener,
     protocol::Patience,
-    store::{Scope, Sighting, Snapshot},
+    runtime,
+    store::{Sighting, Snapshot},
 };
 
 // === impl Lock: polling ===
@@ -64,21 +65,22 @@ impl Lock {
     }
 
     /// Watches the record: as it is at first, and again after every change or repetition; `None` while it is absent. The
-    /// stream never ends, and outlives failures of the API server.
+    /// stream never ends, and outlives failures of the API server. Whoever is slow to ask gets the newest states and not all.
     #[doc(hidden)]
     pub fn sightings(&self) -> impl Stream<Item = Option<Snapshot>> + Send + use<> {
-        let lookout = Lookout::new(&self.engine, Scope::Lock(self.name.clone()));
-        stream::unfold(lookout, |mut lookout| async {
+        let listener = Listener::new(&self.engine, self.name.clone());
+        let sightings = stream::unfold(listener, |mut listener| async {
             loop {
-                let seen = match lookout.next().await {
+                let seen = match listener.next().await {
                     Sighting::Listed(found) => found.into_iter().next().map(|(_, snapshot)| snapshot),
                     Sighting::Changed(_, snapshot) => Some(snapshot),
                     Sighting::Gone(..) => None,
                     Sighting::Alive => continue,
                 };
-                return Some((seen, lookout));
+                return Some((seen, listener));
             }
-        })
+        });
+        runtime::stream(self.engine.home, sightings)
     }
 }
 

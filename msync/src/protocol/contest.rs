@@ -30,6 +30,8 @@ pub(super) struct Contest {
     started: Moment,
     /// Nothing has been sent yet.
     fresh: bool,
+    /// The lock is held by somebody, as a guess: its queue is joined without an attempt to make it.
+    joins_first: bool,
     attempts: Attempts,
     /// The local time before the *first* Enqueue of this term was sent: the anchor of an instant grant.
     first_enqueue: Option<Moment>,
@@ -45,6 +47,23 @@ pub(super) struct Contest {
     watched: Option<Pair>,
     /// A random number of thousandths: which part of a stagger this contest adds, and when its term is first renewed.
     jitter: u32,
+}
+
+/// What a contest knows of its earlier calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Sent {
+    fresh: bool,
+    first_enqueue: Option<Moment>,
+}
+
+impl Sent {
+    /// There were none.
+    pub(super) const NOTHING: Self = Self { fresh: true, first_enqueue: None };
+
+    /// Says that nothing has been sent.
+    pub(super) fn is_nothing(self) -> bool {
+        self.fresh
+    }
 }
 
 /// What a contest does next.
@@ -64,6 +83,7 @@ impl Contest {
             want: want.clone(),
             started: cx.now.local,
             fresh: true,
+            joins_first: false,
             attempts: Attempts::new(),
             first_enqueue: None,
             joined: false,
@@ -88,6 +108,16 @@ impl Contest {
     /// Notes that an entry of a term was appended.
     pub(super) fn joined(&mut self, term: Term) {
         self.joined |= term == self.claim.term;
+    }
+
+    /// Returns what tells of earlier calls.
+    pub(super) fn sent(&self) -> Sent {
+        Sent { fresh: self.fresh, first_enqueue: self.first_enqueue }
+    }
+
+    /// Notes that the latest call was never sent.
+    pub(super) fn unsent(&mut self, before: Sent) {
+        (self.fresh, self.first_enqueue) = (before.fresh, before.first_enqueue);
     }
 
     /// Says whether an entry of this term may be in the queue.
@@ -179,6 +209,7 @@ impl Contest {
         let waits = self.want.patience == Patience::Wait;
         match view.state() {
             State::Unknown if self.fresh && self.want.retained => self.claim_free(None, cx),
+            State::Unknown if self.fresh && self.joins_first => self.enqueue(cx),
             State::Unknown if self.fresh => self.create(cx),
             State::Absent => self.create(cx),
             State::Exists if waits && !self.joined && cx.now.local >= self.full_until => self.enqueue(cx),
@@ -357,6 +388,7 @@ impl Keeper {
         let Some(front) = self.tickets.front() else { return Move::Wait };
         let contest = self.contest.get_or_insert_with(|| Box::new(Contest::new(&self.engine, front, cx)));
         contest.want.patience = front.patience;
+        contest.joins_first = self.crowded && front.patience == Patience::Wait;
         if front.patience != Patience::Wait && self.failures > 0 && out_of_time(contest, cx) {
             return Move::GiveUp(Notice::Failed(front.ticket));
         }

@@ -73,6 +73,8 @@ pub enum Event {
     Disowned(u64),
     /// The inbox watch started over and did not list this lock.
     Unlisted,
+    /// A watch of this lock itself started over and did not find it: a reason to read it, no more.
+    Missing,
     /// The client shuts down.
     ShutDown,
     /// Time has passed.
@@ -103,6 +105,8 @@ pub enum Outcome {
     Refused(Refused),
     /// Certainly not applied; try again, after the time given if any.
     Busy(Option<Duration>),
+    /// Never sent: it had to wait for its turn for too long.
+    Unsent,
     /// Perhaps applied, perhaps later.
     Unknown,
     /// Certainly not applied, and trying again will not help.
@@ -159,9 +163,10 @@ impl Standing {
 /// What is to be done after a step.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Action {
-    /// A call to send; its [`Event::Reply`] must follow, an [`Outcome::Unknown`] after [`Action::timeout`] at the latest.
+    /// A call to send; its [`Event::Reply`] must follow: an [`Outcome::Unsent`] after [`Action::timeout`] if it was not sent,
+    /// an [`Outcome::Unknown`] after as long from the send.
     pub call: Option<Call>,
-    /// How long the call may take.
+    /// How long the call may wait to be sent, and how long it may then take.
     pub timeout: Duration,
     /// What to tell whom.
     pub notices: Vec<Notice>,

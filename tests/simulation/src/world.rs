@@ -266,7 +266,8 @@ impl World {
         if fate.busy {
             let after = self.rng.chance(300).then(|| std::time::Duration::from_millis(self.rng.below(3000)));
             let delay = fate.reply.unwrap_or(0);
-            self.later(delay, Happening::Replied { to: who, life, id, outcome: Outcome::Busy(after) });
+            let outcome = if self.rng.chance(300) { Outcome::Unsent } else { Outcome::Busy(after) };
+            self.later(delay, Happening::Replied { to: who, life, id, outcome });
         }
         for (delay, reply) in [(fate.first, fate.reply.filter(|_| fate.second.is_none())), (fate.second, fate.reply)] {
             let Some(delay) = delay else { continue };

@@ -1,6 +1,7 @@
 //! Locks on a real API server.
 
 mod by_hand;
+mod crowd;
 mod fence;
 mod frozen;
 mod processes;

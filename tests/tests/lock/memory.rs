@@ -3,6 +3,7 @@
 
 mod budget;
 mod by_hand;
+mod calls;
 mod cancel;
 mod faults;
 mod fence;
@@ -11,7 +12,11 @@ mod input;
 mod keep;
 mod liveness;
 mod local;
+mod own_runtime;
 mod run;
 mod runtime;
 mod safety;
 mod sets;
+#[cfg(unix)]
+mod signals;
+mod watches;

@@ -316,3 +316,32 @@ fn another_pod_of_the_same_name_is_not_adopted() {
     bench.settle();
     assert!(!bench.has(1));
 }
+
+#[test]
+fn in_a_crowd_the_first_call_joins_the_queue() {
+    let mut bench = Bench::held(TTL);
+    bench.keeper.expect_a_crowd(true);
+    bench.want(want(1));
+    assert!(matches!(bench.change(), Change::Enqueue { .. }));
+    bench.settle();
+    assert_eq!((bench.sent.len(), bench.record().waiters.len()), (1, 1));
+}
+
+#[test]
+fn in_a_crowd_a_lock_that_is_absent_after_all_is_made() {
+    let mut bench = Bench::new();
+    bench.keeper.expect_a_crowd(true);
+    bench.want(want(1));
+    bench.settle();
+    assert!(bench.has(1));
+    assert_eq!(bench.sent.len(), 2);
+}
+
+#[test]
+fn in_a_crowd_who_does_not_want_to_wait_does_not_join_the_queue() {
+    let mut bench = Bench::held(TTL);
+    bench.keeper.expect_a_crowd(true);
+    bench.want(attempt(1));
+    bench.settle();
+    assert!(bench.record().waiters.is_empty());
+}

@@ -158,3 +158,78 @@ fn pauses_are_random_and_within_their_half() {
     let pauses: std::collections::BTreeSet<_> = (0..64).map(|n| pause(n << 56)).collect();
     assert!(pauses.len() > 20 && pauses.iter().all(|pause| (50..=100).contains(pause)), "{pauses:?}");
 }
+
+#[test]
+fn a_call_that_was_never_sent_is_decided_anew_at_once_and_leaves_nothing_to_look_after() {
+    let mut bench = Bench::new();
+    bench.want(want(1));
+    let first = bench.call.clone();
+    bench.sleep(1_666);
+    bench.reply(Outcome::Unsent);
+    assert!(matches!(bench.change(), Change::Create { .. }), "no look, no pause");
+    assert_ne!(bench.call, first, "with a beat and an anchor of its own");
+    bench.reply(Outcome::Unsent);
+    bench.step(Event::Cancel(Ticket(1)));
+    bench.reply(Outcome::Unsent);
+    assert!(bench.call.is_none() && bench.keeper.is_idle());
+}
+
+#[test]
+fn an_enqueue_that_was_never_sent_anchors_nothing() {
+    let mut bench = Bench::held(TTL);
+    bench.want(want(1));
+    bench.serve();
+    for _ in 0..10 {
+        assert!(matches!(bench.change(), Change::Enqueue { .. }));
+        bench.sleep(5_000);
+        bench.reply(Outcome::Unsent);
+    }
+    bench.serve();
+    bench.grant(9);
+    bench.seen();
+    assert!(bench.has(1), "the anchor is that of the one that was sent");
+    assert_eq!(bench.until(), bench.now + 9_000);
+}
+
+#[test]
+fn a_repeated_enqueue_that_was_never_sent_leaves_the_anchor_of_the_first() {
+    let mut bench = Bench::held(TTL);
+    bench.want(want(1));
+    bench.serve();
+    let (sent, landed) = (bench.now, bench.land());
+    assert!(matches!(landed, Outcome::Applied(_)));
+    bench.reply(Outcome::Busy(None));
+    bench.wake();
+    bench.sleep(1_000);
+    bench.reply(Outcome::Unsent);
+    bench.grant(9);
+    bench.seen();
+    assert!(bench.has(1));
+    assert_eq!(bench.until(), sent + 9_000);
+}
+
+#[test]
+fn a_renewal_that_was_never_sent_moves_no_deadline() {
+    let mut bench = Bench::holding();
+    let until = bench.until();
+    bench.step(Event::Prolong(Ticket(1)));
+    bench.sleep(1_000);
+    bench.reply(Outcome::Unsent);
+    assert!(matches!(bench.change(), Change::Renew { .. }));
+    assert_eq!(bench.until(), until);
+    bench.serve();
+    assert_eq!(bench.until(), bench.now + 9_000, "anchored when it was decided anew");
+}
+
+#[test]
+fn no_call_may_take_longer_than_ten_seconds() {
+    let long = Want { timing: timing(24 * 3_600_000), ..want(1) };
+    let mut bench = Bench::new();
+    bench.want(long.clone());
+    assert_eq!(bench.last.timeout, ms(10_000));
+    let mut bench = Bench::held(TTL);
+    bench.want(long);
+    bench.serve();
+    assert!(matches!(bench.change(), Change::Enqueue { .. }));
+    assert_eq!(bench.last.timeout, ms(10_000));
+}

@@ -55,6 +55,9 @@ impl Call {
             kube::Error::Api(status) => self.refusal(&status),
             // The request could not even be built: it would be no better the next time.
             kube::Error::BuildRequest(_) | kube::Error::HttpError(_) => Fault::Fatal(Fatal::Other(Arc::new(error))),
+            kube::Error::Service(why) if has_ended(&*why) => {
+                Fault::Fatal(Fatal::Other(told(format!("{ENDED} ({why})"))))
+            }
             _ => Fault::Unknown(Arc::new(error)),
         }
     }
@@ -123,6 +126,15 @@ impl Call {
         let (verb, namespace) = (self.verb.name(), &self.namespace);
         format!("the API server answers {} to {verb} locks in namespace {namespace}: {}", status.code, status.message)
     }
+}
+
+const ENDED: &str = "the kube client's worker has ended with the tokio runtime that the client was made on: make it on a \
+                     runtime that lasts, or give msync the configuration, by ClientBuilder::config or Client::try_default";
+
+/// A kube client's requests go through a task, tower's `Buffer`. Nothing that is sent to one that has ended is ever applied,
+/// and no other is started. kube does not export the type of that error.
+fn has_ended(error: &(dyn std::error::Error + Send + Sync)) -> bool {
+    error.to_string().contains("buffer's worker closed")
 }
 
 fn retry_after(status: &Status) -> Option<Duration> {

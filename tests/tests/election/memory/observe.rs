@@ -2,19 +2,17 @@
 
 use std::time::Duration;
 
-use futures::{FutureExt, Stream, StreamExt};
+use futures::{Stream, StreamExt};
 use msync::{Leader, MemoryStore};
 use tests::{
     faulty::{Fate, Faulty, Sight},
-    memory::{TTL, client, client_of, name, pass, within, yields},
+    memory::{TTL, client, client_of, name, pass, within},
 };
 
 /// Takes all that is to be seen now; owners only, or "nobody".
 async fn seen(stream: &mut (impl Stream<Item = Option<Leader>> + Unpin)) -> Vec<String> {
-    pass(Duration::from_millis(1)).await;
-    yields(5).await;
     let mut all = Vec::new();
-    while let Some(Some(leader)) = stream.next().now_or_never() {
+    while let Ok(Some(leader)) = tokio::time::timeout(Duration::from_millis(1), stream.next()).await {
         all.push(leader.map_or_else(|| "nobody".to_owned(), |leader| leader.owner().to_owned()));
     }
     all

@@ -32,6 +32,30 @@ async fn a_contended_acquire_is_two_writes() {
     waiting.abort();
 }
 
+/// Whoever finds lock after lock taken no longer tries to make them, and goes back to that when it finds one absent.
+#[tokio::test(start_paused = true)]
+async fn in_a_crowd_a_contended_acquire_is_one_write() {
+    let store = MemoryStore::new();
+    let (a, b) = (client(&store, "a"), client(&store, "b"));
+    let mut held = Vec::new();
+    for n in 0..100 {
+        held.push(a.lock(format!("l-{n}")).unwrap().acquire().await.unwrap());
+    }
+    let before = store.calls();
+    let waiting: Vec<_> = (0..100).map(|n| waiter(&b, &format!("l-{n}"))).collect();
+    pass(Duration::from_secs(1)).await;
+    let creates = store.calls().creates - before.creates;
+    assert_eq!(store.calls().enqueues - before.enqueues, 100);
+    assert!((8..30).contains(&creates), "{creates}");
+    let before = store.calls();
+    for n in 0..20 {
+        drop(b.lock(format!("new-{n}")).unwrap().acquire().await.unwrap());
+    }
+    let after = store.calls();
+    assert_eq!((after.creates - before.creates, after.enqueues - before.enqueues), (20, 1));
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
 #[tokio::test(start_paused = true)]
 async fn l2_a_hand_off_is_one_write() {
     let store = MemoryStore::new();
@@ -76,6 +100,7 @@ async fn an_idle_waiter_at_the_head_reads_nothing_and_one_behind_it_once_per_ttl
         waiting.push(waiter(client, "x"));
         until("in the queue", || queue(&store, "x") == place + 1).await;
     }
+    pass(Duration::from_secs(1)).await;
     let before = store.calls();
     pass(Duration::from_secs(150)).await;
     let after = store.calls();

@@ -1,6 +1,10 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::{
+    LockName,
+    store::{KubeStore, Store},
+};
 
 fn fault(verb: Verb, status: Value) -> Fault {
     let call = Call { verb, namespace: "shop".into() };
@@ -19,6 +23,19 @@ fn fatal(verb: Verb, status: Value) -> Fatal {
         Fault::Fatal(fatal) => fatal,
         other => panic!("not fatal: {other:?}"),
     }
+}
+
+/// With kube's own client, so that its words are the real ones.
+#[test]
+fn a_client_whose_runtime_has_ended_is_of_no_more_use() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let first = runtime();
+    let config = kube::Config::new("http://127.0.0.1:9".parse().unwrap());
+    let client = first.block_on(async { kube::Client::try_from(config) }).unwrap();
+    drop(first);
+    let (store, name) = (KubeStore::new(client, "shop"), LockName::new("x").unwrap());
+    let fault = runtime().block_on(store.read(&name)).unwrap_err();
+    assert!(matches!(&fault, Fault::Fatal(Fatal::Other(why)) if why.to_string().starts_with(ENDED)), "{fault:?}");
 }
 
 #[test]

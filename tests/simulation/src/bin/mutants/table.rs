@@ -31,6 +31,7 @@ impl Mutant {
 const RECORD: &str = "msync/src/record.rs";
 const IDENTITY: &str = "msync/src/record/identity.rs";
 const KEEPER: &str = "msync/src/protocol.rs";
+const COLLECT: &str = "msync/src/protocol/collect.rs";
 const CONTEST: &str = "msync/src/protocol/contest.rs";
 const HOLD: &str = "msync/src/protocol/hold.rs";
 const RELEASE: &str = "msync/src/protocol/release.rs";
@@ -39,6 +40,7 @@ const EVENT: &str = "msync/src/protocol/event.rs";
 const ENGINE: &str = "msync/src/engine.rs";
 const DRIVER: &str = "msync/src/engine/keeper.rs";
 const OFFER: &str = "msync/src/engine/offer.rs";
+const CALL: &str = "msync/src/engine/call.rs";
 const HELD: &str = "msync/src/held.rs";
 const LEASE: &str = "msync/src/lease.rs";
 const SERVER: &str = "tests/simulation/src/server.rs";
@@ -231,7 +233,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "Some(user) => user.collected,",
         "Some(user) => user.collected || true,",
     ),
-    mutant("what nobody has collected is not recalled", KEEPER, "|| cx.now.local >= hold.collect_by(user)", ""),
+    mutant("what nobody has collected is not recalled", COLLECT, "|| cx.now.local >= hold.collect_by(user)", ""),
     mutant(
         "what nobody had is renewed for the next of the process",
         HOLD,
@@ -379,9 +381,9 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         "a call without an answer counts as not applied",
-        DRIVER,
-        "(Outcome::Unknown, Some(fault))\n                }",
-        "(Outcome::Busy(None), Some(fault))\n                }",
+        CALL,
+        "Fault::Unknown(_) => Outcome::Unknown,",
+        "Fault::Unknown(_) => Outcome::Busy(None),",
     )
     .because("what has landed is shown by the inbox; without one `what_became_of_a_call_without_an_answer` tells"),
     mutant(
