@@ -373,8 +373,11 @@ impl Change {
         match self {
             Self::Create { claim, beat, .. } | Self::Claim { claim, beat, .. } => Some((claim.term, *beat)),
             Self::Renew { term, beat, .. } => Some((*term, *beat)),
-            Self::Grant { .. } | Self::Enqueue { .. } | Self::Leave { .. } => None,
-            Self::Reserve { .. } | Self::Free { .. } => None,
+            Self::Grant { .. }
+            | Self::Enqueue { .. }
+            | Self::Leave { .. }
+            | Self::Reserve { .. }
+            | Self::Free { .. } => None,
         }
     }
 

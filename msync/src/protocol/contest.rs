@@ -183,7 +183,7 @@ impl Contest {
     /// wait has used up its time, and a body relies on some.
     fn least_left(&self, granted: bool) -> Duration {
         let timing = &self.want.timing;
-        let half = (timing.ttl() - timing.safety_margin()) / 2;
+        let half = timing.ttl().saturating_sub(timing.safety_margin()) / 2;
         if granted { timing.attempt_timeout().max(half) } else { timing.attempt_timeout() }
     }
 

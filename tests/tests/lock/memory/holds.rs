@@ -1,7 +1,6 @@
 //! Holds that nobody uses: what is acquired counts from the moment a user has the guard, and ends where nobody takes it.
 
 use std::{
-    future::Future,
     sync::Arc,
     task::{Context, Waker},
     time::Duration,
@@ -81,7 +80,7 @@ async fn a_set_that_is_not_complete_keeps_nothing() {
     let start = Instant::now();
     drop(set.acquire().await.unwrap());
     for lock in ["k1", "k2"] {
-        within(HOUR + MINUTE, "acquired", waiter(&b, lock)).await.unwrap();
+        drop(within(HOUR + MINUTE, "acquired", waiter(&b, lock)).await.unwrap());
         assert!(start.elapsed() >= HOUR, "a complete one keeps all of it");
     }
 }
@@ -150,8 +149,8 @@ async fn a_set_that_is_not_polled_gives_all_back() {
     pass(4 * TTL).await;
     assert!(record(&store, "k1").is_some());
     drop(busy);
-    within(TTL, "k2", waiter(&b, "k2")).await.unwrap();
-    within(Duration::from_secs(1), "k1", waiter(&b, "k1")).await.unwrap();
+    drop(within(TTL, "k2", waiter(&b, "k2")).await.unwrap());
+    drop(within(Duration::from_secs(1), "k1", waiter(&b, "k1")).await.unwrap());
     let both = within(MINUTE, "polled again", forgotten).await.unwrap();
     both.check().unwrap();
     assert_eq!(both.guards().len(), 2);
@@ -312,7 +311,7 @@ async fn l1_a_crash_is_noticed_whatever_the_ttl_of_the_holder_before() {
     let doomed = waits.next().unwrap().await.unwrap();
     faulty.every(Fate::Hang);
     faulty.watches(Sight::Blind);
-    within(2 * TTL + Duration::from_secs(2), "taken over", last).await.unwrap();
+    drop(within(2 * TTL + Duration::from_secs(2), "taken over", last).await.unwrap());
     assert!(doomed.check().is_err());
 }
 
