@@ -44,6 +44,7 @@ pub(crate) enum Phase {
 }
 
 /// One process.
+#[allow(clippy::struct_excessive_bools, reason = "a process is in several states at once")]
 #[derive(Debug)]
 pub(crate) struct Process {
     /// Its number, which outlives a restart.
