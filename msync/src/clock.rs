@@ -85,6 +85,12 @@ impl Moment {
         self.0
     }
 
+    /// Returns the moment so long before this one, or the start of the clock.
+    #[must_use]
+    pub fn before(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
     /// Returns the time from `earlier` to this moment, zero if it is not earlier.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

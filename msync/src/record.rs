@@ -3,10 +3,12 @@
 //! Pure: no clock, no I/O. The memory store and the model checker call [`Change::apply`]; the Kubernetes store sends
 //! the same change as one JSON patch whose `test` operations are the conditions, and a property test holds both equal.
 
+mod advert;
 mod identity;
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
+pub use advert::Advert;
 pub use identity::{EngineId, Role};
 
 use crate::{
@@ -196,6 +198,11 @@ pub struct Record {
     pub expiry: Option<Wall>,
     /// The queue, first come first.
     pub waiters: Vec<Entry>,
+    /// The engine that was the first of the queue when the holder was granted the lock; "" when nobody was. A hint: it tells
+    /// whom to watch from then on, who else would look once per ttl. Nobody believes anything because of it.
+    pub next: EngineId,
+    /// What a holder says of itself; of another term, it is out of date.
+    pub advertised: Option<Advert>,
 }
 
 // === impl Record ===
@@ -222,6 +229,11 @@ impl Record {
         if (MIN_TTL..=MAX_TTL).contains(&self.ttl) { self.ttl } else { FALLBACK_TTL }
     }
 
+    /// Returns what the holder says of itself.
+    pub fn advert(&self) -> Option<&str> {
+        self.advertised.as_ref().filter(|advert| advert.term == self.term).map(|advert| &*advert.text)
+    }
+
     /// Finds the place of a term in the queue.
     pub fn rank_of(&self, term: Term) -> Option<usize> {
         self.waiters.iter().position(|entry| entry.term() == Some(term))
@@ -238,7 +250,15 @@ impl Record {
             acquired: Some(wall),
             expiry: Some(wall + claim.ttl),
             waiters: Vec::new(),
+            next: EngineId::default(),
+            advertised: None,
         }
+    }
+
+    /// Returns the engine that is first in the queue once some entries have left it.
+    pub fn first_without(&self, gone: &[usize]) -> EngineId {
+        let stays = |(index, entry): (usize, &Entry)| entry.claim().filter(|_| !gone.contains(&index));
+        self.waiters.iter().enumerate().find_map(stays).map(|claim| claim.engine).unwrap_or_default()
     }
 }
 
@@ -324,9 +344,13 @@ pub enum Change {
         entry: Entry,
         /// Other entries of the successor's term, by ascending index, which leave with it.
         duplicates: Vec<(usize, Entry)>,
+        /// The engine that is first in the queue then, as far as the holder has seen.
+        next: EngineId,
         /// The writer's date.
         wall: Wall,
     },
+    /// Says something of the holder. Condition: the term.
+    Advertise(Advert),
     /// Leaves the record free. Condition: the term, and nobody waits.
     Free {
         /// The holder's term.
@@ -376,6 +400,7 @@ impl Change {
             Self::Grant { .. }
             | Self::Enqueue { .. }
             | Self::Leave { .. }
+            | Self::Advertise(_)
             | Self::Reserve { .. }
             | Self::Free { .. } => None,
         }
@@ -396,6 +421,7 @@ impl Change {
                 let legible = entry.claim().is_some();
                 legible && record.term == *term && stands(index, entry) && duplicates.iter().all(|(i, e)| stands(i, e))
             }
+            Self::Advertise(advert) => record.term == advert.term && !advert.term.is_none(),
             Self::Free { term, .. } => record.term == *term && record.waiters.is_empty(),
         };
         if holds { Ok(()) } else { Err(Refused::Mismatch) }
@@ -418,17 +444,19 @@ impl Change {
                 next.expiry = Some(*until);
             }
             Self::Claim { claim, beat, removes, wall, .. } => {
-                next = Record::held_by(claim, *beat, 1, *wall);
+                next = Record { advertised: next.advertised, ..Record::held_by(claim, *beat, 1, *wall) };
                 next.waiters = without(&record.waiters, removes.iter().map(|(index, _)| *index));
             }
-            Self::Grant { beat, index, entry, duplicates, wall, .. } => {
+            Self::Grant { beat, index, entry, duplicates, next: first, wall, .. } => {
                 let claim = entry.claim().expect("checked: only a legible entry is granted to");
-                next = Record::held_by(&claim, *beat, 0, *wall);
+                next = Record { advertised: next.advertised, ..Record::held_by(&claim, *beat, 0, *wall) };
                 let gone = duplicates.iter().map(|(index, _)| *index).chain([*index]);
-                next.waiters = without(&record.waiters, gone);
+                (next.waiters, next.next) = (without(&record.waiters, gone), first.clone());
             }
+            Self::Advertise(advert) => next.advertised = Some(advert.clone()),
             Self::Free { wall, .. } => {
                 (next.engine, next.term, next.beat) = (EngineId::default(), Term::NONE, Beat::NONE);
+                next.next = EngineId::default();
                 next.expiry = Some(*wall);
             }
         }

@@ -17,7 +17,6 @@ use msync::{
     crd::{Lock, install_crd},
     record::Record,
     store::Snapshot,
-    transport::connect,
 };
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
@@ -138,8 +137,8 @@ impl Cluster {
         &self.locks
     }
 
-    /// A client of msync with connections of its own, as [`Client::try_default`] makes them: `MSYNC_HTTP=1` runs a whole
-    /// suite over HTTP/1.1.
+    /// A client of msync as [`Client::try_default`] makes it, on msync's own runtime and with its own connections:
+    /// `MSYNC_HTTP=1` runs a whole suite over HTTP/1.1.
     ///
     /// # Errors
     ///
@@ -149,7 +148,8 @@ impl Cluster {
     ///
     /// Nothing is lost.
     pub async fn client(&self, owner: &str, timing: Timing) -> Result<Client> {
-        Ok(self.client_of(connect(self.server().config(ADMIN).await?)?, owner, timing))
+        let config = self.server().config(ADMIN).await?;
+        Ok(self.builder(owner, timing).config(config).build()?)
     }
 
     /// The same, whose connections go through a proxy.
@@ -164,7 +164,7 @@ impl Cluster {
     pub async fn client_via(&self, proxy: &Proxy, owner: &str, timing: Timing) -> Result<Client> {
         let mut config = self.server().config(ADMIN).await?;
         config.cluster_url = format!("https://{}", proxy.addr()).parse()?;
-        Ok(self.client_of(connect(config)?, owner, timing))
+        Ok(self.builder(owner, timing).config(config).build()?)
     }
 
     /// A client whose requests are tampered with; kube's own retries are above that, if they are on.
@@ -182,9 +182,13 @@ impl Cluster {
         Ok(self.client_of(tamper.client(config)?, owner, timing))
     }
 
-    /// A client of msync on any client of kube.
+    /// A client of msync on any client of kube, which lives on the runtime that that was made on.
     pub fn client_of(&self, client: kube::Client, owner: &str, timing: Timing) -> Client {
-        Client::builder().namespace(&self.namespace).owner(owner).timing(timing).kube(client).build()
+        self.builder(owner, timing).kube(client).build()
+    }
+
+    fn builder(&self, owner: &str, timing: Timing) -> ClientBuilder {
+        Client::builder().namespace(&self.namespace).owner(owner).timing(timing)
     }
 
     /// What is stored under a name.
@@ -308,6 +312,21 @@ impl Cluster {
         Ok(())
     }
 
+    /// Puts finalizers on a `Lock`, as tools of others do, or takes all away.
+    ///
+    /// # Errors
+    ///
+    /// When the server refuses.
+    ///
+    /// # Cancel safety
+    ///
+    /// The edit may be applied.
+    pub async fn finalize(&self, lock: &str, finalizers: &[&str]) -> Result<()> {
+        let patch = Patch::Merge(json!({ "metadata": { "finalizers": finalizers } }));
+        self.raw().patch(lock, &PatchParams::default(), &patch).await?;
+        Ok(())
+    }
+
     /// Begins to record every state that a lock goes through.
     ///
     /// # Errors
@@ -329,6 +348,7 @@ impl Cluster {
     pub fn child(&self, test: &str, owner: &str, ttl: Duration) -> Result<Spawn> {
         let spawn = Spawn::this_test(test)?
             .env(CHILD_KUBECONFIG, self.server().kubeconfig(ADMIN)?)
+            .env("KUBECONFIG", self.server().kubeconfig(ADMIN)?)
             .env(CHILD_NAMESPACE, &self.namespace)
             .env(CHILD_OWNER, owner);
         Ok(spawn.env(CHILD_TTL, ttl.as_millis().to_string()))
@@ -369,7 +389,7 @@ impl Server {
 ///
 /// Nothing is lost.
 pub async fn child_client() -> Result<Client> {
-    Ok(child_builder()?.kube(connect(child_config().await?)?).build())
+    Ok(child_builder()?.config(child_config().await?).build()?)
 }
 
 /// In a child process: how it reaches the server that its parent meant.

@@ -43,6 +43,8 @@ pub enum Kind {
     Reserve,
     /// [`Change::Free`].
     Free,
+    /// [`Change::Advertise`].
+    Advertise,
     /// A deletion.
     Delete,
 }
@@ -280,6 +282,7 @@ fn kind(change: &Change) -> Kind {
         Change::Grant { .. } => Kind::Grant,
         Change::Reserve { .. } => Kind::Reserve,
         Change::Free { .. } => Kind::Free,
+        Change::Advertise(_) => Kind::Advertise,
     }
 }
 

@@ -30,7 +30,7 @@ fn the_order_of_a_builders_calls_does_not_matter() {
 #[test]
 fn a_namespace_counts_wherever_it_is_set() {
     let config = || kube::Config::new("http://127.0.0.1:9".parse().unwrap());
-    let kube = runtime::within(Home::Own, || kube::Client::try_from(config())).unwrap();
+    let kube = runtime::within(BootClock.home(), || kube::Client::try_from(config())).unwrap();
     let clients = [
         set(Client::builder()).kube(kube.clone()).build(),
         set(Client::builder().kube(kube)).build(),

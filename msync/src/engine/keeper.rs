@@ -14,11 +14,11 @@ use futures::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Engine, Grip, call::Terms, gate::Arrival, lookouts::Listener, offer::Offer};
+use super::{Engine, Grip, call::Terms, gate::Arrival, lookouts::Listener, offer::Offer, task::Task};
 use crate::{
     Error, FencingToken, Lease, LockName, LossReason,
     clock::Moment,
-    protocol::{Action, Call, Event, Keeper, Notice, Outcome, Standing, Ticket, Want},
+    protocol::{Action, Call, Event, Keeper, Notice, Outcome, Report, Standing, Ticket, Want},
     store::{Fault, Sighting, Snapshot},
 };
 
@@ -29,16 +29,29 @@ const SHORT_WAIT: Duration = Duration::from_millis(250);
 /// How a driver is told. Boxed: a channel keeps room for 32 messages, and a lock that is merely held has none.
 pub(crate) type Messages = mpsc::UnboundedSender<Box<Message>>;
 
+/// How the end of a release is told, and whether the candidate that it named has the lock next.
+type Acknowledge = oneshot::Sender<Result<bool, Error>>;
+
 /// What reaches a driver from its process.
 pub(crate) enum Message {
     /// A local acquisition begins.
     Want(Want, Bid),
     /// A user is done, and wants to know when its release is acknowledged.
-    Release(Ticket, Option<String>, Option<oneshot::Sender<Result<(), Error>>>),
+    Release(Ticket, Option<String>, Option<Acknowledge>),
     /// Somebody wants to see the record as the keeper knows it.
     Show(oneshot::Sender<Option<Snapshot>>),
+    /// Somebody who has waited since then gives up, and wants to know whether anybody had the lock, or what calls met.
+    Why(Moment, oneshot::Sender<Why>),
     /// Anything else.
     Event(Event),
+}
+
+/// Why somebody waited in vain.
+pub(crate) enum Why {
+    /// Somebody else had the lock.
+    Held,
+    /// Nobody was seen to have it; what the last call met, if it met anything.
+    Unseen(Option<Fault>),
 }
 
 /// How whoever awaits an acquisition is told.
@@ -66,7 +79,7 @@ pub(super) struct Driver {
     bids: HashMap<Ticket, Bid>,
     /// The acquisition that has the lock and may not have collected it yet.
     offer: Option<(Ticket, Arc<Offer>)>,
-    releases: HashMap<Ticket, oneshot::Sender<Result<(), Error>>>,
+    releases: HashMap<Ticket, Acknowledge>,
     last_fault: Option<Fault>,
     retired: bool,
 }
@@ -160,6 +173,11 @@ impl Driver {
                 let _ = asker.send(self.keeper.view().snapshot().cloned());
                 None
             }
+            Message::Why(since, asker) => {
+                let held = self.keeper.has_seen_holder(since);
+                let _ = asker.send(if held { Why::Held } else { Why::Unseen(self.last_fault.clone()) });
+                None
+            }
         }
     }
 
@@ -170,7 +188,12 @@ impl Driver {
         }
         if let Some(fault) = fault {
             tracing::debug!(lock = %self.name, ?fault, "a call did not succeed");
-            self.last_fault = Some(fault);
+            // A refusal is part of every race; it says something only after many.
+            if self.keeper.failures() > 0 || !matches!(fault, Fault::Refused(_)) {
+                self.last_fault = Some(fault);
+            }
+        } else if !matches!(outcome, Outcome::Read(_)) {
+            self.last_fault = None; // a read says nothing about writes
         }
         Event::Reply(outcome)
     }
@@ -187,7 +210,11 @@ impl Driver {
             let action = self.keeper.step(event, now, &mut || random());
             self.publish();
             self.look_out(action.watch);
+            if self.keeper.waits_behind() {
+                self.engine.open_next();
+            }
             self.set_alarm(action.wake);
+            self.log_report(action.report);
             let tell = action.tell;
             events.extend(self.act(action));
             if tell && self.offer.as_ref().is_some_and(|(_, offer)| !offer.urge()) {
@@ -235,8 +262,36 @@ impl Driver {
     fn log_loss(&self, reason: Option<LossReason>) {
         match reason {
             Some(LossReason::ShutDown) | None => {}
+            Some(reason @ (LossReason::Deadline | LossReason::Refused)) => {
+                let fault = self.fault_text();
+                tracing::warn!(lock = %self.name, %reason, %fault, "the lock is lost");
+            }
             Some(reason) => tracing::warn!(lock = %self.name, %reason, "the lock is lost"),
         }
+    }
+
+    fn log_report(&self, report: Option<Report>) {
+        match report {
+            None => {}
+            Some(Report::Failing { lasting, failures, too_slow: None }) => {
+                let fault = self.fault_text();
+                tracing::warn!(lock = %self.name, ?lasting, failures, %fault, "the store cannot be used");
+            }
+            Some(Report::Failing { lasting, failures, too_slow: Some(longest) }) => {
+                let fault = self.fault_text();
+                tracing::warn!(
+                    lock = %self.name, ?lasting, failures, ?longest, %fault,
+                    "the store takes longer to answer than the ttl allows; a longer ttl would allow more"
+                );
+            }
+            Some(Report::Recovered { lasting }) => {
+                tracing::info!(lock = %self.name, ?lasting, "the store can be used again");
+            }
+        }
+    }
+
+    fn fault_text(&self) -> String {
+        self.last_fault.as_ref().map_or_else(|| "no answer yet".to_owned(), Fault::describe)
     }
 
     /// Keeps the lock itself in sight while its keeper waits near the head of the queue, except for a short wait.
@@ -257,16 +312,16 @@ impl Driver {
     /// Sends the call and the notices; returns what is to be said of who does not listen.
     fn act(&mut self, action: Action) -> Vec<Event> {
         if let Some(call) = action.call {
-            self.flight = Some(self.send(call, action.timeout)).into();
+            self.flight = Some(self.send(call, action.turn, action.timeout)).into();
         }
         action.notices.iter().filter_map(|notice| self.notify(notice)).collect()
     }
 
-    fn send(&mut self, call: Call, timeout: Duration) -> Flight {
+    fn send(&mut self, call: Call, turn: Duration, timeout: Duration) -> Flight {
         let (engine, name) = (Arc::clone(&self.engine), self.name.clone());
         let arrival = *self.arrival.get_or_insert_with(|| engine.arrive());
         let guesses = self.keeper.guesses();
-        let terms = Terms { guesses, ..Terms::of(&call, self.keeper.urgency(), arrival, timeout) };
+        let terms = Terms { turn, guesses, ..Terms::of(&call, self.keeper.urgency(), arrival, timeout) };
         Box::pin(async move { engine.call(&name, &call, terms).await })
     }
 
@@ -275,7 +330,11 @@ impl Driver {
         let (ticket, verdict) = match *notice {
             Notice::Recall(ticket) => return Some(self.recall(ticket)),
             Notice::Released(ticket) => {
-                self.acknowledge(ticket, Ok(()));
+                self.acknowledge(ticket, Ok(false));
+                return None;
+            }
+            Notice::HandedOver(ticket) => {
+                self.acknowledge(ticket, Ok(true));
                 return None;
             }
             Notice::Abandoned(ticket) => {
@@ -298,7 +357,7 @@ impl Driver {
         (acquired && self.offer.is_none()).then_some(Event::Cancel(ticket))
     }
 
-    fn acknowledge(&mut self, ticket: Ticket, result: Result<(), Error>) {
+    fn acknowledge(&mut self, ticket: Ticket, result: Result<bool, Error>) {
         if let Some(listener) = self.releases.remove(&ticket) {
             let _ = listener.send(result);
         }
@@ -338,6 +397,7 @@ pub(crate) struct Turn {
     lease: Lease,
     ticket: Ticket,
     messages: Messages,
+    task: Option<Arc<Task>>,
     successor: Option<String>,
     /// The driver has been told.
     released: bool,
@@ -348,8 +408,8 @@ pub(crate) struct Turn {
 // === impl Turn ===
 
 impl Turn {
-    pub(super) fn new(ticket: Ticket, lease: Lease, messages: Messages, grip: Grip) -> Self {
-        Self { lease, ticket, messages, successor: None, released: false, _grip: grip }
+    pub(super) fn new(ticket: Ticket, lease: Lease, messages: Messages, task: Option<Arc<Task>>, grip: Grip) -> Self {
+        Self { lease, ticket, messages, task, successor: None, released: false, _grip: grip }
     }
 
     /// Returns the view of the hold.
@@ -392,8 +452,8 @@ impl Turn {
         let _ = self.messages.send(Box::new(Message::Event(Event::Keep(self.ticket, least))));
     }
 
-    /// Releases, and waits until the release is acknowledged.
-    pub(crate) async fn release(mut self) -> Result<(), Error> {
+    /// Releases, and waits until the release is acknowledged. Says whether the one that was named has the lock next.
+    pub(crate) async fn release(mut self) -> Result<bool, Error> {
         match self.lease.end() {
             LossReason::Released => {}
             reason => return Err(self.lease.lost_error(reason)),
@@ -406,9 +466,10 @@ impl Turn {
         })
     }
 
-    fn tell(&mut self, acknowledge: Option<oneshot::Sender<Result<(), Error>>>) {
+    fn tell(&mut self, acknowledge: Option<Acknowledge>) {
         self.released = true;
         let release = Message::Release(self.ticket, self.successor.take(), acknowledge);
+        let _helps = self.task.as_ref().and_then(Task::lend);
         let _ = self.messages.send(Box::new(release)); // a driver that is gone holds nothing
     }
 }

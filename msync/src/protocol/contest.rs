@@ -5,7 +5,8 @@ mod poll;
 use std::{ops::Range, time::Duration};
 
 use super::{
-    Attempt, Attempts, Call, Context, Hold, Keeper, Notice, Patience, State, Ticket, View, Want, fresh, jitter,
+    Attempt, Attempts, Call, Context, Flight, Hold, Keeper, Notice, Patience, State, Ticket, Trouble, View, Want,
+    fresh, jitter,
 };
 use crate::{
     Timing,
@@ -150,8 +151,20 @@ impl Contest {
         }
     }
 
-    /// Makes a hold of a record that shows this term, if enough of its deadline remains; otherwise it must be accepted.
-    pub(super) fn won(&mut self, snapshot: &Snapshot, front: &Want, now: Moment) -> Option<Hold> {
+    /// Says whether it waits where it does not watch.
+    pub(super) fn waits_behind(&self, view: &View) -> bool {
+        view.record().is_some_and(|record| record.rank_of(self.claim.term).is_some()) && !self.watches(view)
+    }
+
+    /// Makes a hold of a record that shows this term, if enough of its deadline remains, which is more where calls
+    /// are slow; otherwise it must be accepted.
+    pub(super) fn won(
+        &mut self,
+        snapshot: &Snapshot,
+        front: &Want,
+        trouble: Option<&Trouble>,
+        now: Moment,
+    ) -> Option<Hold> {
         let record = &snapshot.record;
         if record.term != self.claim.term {
             return None;
@@ -163,7 +176,9 @@ impl Contest {
             self.attempts.clear();
         }
         let deadline = attempt.map(|attempt| attempt.deadline).or_else(|| self.granted_deadline(record))?;
-        if deadline.since(now) < self.least_left(attempt.is_none()) {
+        let timing = &self.want.timing;
+        let least = trouble.map_or(timing.attempt_timeout(), |trouble| trouble.least_left(timing));
+        if deadline.since(now) < least.max(self.least_left(attempt.is_none())) {
             return None;
         }
         let mut hold = Hold::new(self.claim.term, front, snapshot.version.number, deadline, now);
@@ -383,13 +398,27 @@ fn own_place(record: &Record, term: Term) -> Option<(usize, Entry)> {
 // === impl Keeper: contending ===
 
 impl Keeper {
+    /// Says whether the call in flight guesses that the lock is absent, where joining its queue would do as well.
+    pub fn guesses(&self) -> bool {
+        let waits = self.tickets.front().is_some_and(|want| want.patience == Patience::Wait && !want.retained);
+        let guess =
+            |flight: &Flight| matches!(flight.call, Call::Apply(Change::Create { .. })) && flight.before.is_nothing();
+        waits && *self.view.state() == State::Unknown && self.flight.as_ref().is_some_and(guess)
+    }
+
+    /// Says whether an entry of this engine stands so far behind in the queue that it does not watch the lock.
+    pub fn waits_behind(&self) -> bool {
+        self.contest.as_ref().is_some_and(|contest| contest.waits_behind(&self.view))
+    }
+
     /// Strives for the lock on behalf of the first local acquisition.
     pub(super) fn contend(&mut self, cx: &mut Context<'_>) -> Move {
+        let failing = self.trouble.as_ref().is_some_and(|trouble| trouble.is_failing());
         let Some(front) = self.tickets.front() else { return Move::Wait };
         let contest = self.contest.get_or_insert_with(|| Box::new(Contest::new(&self.engine, front, cx)));
         contest.want.patience = front.patience;
         contest.joins_first = self.crowded && front.patience == Patience::Wait;
-        if front.patience != Patience::Wait && self.failures > 0 && out_of_time(contest, cx) {
+        if front.patience != Patience::Wait && failing && out_of_time(contest, cx) {
             return Move::GiveUp(Notice::Failed(front.ticket));
         }
         if self.unsettled && contest.is_doubtful(&self.view) {

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use super::Report;
 use crate::{
     FencingToken, LossReason, Timing,
     clock::Moment,
-    record::{Change, Refused},
+    record::{Change, Refused, Term},
     store::{Snapshot, Version},
 };
 
@@ -109,6 +110,9 @@ pub enum Outcome {
     Unsent,
     /// Perhaps applied, perhaps later.
     Unknown,
+    /// Certainly not applied: the rights, the credentials or the resource are missing. Final only when it lasts, for a
+    /// server that has just started says so of everything.
+    Denied,
     /// Certainly not applied, and trying again will not help.
     Fatal,
 }
@@ -128,6 +132,8 @@ pub enum Notice {
     ShutDown(Ticket),
     /// Its release has been acknowledged, or needed no write.
     Released(Ticket),
+    /// The same, and the candidate that it named has the lock next.
+    HandedOver(Ticket),
     /// Its release could not be made known; the ttl will.
     Abandoned(Ticket),
 }
@@ -143,8 +149,12 @@ pub struct Standing {
     pub ended: Option<LossReason>,
     /// `until` is the end of `max_hold`, not of the lease.
     pub max_hold_ends: bool,
+    /// The last renewal was refused, so that a loss by time is the server's will and not the network's.
+    pub refused: bool,
     /// The newest believed version of the record.
     pub version: u64,
+    /// The term of the hold.
+    pub term: Term,
 }
 
 // === impl Standing ===
@@ -155,7 +165,11 @@ impl Standing {
         if self.ticket != Some(ticket) {
             return Some(self.ended.unwrap_or(LossReason::Released));
         }
-        let late = if self.max_hold_ends { LossReason::MaxHold } else { LossReason::Deadline };
+        let late = match (self.max_hold_ends, self.refused) {
+            (true, _) => LossReason::MaxHold,
+            (false, true) => LossReason::Refused,
+            (false, false) => LossReason::Deadline,
+        };
         self.ended.or_else(|| (now >= self.until).then_some(late))
     }
 }
@@ -163,13 +177,17 @@ impl Standing {
 /// What is to be done after a step.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Action {
-    /// A call to send; its [`Event::Reply`] must follow: an [`Outcome::Unsent`] after [`Action::timeout`] if it was not sent,
-    /// an [`Outcome::Unknown`] after as long from the send.
+    /// A call to send; its [`Event::Reply`] must follow: an [`Outcome::Unsent`] after [`Action::turn`] if it was not sent, an
+    /// [`Outcome::Unknown`] after [`Action::timeout`] from the send.
     pub call: Option<Call>,
-    /// How long the call may wait to be sent, and how long it may then take.
+    /// How long the call may wait to be sent, before it is thought over.
+    pub turn: Duration,
+    /// How long it may take then.
     pub timeout: Duration,
     /// What to tell whom.
     pub notices: Vec<Notice>,
+    /// What to tell people, once.
+    pub report: Option<Report>,
     /// When to step again, if nothing happens before.
     pub wake: Option<Moment>,
     /// Whether this lock itself is to be watched, besides the inbox.

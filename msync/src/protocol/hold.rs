@@ -86,6 +86,8 @@ pub struct Hold {
     pub left_behind: bool,
     /// The last user never collected it: it is not renewed for the next one, who might not either.
     pub spurned: bool,
+    /// The last write was refused, not lost.
+    pub refused: bool,
     /// The version that the tokens of this term are made of; `None` when its numbers are used up.
     base: Option<u64>,
     /// The newest believed version of the record.
@@ -113,6 +115,7 @@ impl Hold {
             successor: None,
             left_behind: false,
             spurned: false,
+            refused: false,
             base: Some(version),
             version,
             sequence: 0,
@@ -134,7 +137,7 @@ impl Hold {
     /// Ends what time has ended: the hold at its deadline, the user at its `max_hold`.
     pub fn expire(&mut self, now: Moment) {
         if self.is_renewed() && now >= self.deadline {
-            self.ended = Some(LossReason::Deadline);
+            self.ended = Some(if self.refused { LossReason::Refused } else { LossReason::Deadline });
         }
         let over = self.user.as_ref().and_then(User::end).is_some_and(|end| now >= end);
         if over && self.is_renewed() {
@@ -245,7 +248,9 @@ impl Hold {
             until: self.deadline.min(end),
             ended: self.ended,
             max_hold_ends: end < self.deadline,
+            refused: self.refused,
             version: self.version,
+            term: self.term,
         }
     }
 }

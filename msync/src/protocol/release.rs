@@ -13,7 +13,7 @@ use crate::{
     record::{Change, Entry, Record, Term},
 };
 
-/// So many failures in a row end the attempt to give back: the ttl will do it.
+/// So many failures in a row, or a ttl of them, end the attempt to give back: the ttl will do it.
 const MOST_FAILURES: u32 = 8;
 
 /// A term that is being given back.
@@ -25,6 +25,8 @@ pub(super) struct Parting {
     retained: bool,
     /// Who is to have it next, by the wish of the last user.
     successor: Option<String>,
+    /// The last write that hands it on is for that one.
+    found: bool,
     /// After this, others may take over anyway.
     until: Moment,
 }
@@ -39,8 +41,13 @@ impl Keeper {
         }
         let Some(hold) = &mut self.hold else { return };
         hold.spurned |= hold.uncollected().is_some();
+        let stays = hold.keep_until > cx.now.local || hold.ended.is_some();
+        let named_itself = successor.as_deref() == Some(self.engine.owner());
         (hold.user, hold.successor) = (None, successor);
-        if hold.keep_until > cx.now.local || hold.ended.is_some() || !self.tickets.is_empty() {
+        let next_is_here = !self.tickets.is_empty() && !self.wishes_another();
+        if next_is_here && named_itself && !stays {
+            cx.notices.push(Notice::HandedOver(ticket));
+        } else if stays || next_is_here {
             cx.notices.push(Notice::Released(ticket));
         } else {
             self.parting.get_or_insert_default().tickets.push(ticket);
@@ -87,7 +94,7 @@ impl Keeper {
 
     /// Removes one stray, if a believed record shows any.
     pub(super) fn clean_up(&mut self, cx: &mut Context<'_>) -> Option<Call> {
-        let gives_up = self.tickets.is_empty() && self.failures >= MOST_FAILURES && self.is_overdue(cx.now.local);
+        let gives_up = self.tickets.is_empty() && self.fails_for_good(cx.now.local) && self.is_overdue(cx.now.local);
         if gives_up {
             self.abandon(cx);
             return None;
@@ -143,6 +150,9 @@ impl Keeper {
             let named = |entry: &Entry| entry.claim().is_some_and(|claim| claim.engine.owner() == owner);
             record.waiters.iter().position(named)
         });
+        if let Some(parting) = &mut self.parting {
+            parting.found = wished.is_some();
+        }
         let index = wished.unwrap_or(0);
         let wall = cx.now.wall;
         match record.waiters.get(index).cloned() {
@@ -150,7 +160,9 @@ impl Keeper {
             Some(entry) => {
                 let beat = fresh(cx);
                 let duplicates = later_entries_of_same_term(record, index, &entry);
-                Some(Call::Apply(Change::Grant { term: record.term, beat, index, entry, duplicates, wall }))
+                let gone: Vec<_> = duplicates.iter().map(|(index, _)| *index).chain([index]).collect();
+                let next = record.first_without(&gone);
+                Some(Call::Apply(Change::Grant { term: record.term, beat, index, entry, duplicates, next, wall }))
             }
             None if self.retains(record) => Some(Call::Apply(Change::Free { term: record.term, wall })),
             None => self.view.snapshot_version().cloned().map(Call::Delete),
@@ -160,6 +172,12 @@ impl Keeper {
     /// A term that this keeper never held, granted to somebody long gone, tells by its claim what it was for.
     fn retains(&self, record: &Record) -> bool {
         self.parting.as_ref().map_or(!record.instant && record.renewals == 0, |parting| parting.retained)
+    }
+
+    /// Says whether calls have failed so often, or for so long, that nothing is to be hoped for.
+    fn fails_for_good(&self, now: Moment) -> bool {
+        let since = self.trouble.as_ref().and_then(|trouble| trouble.since());
+        self.failures() >= MOST_FAILURES || since.is_some_and(|since| now.since(since) >= self.timing.ttl())
     }
 
     fn is_overdue(&self, now: Moment) -> bool {
@@ -173,14 +191,22 @@ impl Keeper {
             return;
         }
         let parting = self.parting.take().unwrap_or_default();
-        cx.notices.extend(parting.tickets.into_iter().map(Notice::Released));
+        let notice = if parting.found { Notice::HandedOver } else { Notice::Released };
+        cx.notices.extend(parting.tickets.into_iter().map(notice));
+    }
+
+    /// Tells those who wait for a release that the store refuses it. Says whether it is tried on: until the ttl is over.
+    pub(super) fn keeps_parting(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(parting) = self.parting.as_mut().filter(|parting| cx.now.local < parting.until) else { return false };
+        cx.notices.extend(parting.tickets.drain(..).map(Notice::Abandoned));
+        true
     }
 
     /// Gives up giving back: the ttl will do it.
     pub(super) fn abandon(&mut self, cx: &mut Context<'_>) {
         let parting = self.parting.take().unwrap_or_default();
         cx.notices.extend(parting.tickets.into_iter().map(Notice::Abandoned));
-        (self.unsettled, self.contest, self.failures) = (false, None, 0);
+        (self.unsettled, self.contest, self.trouble) = (false, None, None);
         self.view.doubt(State::Unknown);
     }
 }

@@ -11,6 +11,7 @@ mod releasing;
 mod reserving;
 mod shown;
 mod time;
+mod trouble;
 mod uncollected;
 mod viewing;
 
@@ -107,7 +108,9 @@ impl Bench {
 
     /// Steps, and lets users answer as their futures and the driver do.
     fn step(&mut self, event: Event) -> &Action {
-        for notice in self.step_once(event) {
+        let notices = self.step_once(event);
+        let report = self.last.report;
+        for notice in notices {
             match notice {
                 Notice::Acquired(ticket, _) if self.collects => {
                     self.step(Event::Collected(ticket, Self::at(self.now)));
@@ -118,6 +121,7 @@ impl Bench {
                 _ => {}
             }
         }
+        self.last.report = self.last.report.or(report);
         &self.last
     }
 
@@ -250,7 +254,15 @@ impl Bench {
     fn grant(&mut self, beat: u64) -> Snapshot {
         let (term, entry) = (self.record().term, self.record().waiters[0].clone());
         let wall = self.wall();
-        self.other(&Change::Grant { term, beat: Beat(beat), index: 0, entry, duplicates: Vec::new(), wall })
+        self.other(&Change::Grant {
+            term,
+            beat: Beat(beat),
+            index: 0,
+            entry,
+            duplicates: Vec::new(),
+            next: EngineId::default(),
+            wall,
+        })
     }
 
     /// Another engine joins the queue; this one is told, as the holder's inbox is.

@@ -90,6 +90,11 @@ impl View {
         Self { state: State::Unknown, ..self }
     }
 
+    /// Returns the newest believed version; zero if there is none.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
     /// Returns when the newest believed thing arrived.
     pub fn arrived(&self) -> Moment {
         self.arrived

@@ -43,7 +43,7 @@ fn renew(term: u64, previous: u64) -> Change {
 }
 
 fn grant(term: u64, index: usize, entry: Entry, duplicates: Vec<(usize, Entry)>) -> Change {
-    Change::Grant { term: T(term), beat: Beat(12), index, entry, duplicates, wall: LATER }
+    Change::Grant { term: T(term), beat: Beat(12), index, entry, duplicates, next: EngineId::new("n", 9), wall: LATER }
 }
 
 fn release(term: u64) -> Change {
@@ -378,4 +378,40 @@ fn patience_with_an_absurd_ttl_is_five_minutes() {
         assert_eq!(Record { ttl, ..held() }.patience(), FALLBACK_TTL);
     }
     assert_eq!(held().patience(), TTL);
+}
+
+// === Advertise ===
+
+fn advert(term: u64, text: &str) -> Advert {
+    Advert { term: T(term), text: text.into() }
+}
+
+#[test]
+fn advertise_tests_its_term_and_changes_nothing_else() {
+    let held = create().apply(None).unwrap();
+    let own = Advert { term: held.term, text: "10.0.0.7:80".into() };
+    let told = Change::Advertise(own.clone()).apply(Some(&held)).unwrap();
+    assert_eq!(told, Record { advertised: Some(own), ..held.clone() });
+    assert_eq!((told.advert(), held.advert()), (Some("10.0.0.7:80"), None));
+    assert_eq!(Change::Advertise(advert(99, "x")).apply(Some(&held)), Err(Refused::Mismatch));
+    assert_eq!(Change::Advertise(advert(99, "x")).apply(None), Err(Refused::Absent));
+    let nobody = Advert { term: Term::NONE, text: "x".into() };
+    assert_eq!(Change::Advertise(nobody).apply(Some(&Record::default())), Err(Refused::Mismatch));
+}
+
+#[test]
+fn an_advertisement_of_another_term_is_out_of_date() {
+    let held = create().apply(None).unwrap();
+    assert_eq!(Record { advertised: Some(advert(99, "x")), ..held }.advert(), None);
+}
+
+#[test]
+fn advertisements_are_read_as_they_are_written_and_nothing_else_is() {
+    for text in ["", "10.0.0.7:80", "a b  c", "ä\n"] {
+        let advert = advert(7, text);
+        assert_eq!(Advert::parse(&advert.to_string()), Some(advert));
+    }
+    for bad in ["", "x", " x", "0000000000000000 x", "7 x", "000000000000000G x"] {
+        assert_eq!(Advert::parse(bad), None, "{bad:?}");
+    }
 }

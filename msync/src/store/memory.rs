@@ -48,6 +48,8 @@ pub struct Calls {
     pub grants: u64,
     /// [`Change::Free`].
     pub frees: u64,
+    /// [`Change::Advertise`].
+    pub advertises: u64,
     /// Deletions.
     pub deletes: u64,
     /// Reads of all locks.
@@ -264,6 +266,7 @@ impl Calls {
             Change::Reserve { .. } => &mut self.reserves,
             Change::Grant { .. } => &mut self.grants,
             Change::Free { .. } => &mut self.frees,
+            Change::Advertise(_) => &mut self.advertises,
         }
     }
 }

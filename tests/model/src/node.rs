@@ -323,7 +323,7 @@ impl Node {
             Notice::Busy(ticket) | Notice::Failed(ticket) | Notice::ShutDown(ticket) => {
                 self.guards.retain(|guard| guard.ticket != *ticket);
             }
-            Notice::Released(_) | Notice::Abandoned(_) | Notice::Recall(_) => {}
+            Notice::Released(_) | Notice::HandedOver(_) | Notice::Abandoned(_) | Notice::Recall(_) => {}
         }
     }
 

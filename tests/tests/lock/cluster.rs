@@ -4,12 +4,14 @@ mod by_hand;
 mod crowd;
 mod fence;
 mod frozen;
+mod outdated;
 mod processes;
 mod promises;
 mod queue;
 mod replies;
 mod requests;
 mod statuses;
+mod unusable;
 mod zombies;
 
 use std::time::Duration;

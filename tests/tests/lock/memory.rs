@@ -19,4 +19,7 @@ mod safety;
 mod sets;
 #[cfg(unix)]
 mod signals;
+mod unusable;
+mod views;
 mod watches;
+mod watching;

@@ -338,6 +338,26 @@ fn in_a_crowd_a_lock_that_is_absent_after_all_is_made() {
 }
 
 #[test]
+fn what_is_known_to_be_absent_is_no_guess() {
+    let mut bench = Bench::new();
+    bench.want(want(1));
+    assert!(bench.keeper.guesses());
+    bench.serve();
+    bench.release(1);
+    bench.settle();
+    bench.want(want(2));
+    assert!(matches!(bench.change(), Change::Create { .. }));
+    assert!(!bench.keeper.guesses(), "thought over it would be the same");
+}
+
+#[test]
+fn who_does_not_want_to_wait_has_nothing_to_think_over() {
+    let mut bench = Bench::new();
+    bench.want(attempt(1));
+    assert!(matches!(bench.change(), Change::Create { .. }) && !bench.keeper.guesses());
+}
+
+#[test]
 fn in_a_crowd_who_does_not_want_to_wait_does_not_join_the_queue() {
     let mut bench = Bench::held(TTL);
     bench.keeper.expect_a_crowd(true);

@@ -122,7 +122,7 @@ impl Guard {
         match (self, successor) {
             (Self::Lock(guard), _) => guard.release().await,
             (Self::Term(term), None) => term.resign().await,
-            (Self::Term(term), Some(owner)) => term.hand_over_to(owner).await,
+            (Self::Term(term), Some(owner)) => term.hand_over_to(owner).await.map(drop),
         }
     }
 }
@@ -194,7 +194,7 @@ impl User {
         drop(asking);
         let expected = match &outcome {
             Ok(()) | Err(Error::ShutDown | Error::Lost { .. }) => true,
-            Err(Error::Timeout { .. }) => matches!(want.way, Way::Timeout(_)),
+            Err(Error::Timeout { .. } | Error::Unavailable { .. }) => matches!(want.way, Way::Timeout(_)),
             Err(Error::Store { .. }) => want.way == Way::Try && !stage.plan.is_orderly(),
             Err(_) => false,
         };

@@ -121,7 +121,9 @@ impl World {
                 Notice::Busy(ticket) | Notice::Failed(ticket) | Notice::ShutDown(ticket) => {
                     self.leaves(who, ticket);
                 }
-                Notice::Released(ticket) | Notice::Abandoned(ticket) => self.leaves(who, ticket),
+                Notice::Released(ticket) | Notice::HandedOver(ticket) | Notice::Abandoned(ticket) => {
+                    self.leaves(who, ticket);
+                }
             }
         }
         recalled
