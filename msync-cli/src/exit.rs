@@ -65,7 +65,7 @@ impl Failure {
             Error::CrdMissing(_) => (NOT_INSTALLED, "install it, once per cluster, with `msync install`"),
             Error::InvalidTiming { .. } => (USAGE, "choose another --ttl"),
             Error::InvalidName { .. } => (USAGE, "choose another name"),
-            Error::Store { .. } => (UNAVAILABLE, "find out with `msync doctor`"),
+            Error::Store { .. } | Error::Unavailable { .. } => (UNAVAILABLE, "find out with `msync doctor`"),
             _ => (FAILED, "run it again"),
         };
         Self::new(code, format_args!("{}; {next}", first_line(error)))
@@ -76,6 +76,10 @@ impl Failure {
 fn first_line(error: &Error) -> String {
     let text = error.to_string();
     match error {
+        // Outdated, with the fields that it lacks; the next step is the same.
+        Error::CrdMissing(message) if message.contains("outdated") => {
+            message.split("; apply").next().unwrap_or(message).to_owned()
+        }
         Error::CrdMissing(_) => "the resource locks.metaparticle.io is not installed in this cluster".to_owned(),
         Error::Forbidden(message) => message.split("; missing is").next().unwrap_or(message).to_owned(),
         _ => text,

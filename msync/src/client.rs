@@ -9,7 +9,7 @@ use crate::{
     clock::{BootClock, Clock, Random, os_random},
     engine::{Engine, Grip},
     name,
-    record::EngineId,
+    record::{EngineId, Role},
     signal::Signalled,
     store::Store,
 };
@@ -54,7 +54,7 @@ struct Cluster(kube::Client);
 pub struct ClientBuilder<S = ()> {
     store: S,
     owner: Option<String>,
-    pod: Option<String>,
+    pod: Option<(Role, String)>,
     namespace: Option<String>,
     timing: Timing,
     clock: Arc<dyn Clock>,
@@ -356,9 +356,18 @@ impl<S> ClientBuilder<S> {
         self
     }
 
-    /// Sets the uid of the pod, by the downward API: an engine that restarts in the same pod is known by it.
-    pub fn pod_uid(mut self, uid: impl Into<String>) -> Self {
-        self.pod = Some(uid.into());
+    /// Sets the uid of the pod, by the downward API: what an earlier start of the same pod held can then be told, and be
+    /// [adopted](Lock::adopt). Only for one who can prove that the earlier start is dead.
+    #[doc(hidden)]
+    pub fn pod_uid(self, uid: impl Into<String>) -> Self {
+        self.pod(Role::Library, uid)
+    }
+
+    /// Sets the uid of the pod as [`pod_uid`](Self::pod_uid) does, and which of its programs this is: none ever adopts what
+    /// another one has.
+    #[doc(hidden)]
+    pub fn pod(mut self, role: Role, uid: impl Into<String>) -> Self {
+        self.pod = Some((role, uid.into()));
         self
     }
 
@@ -487,7 +496,7 @@ impl<S> ClientBuilder<S> {
         let owner = name::owner(&self.owner.clone().unwrap_or_else(host_name));
         let bits = (self.random)();
         let id = match &self.pod {
-            Some(pod) => EngineId::of_pod(&owner, fingerprint(pod), bits),
+            Some((role, pod)) => EngineId::of_pod(&owner, *role, fingerprint(pod), bits),
             None => EngineId::new(&owner, bits),
         };
         let (clock, random) = (Arc::clone(&self.clock), Arc::clone(&self.random));

@@ -56,7 +56,7 @@ pub const ORIGINAL_NAME: &str = "metaparticle.io/original-name";
 pub struct LockSpec {
     /// The holder's display name; empty when free.
     pub owner: String,
-    /// The process that holds: its owner and 64 random bits; empty when free.
+    /// The process that holds: its owner and 64 random bits, or `reserved` if none does until expiry; empty when free.
     pub engine: String,
     /// The acquisition that holds, a random number; empty when free.
     #[schemars(regex(pattern = NONCE))]

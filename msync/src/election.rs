@@ -127,7 +127,8 @@ impl Election {
     /// ([`Error::Store`]); [`Error::WouldDeadlock`] inside a body of this election; [`Error::ShutDown`].
     ///
     /// # Cancel safety
-    /// Dropping the future ends the candidacy, and resigns if it was elected meanwhile.
+    /// Dropping the future ends the candidacy, and resigns if it was elected meanwhile. A future that is kept and not polled
+    /// may be elected without anybody to lead: it resigns within a ttl, and campaigns anew when it is next polled.
     ///
     /// # Examples
     /// ```

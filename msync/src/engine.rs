@@ -10,6 +10,7 @@ mod keeper;
 mod lookouts;
 mod memory;
 mod obstacle;
+mod offer;
 mod task;
 
 use std::{
@@ -24,12 +25,14 @@ use std::{
 use call::Attempts;
 use gate::Gate;
 pub(crate) use grip::Grip;
-use keeper::{Driver, Messages};
+use keeper::{Bid, Driver, Messages};
 pub(crate) use keeper::{Message, Turn, Why};
 pub(crate) use lookouts::Listener;
 use lookouts::Lookouts;
 use memory::Memory;
 use obstacle::Fitness;
+pub(crate) use offer::Forfeit;
+use offer::Offer;
 use task::{Hand, Task};
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
@@ -119,12 +122,15 @@ impl Engine {
         })
     }
 
-    /// Acquires a lock for whoever awaits this. Dropping the future gives the acquisition up, whatever became of it.
+    /// Acquires a lock for whoever awaits this, if its token is good enough. Dropping the future gives the acquisition up,
+    /// whatever became of it. What is not collected in time is given back, `forfeit` called, and the lock acquired anew.
     pub(crate) async fn acquire(
         self: &Arc<Self>,
         name: &LockName,
         grip: &Grip,
-        want: impl FnOnce(Ticket) -> Want,
+        want: impl Fn(Ticket) -> Want,
+        judge: impl Fn(FencingToken) -> Result<(), Error>,
+        forfeit: impl Fn() -> Option<Forfeit>,
     ) -> Result<Turn, Error> {
         if self.home == Home::Own && runtime::is_forked() {
             return Err(Error::store(format!("could not acquire lock {name}"), FORKED));
@@ -133,22 +139,49 @@ impl Engine {
         if let Fitness::Unfit(why) = &*self.fitness.borrow() {
             return Err(Error::CrdMissing(why.clone()));
         }
-        let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
+        loop {
+            let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
+            if let Some(turn) = self.compete(name, grip, want(ticket), &judge, forfeit()).await? {
+                return Ok(turn);
+            }
+            tracing::debug!(lock = %name, "an acquisition was not polled for too long and begins anew");
+        }
+    }
+
+    /// Acquires a lock once; `None` if it was had and is gone again, because this future was not polled in time.
+    async fn compete(
+        self: &Arc<Self>,
+        name: &LockName,
+        grip: &Grip,
+        want: Want,
+        judge: impl Fn(FencingToken) -> Result<(), Error>,
+        forfeit: Option<Forfeit>,
+    ) -> Result<Option<Turn>, Error> {
+        let (ticket, margin, offer) = (want.ticket, want.timing.safety_margin(), Arc::new(Offer::new(forfeit)));
+        let patience = self.clock.now() + want.timing.attempt_timeout();
         let (verdict, turn) = oneshot::channel();
-        let want = want(ticket);
-        let (margin, patience) = (want.timing.safety_margin(), self.clock.now() + want.timing.attempt_timeout());
-        let handle = self.send(name, Message::Want(want, verdict)).ok_or(Error::ShutDown)?;
+        let bid = Bid { verdict, offer: Arc::clone(&offer) };
+        let handle = self.send(name, Message::Want(want, bid)).ok_or(Error::ShutDown)?;
         let mut waiting = Waiting::new(ticket, &handle);
         let token: FencingToken = tokio::select! {
             biased;
             verdict = turn => verdict.map_err(|_| deserted(name))??,
             why = self.unfit() => return Err(Error::CrdMissing(why)),
         };
-        waiting.messages = None;
-        let lease = Lease::new(self, name.clone(), token, ticket, margin, handle.standing);
-        let turn = Turn::new(ticket, lease, handle.messages, handle.task, grip.clone());
+        judge(token)?;
         self.examine(patience).await?;
-        Ok(turn)
+        let now = self.clock.now();
+        // Before it is collected: whoever collects has it, and a guard that was lost at its birth is of no use.
+        if handle.standing.borrow().loss(ticket, now).is_some() {
+            return Ok(None);
+        }
+        let Some(collected) = offer.collect(now) else { return Ok(None) };
+        waiting.messages = None;
+        if collected.urgent {
+            let _ = handle.messages.send(Box::new(Message::Event(Event::Tick)));
+        }
+        let lease = Lease::new(self, name.clone(), token, ticket, margin, handle.standing);
+        Ok(Some(Turn::new(ticket, lease, handle.messages, handle.task, grip.clone())))
     }
 
     /// Ends everything: waiting acquisitions fail, guards see the end, what is held is released once its guard is gone.
@@ -290,7 +323,7 @@ impl Engine {
 
     /// Tells a keeper what the inbox saw. A lock that nobody here knows, held by this very engine, is a stray (a write
     /// that was given up and landed late): a new keeper gives it back. After the end there are no strays: what is left of
-    /// this engine is what `at_least` keeps.
+    /// this engine its ttl ends.
     fn deliver(self: &Arc<Self>, name: &LockName, snapshot: Snapshot) {
         let known = self.keepers().contains_key(name);
         let stray = || snapshot.record.engine == self.id && self.is_news(name, snapshot.version.number);

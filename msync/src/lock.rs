@@ -2,14 +2,14 @@
 
 mod polling;
 
-use std::{pin::pin, slice::from_ref, time::Duration};
+use std::{pin::pin, slice::from_ref, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Error, FencingToken, Lease, LockName, LossReason, Timing,
     clock::{Clock, Moment},
-    engine::{Grip, Turn, Why},
+    engine::{Forfeit, Grip, Turn, Why},
     held::{OnLost, Stopped, held},
     protocol::{Patience, Ticket, Want},
     scope,
@@ -22,7 +22,12 @@ pub struct Lock {
     engine: Grip,
     name: LockName,
     options: Options,
+    beside: Option<Beside>,
 }
+
+/// What the set of a lock has besides.
+#[derive(Clone)]
+struct Beside(Arc<dyn Fn() + Send + Sync>);
 
 /// How a lock is acquired and kept.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +78,14 @@ impl Options {
         }
     }
 
+    /// Says whether the options fit each other.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.max_hold.is_some_and(|most| most < self.at_least) {
+            return Err(Error::InvalidTiming { reason: "`at_least` is longer than `max_hold`" });
+        }
+        Ok(())
+    }
+
     fn want(&self, ticket: Ticket, patience: Patience) -> Want {
         Want {
             ticket,
@@ -94,14 +107,40 @@ pub(crate) async fn acquire(
     options: &Options,
     patience: Patience,
 ) -> Result<Turn, Error> {
+    acquire_beside(engine, name, options, patience, || None).await
+}
+
+/// Acquires as [`acquire`] does for whoever has something else already, to be given up if this is not polled in time.
+async fn acquire_beside(
+    engine: &Grip,
+    name: &LockName,
+    options: &Options,
+    patience: Patience,
+    forfeit: impl Fn() -> Option<Forfeit>,
+) -> Result<Turn, Error> {
+    options.check()?;
     scope::check(&engine.id, name)?;
-    let turn = engine.acquire(name, engine, |ticket| options.want(ticket, patience)).await?;
-    match options.token_floor {
-        Some(floor) if turn.lease().token() <= floor => {
-            let token = turn.lease().token().get();
-            Err(Error::TokenTooLow { name: name.to_string(), token, floor: floor.get() })
+    let judge = |token: FencingToken| match options.token_floor {
+        Some(floor) if token <= floor => {
+            Err(Error::TokenTooLow { name: name.to_string(), token: token.get(), floor: floor.get() })
         }
-        _ => Ok(turn),
+        _ => Ok(()),
+    };
+    engine.acquire(name, engine, |ticket| options.want(ticket, patience), judge, forfeit).await
+}
+
+// === impl Beside ===
+
+impl Beside {
+    fn forfeit(&self) -> Forfeit {
+        let forfeit = Arc::clone(&self.0);
+        Box::new(move || forfeit())
+    }
+}
+
+impl std::fmt::Debug for Beside {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Beside")
     }
 }
 
@@ -109,7 +148,20 @@ pub(crate) async fn acquire(
 
 impl Lock {
     pub(crate) fn new(engine: Grip, name: LockName, timing: Timing) -> Self {
-        Self { engine, name, options: Options::new(timing) }
+        Self { engine, name, options: Options::new(timing), beside: None }
+    }
+
+    /// Makes it one of a set: `at_least` does not count before the set is [complete](LockGuard::complete), and what the set
+    /// has already is given up if this one is not polled in time.
+    pub(crate) fn of_set(&self, forfeit: impl Fn() + Send + Sync + 'static) -> Result<Self, Error> {
+        self.options.check()?;
+        let options = Options { at_least: Duration::ZERO, ..self.options };
+        Ok(Self { options, beside: Some(Beside(Arc::new(forfeit))), ..self.clone() })
+    }
+
+    async fn turn(&self, patience: Patience) -> Result<Turn, Error> {
+        let forfeit = || self.beside.as_ref().map(Beside::forfeit);
+        acquire_beside(&self.engine, &self.name, &self.options, patience, forfeit).await
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {
@@ -127,14 +179,19 @@ impl Lock {
         self
     }
 
-    /// Keeps the lock at least this long after it was acquired, even if the guard is dropped before: so that a quick job
-    /// does not run again on another machine within its period. Ends with the process if it crashes.
+    /// Keeps the lock at least this long from the moment its guard is there, even if the guard is dropped before: so that a
+    /// quick job does not run again on another machine within its period. What is cancelled or fails keeps nothing.
+    ///
+    /// Ends with the process if it crashes, not if its client is [shut down](crate::Client::shutdown): then the lock stays
+    /// reserved until the date of its end, and others have it two seconds later, for that is how far the wall clocks of a
+    /// cluster may be apart. With clocks further apart it ends so much sooner or later. More than `max_hold` is refused by
+    /// the acquisition, with [`Error::InvalidTiming`].
     pub fn at_least(mut self, duration: Duration) -> Self {
         self.options.at_least = duration;
         self
     }
 
-    /// Holds the lock at the most this long: then renewal stops, and the guard says lost. A stuck body must not keep the
+    /// Holds the lock at the most this long from the moment its guard is there: then renewal stops, and the guard says lost. A stuck body must not keep the
     /// lock for ever.
     pub fn max_hold(mut self, duration: Duration) -> Self {
         self.options.max_hold = Some(duration);
@@ -171,10 +228,15 @@ impl Lock {
     /// [`Error::Forbidden`] and [`Error::CrdMissing`] when they have lasted ten seconds, as they do not right after a start
     /// of the API server; an outdated resource, and what admission refuses ([`Error::Store`]), at once;
     /// [`Error::WouldDeadlock`] inside a body of this lock;
-    /// [`Error::ShutDown`]; [`Error::TokenTooLow`] if a floor was set.
+    /// [`Error::ShutDown`]; [`Error::TokenTooLow`] if a floor was set; [`Error::InvalidTiming`]
+    /// for options that contradict each other.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the queue, and gives back what was granted meanwhile; the place in the queue is lost.
+    ///
+    /// A future that is kept and not polled, such as `&mut acquiring` of a `select!` whose other branch goes on for long, may
+    /// get the lock without anybody to use it. It is not renewed for such a one: what is not taken well before it ends is
+    /// given back, within a ttl, and the future queues up again when it is next polled.
     ///
     /// # Examples
     /// ```
@@ -187,14 +249,14 @@ impl Lock {
     /// # Ok(()) }
     /// ```
     pub async fn acquire(&self) -> Result<LockGuard, Error> {
-        let turn = acquire(&self.engine, &self.name, &self.options, Patience::Wait).await?;
+        let turn = self.turn(Patience::Wait).await?;
         Ok(LockGuard { turn })
     }
 
     /// Acquires the lock if it is free; `None` if somebody has it.
     ///
-    /// Answers at once where the holder's date promises life. A record that looks dead is watched for at most its ttl.
-    /// Never joins the queue.
+    /// Answers at once where the holder's date promises life, and where [`at_least`](Self::at_least) keeps the lock for a
+    /// process that is no more. A record that looks dead is watched for at most its ttl. Never joins the queue.
     ///
     /// # Errors
     /// As [`acquire`](Self::acquire), and [`Error::Store`] when the store does not answer for a third of the ttl,
@@ -203,7 +265,7 @@ impl Lock {
     /// # Cancel safety
     /// Dropping the future gives back what was acquired meanwhile.
     pub async fn try_acquire(&self) -> Result<Option<LockGuard>, Error> {
-        match acquire(&self.engine, &self.name, &self.options, Patience::Try).await {
+        match self.turn(Patience::Try).await {
             Ok(turn) => Ok(Some(LockGuard { turn })),
             Err(Error::Busy { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -322,6 +384,13 @@ impl LockGuard {
         self.view().clone()
     }
 
+    /// Begins the `at_least` of a lock whose set has been acquired.
+    pub(crate) fn complete(&self, lock: &Lock) {
+        if !lock.options.at_least.is_zero() {
+            self.turn.keep(lock.options.at_least);
+        }
+    }
+
     pub(crate) fn view(&self) -> &Lease {
         self.turn.lease()
     }
@@ -355,7 +424,8 @@ impl LockGuard {
         self.view().ensure(duration)
     }
 
-    /// Returns for how long the lock is safe if no renewal succeeds; zero when it is lost.
+    /// Returns for how long the lock is safe if no renewal succeeds; zero when it is lost. After a wait in the queue it begins
+    /// with at least half of what its timing allows, the ttl less the margin.
     pub fn remaining(&self) -> Duration {
         self.view().remaining()
     }

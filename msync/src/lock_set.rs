@@ -1,6 +1,10 @@
 //! Several locks at once: all or nothing.
 
-use std::{sync::OnceLock, time::Duration};
+use std::{
+    mem,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
 
 use futures::future::select_all;
 use tokio_util::sync::CancellationToken;
@@ -17,13 +21,17 @@ use crate::{
 pub struct LockSet(Vec<Lock>);
 
 /// Several held locks. Dropping it releases all, the last acquired first.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[must_use = "the locks are released as soon as the guard is dropped; `let _ =` drops it at once"]
 pub struct LockSetGuard {
     guards: Vec<LockGuard>,
     /// One for all who ask: its cancellation token has a task.
     leases: OnceLock<LeaseSet>,
 }
+
+/// What an acquisition of a set has so far. Its locks are given up when it ends, or when it turns out not to be polled.
+#[derive(Default)]
+struct Hoard(Arc<Mutex<LockSetGuard>>);
 
 // === impl LockSet ===
 
@@ -55,14 +63,10 @@ impl LockSet {
     /// `max_hold`. Those that were acquired are released.
     ///
     /// # Cancel safety
-    /// Dropping the future releases those that were acquired.
+    /// Dropping the future releases those that were acquired. A future that is kept and not polled holds what it has until
+    /// it gets the next lock and does not take it within a ttl; when it is polled again it begins anew.
     pub async fn acquire(&self) -> Result<LockSetGuard, Error> {
-        let mut guards = LockSetGuard::with_room(self.0.len());
-        for lock in &self.0 {
-            guards.guards.push(lock.acquire().await?);
-        }
-        guards.check()?;
-        Ok(guards)
+        self.gather(|lock| async move { lock.acquire().await }).await
     }
 
     /// Acquires all if all are free; `None` if somebody has one of them.
@@ -73,15 +77,39 @@ impl LockSet {
     /// # Cancel safety
     /// Dropping the future releases those that were acquired.
     pub async fn try_acquire(&self) -> Result<Option<LockSetGuard>, Error> {
-        let mut guards = LockSetGuard::with_room(self.0.len());
-        for lock in &self.0 {
-            match lock.try_acquire().await? {
-                Some(guard) => guards.guards.push(guard),
-                None => return Ok(None),
-            }
+        let tried = |lock: Lock| async move {
+            lock.try_acquire().await?.ok_or_else(|| Error::Busy { name: lock.name().to_string() })
+        };
+        match self.gather(tried).await {
+            Ok(guards) => Ok(Some(guards)),
+            Err(Error::Busy { .. }) => Ok(None),
+            Err(error) => Err(error),
         }
+    }
+
+    /// Acquires one after the other, again from the first if what it had was given up meanwhile.
+    async fn gather<A, F>(&self, acquire: A) -> Result<LockSetGuard, Error>
+    where
+        A: Fn(Lock) -> F,
+        F: Future<Output = Result<LockGuard, Error>>,
+    {
+        let guards = loop {
+            let hoard = Hoard::default();
+            for (had, lock) in self.0.iter().enumerate() {
+                let guard = acquire(lock.of_set(hoard.forfeit())?).await?;
+                if !hoard.add(had, guard) {
+                    break;
+                }
+            }
+            let guards = hoard.take();
+            if guards.guards.len() == self.0.len() {
+                break guards;
+            }
+        };
         guards.check()?;
-        Ok(Some(guards))
+        // Not before there is a guard for the user: all or nothing.
+        guards.guards.iter().zip(&self.0).for_each(|(guard, lock)| guard.complete(lock));
+        Ok(guards)
     }
 
     /// Acquires all, waiting no longer than `limit` for all together. A limit of zero is one try of each.
@@ -98,21 +126,11 @@ impl LockSet {
             return self.attempt().await;
         }
         let since = self.0[0].clock().now();
-        let mut guards = LockSetGuard::with_room(self.0.len());
-        for lock in &self.0 {
-            guards.guards.push(lock.acquire_by(since, since + limit, limit).await?);
-        }
-        guards.check()?;
-        Ok(guards)
+        self.gather(|lock| async move { lock.acquire_by(since, since + limit, limit).await }).await
     }
 
     async fn attempt(&self) -> Result<LockSetGuard, Error> {
-        let mut guards = LockSetGuard::with_room(self.0.len());
-        for lock in &self.0 {
-            guards.guards.push(lock.acquire_timeout(Duration::ZERO).await?);
-        }
-        guards.check()?;
-        Ok(guards)
+        self.gather(|lock| async move { lock.acquire_timeout(Duration::ZERO).await }).await
     }
 
     /// Runs a body while all are held; see [`Lock::run`]. Returns when all are released.
@@ -133,10 +151,6 @@ impl LockSet {
 // === impl LockSetGuard ===
 
 impl LockSetGuard {
-    fn with_room(count: usize) -> Self {
-        Self { guards: Vec::with_capacity(count), leases: OnceLock::new() }
-    }
-
     /// Returns the guards, in the order in which they were acquired.
     pub fn guards(&self) -> &[LockGuard] {
         &self.guards
@@ -213,6 +227,45 @@ impl LockSetGuard {
     /// Returns a view of the holds, for tasks that work under them: it can be cloned and kept, and prolongs nothing.
     pub fn lease(&self) -> LeaseSet {
         self.leases.get_or_init(|| LeaseSet::new(self.guards.iter().map(LockGuard::lease))).clone()
+    }
+}
+
+// === impl Hoard ===
+
+impl Hoard {
+    /// Adds a lock to those that were had before; says whether they are still there.
+    fn add(&self, had: usize, guard: LockGuard) -> bool {
+        let mut guards = self.guards();
+        let complete = guards.guards.len() == had;
+        guards.guards.push(guard);
+        complete
+    }
+
+    fn take(&self) -> LockSetGuard {
+        mem::take(&mut self.guards())
+    }
+
+    /// Returns what gives it all up, from wherever it is called.
+    fn forfeit(&self) -> impl Fn() + Send + Sync + use<> {
+        let guards = Arc::clone(&self.0);
+        move || {
+            let given_up = mem::take(&mut *locked(&guards));
+            drop(given_up);
+        }
+    }
+
+    fn guards(&self) -> MutexGuard<'_, LockSetGuard> {
+        locked(&self.0)
+    }
+}
+
+fn locked(guards: &Mutex<LockSetGuard>) -> MutexGuard<'_, LockSetGuard> {
+    guards.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Hoard {
+    fn drop(&mut self) {
+        drop(self.take());
     }
 }
 

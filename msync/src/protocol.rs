@@ -10,6 +10,7 @@
 //! Where a rule is borrowed: conditional take-over after an unchanged observation is client-go's `leaderelection`; the
 //! FIFO queue is the classic lock recipe of ZooKeeper and etcd; fencing is Kleppmann's (2016).
 
+mod collect;
 mod contest;
 mod event;
 mod hold;
@@ -63,8 +64,6 @@ pub struct Keeper {
     contest: Option<Box<Contest>>,
     hold: Option<Hold>,
     parting: Option<Parting>,
-    /// A term that is left to its ttl, because `at_least` outlives the client.
-    bequest: Option<Term>,
     flight: Option<Flight>,
     /// A write of ours may have been applied unseen.
     unsettled: bool,
@@ -74,7 +73,7 @@ pub struct Keeper {
     seen_held: Moment,
     /// No call before this.
     pause: Moment,
-    /// The timing of the last acquisition, for what is still to be cleaned up after it.
+    /// The timing of the last hold, for what is still to be cleaned up after it.
     timing: Timing,
     /// Whatever this engine wants is held by somebody, as a rule.
     crowded: bool,
@@ -100,7 +99,6 @@ impl Keeper {
             contest: None,
             hold: None,
             parting: None,
-            bequest: None,
             flight: None,
             unsettled: false,
             trouble: None,
@@ -151,6 +149,7 @@ impl Keeper {
             report: self.report(now.local),
             wake: self.wake(now),
             watch: self.contest.as_ref().is_some_and(|contest| contest.watches(&self.view)),
+            tell: self.awaits_collection(now.local),
         }
     }
 
@@ -209,6 +208,8 @@ impl Keeper {
         match event {
             Event::Want(want) => self.want(want, cx),
             Event::Cancel(ticket) => self.cancel(ticket, cx),
+            Event::Collected(ticket, since) => self.collected(ticket, since.min(now)),
+            Event::Keep(ticket, least) => self.keep_until(ticket, now + least),
             Event::Release(ticket, successor) => self.release(ticket, successor, cx),
             Event::Prolong(ticket) if self.is_user(ticket) => self.hold.iter_mut().for_each(|hold| hold.prolong(now)),
             Event::Reply(outcome) => self.reply(outcome, cx),
@@ -244,19 +245,7 @@ impl Keeper {
             cx.notices.push(Notice::Busy(want.ticket));
             return;
         }
-        self.timing = want.timing;
         self.tickets.push_back(want);
-    }
-
-    fn cancel(&mut self, ticket: Ticket, cx: &mut Context<'_>) {
-        self.tickets.retain(|want| want.ticket != ticket);
-        if self.is_user(ticket) {
-            self.release(ticket, None, cx);
-        }
-    }
-
-    fn is_user(&self, ticket: Ticket) -> bool {
-        self.hold.as_ref().and_then(|hold| hold.user.as_ref()).is_some_and(|user| user.ticket == ticket)
     }
 
     fn shut_down(&mut self, cx: &mut Context<'_>) {
@@ -284,6 +273,7 @@ impl Keeper {
         self.check_hold(cx);
         self.check_contest(cx);
         self.assign(cx);
+        self.recall(cx);
         self.part(cx);
         self.check_parting(cx);
         if self.tickets.is_empty() {
@@ -356,18 +346,18 @@ impl Keeper {
     fn keep(&mut self, cx: &mut Context<'_>) -> Option<Call> {
         let hold = self.hold.as_mut()?;
         let now = cx.now.local;
-        if !hold.is_renewed() {
+        if !hold.is_renewed() || !hold.serves() {
             return None;
         }
         let Some(record) = self.view.record() else { return Some(Call::Read) };
-        let farewell = self.shut && hold.user.is_none() && !hold.left_behind;
-        if now < hold.next_renewal && !farewell {
+        if self.shut && hold.user.is_none() {
+            return Some(Call::Apply(release::reserve(hold, record, cx)));
+        }
+        if now < hold.next_renewal {
             return None;
         }
-        let beat = fresh(cx);
-        let last = self.shut && hold.user.is_none() && now < hold.keep_until;
-        let ttl = if last { release::last_ttl(hold.keep_until.since(now)) } else { hold.timing.ttl() };
-        hold.attempt(beat, Attempt { last, ..Attempt::new(now, ttl, hold.timing.safety_margin()) });
+        let (beat, ttl) = (fresh(cx), hold.timing.ttl());
+        hold.attempt(beat, Attempt::new(now, ttl, hold.timing.safety_margin()));
         hold.next_renewal = now;
         Some(Call::Apply(Change::Renew {
             term: hold.term,
@@ -394,27 +384,34 @@ impl Keeper {
         self.trouble.as_ref().map_or(usual, |trouble| trouble.patience(usual, &timing, left))
     }
 
-    /// Returns the timing of the hold, or of the last acquisition.
+    /// Returns the timing of what is held or striven for, not of who waits behind it: a claim's attempts fit its ttl.
     fn current_timing(&self) -> Timing {
-        self.hold.as_ref().map_or(self.timing, |hold| hold.timing)
+        let contest = || self.contest.as_ref().map_or(self.timing, |contest| contest.timing());
+        self.hold.as_ref().map_or_else(contest, |hold| hold.timing)
     }
 
     fn wake(&self, now: Now) -> Option<Moment> {
         let hold = self.hold.as_ref().filter(|hold| hold.is_renewed());
         let ends = hold.into_iter().flat_map(|hold| [hold.deadline, hold.standing().until]);
         let kept = hold.filter(|hold| hold.user.is_none()).map(|hold| hold.keep_until);
-        let due = if self.flight.is_some() { None } else { self.due().map(|due| due.max(self.pause)) };
-        ends.chain(kept).chain(due).chain(self.report_due()).filter(|at| *at > now.local).min()
+        let uncollected = hold.and_then(|hold| Some([hold.collect_by(hold.uncollected()?), hold.next_renewal]));
+        let due = if self.flight.is_some() { None } else { self.due(now).map(|due| due.max(self.pause)) };
+        ends.chain(kept)
+            .chain(uncollected.into_iter().flatten())
+            .chain(due)
+            .chain(self.report_due())
+            .filter(|at| *at > now.local)
+            .min()
     }
 
     /// Returns when the next call is due, if time alone makes it so.
-    fn due(&self) -> Option<Moment> {
+    fn due(&self, now: Now) -> Option<Moment> {
         if let Some(hold) = &self.hold {
             let due = self.view.record().map_or(self.pause, |_| hold.next_renewal);
-            return hold.is_renewed().then_some(due);
+            return (hold.is_renewed() && hold.serves()).then_some(due);
         }
         let starting = self.contest.is_none() && !self.tickets.is_empty();
-        let contest = self.contest.as_ref().map(|contest| contest.due(&self.view));
+        let contest = self.contest.as_ref().map(|contest| contest.due(&self.view, now));
         let cleaning = (self.must_look() || self.parting.is_some() || self.has_strays()).then_some(self.pause);
         contest.into_iter().chain(cleaning).chain(starting.then_some(self.pause)).min()
     }

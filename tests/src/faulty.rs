@@ -39,6 +39,8 @@ pub enum Kind {
     Renew,
     /// [`Change::Grant`].
     Grant,
+    /// [`Change::Reserve`].
+    Reserve,
     /// [`Change::Free`].
     Free,
     /// [`Change::Advertise`].
@@ -278,6 +280,7 @@ fn kind(change: &Change) -> Kind {
         Change::Leave { .. } => Kind::Leave,
         Change::Renew { .. } => Kind::Renew,
         Change::Grant { .. } => Kind::Grant,
+        Change::Reserve { .. } => Kind::Reserve,
         Change::Free { .. } => Kind::Free,
         Change::Advertise(_) => Kind::Advertise,
     }

@@ -216,7 +216,11 @@ mod tests {
             memory.look(&name("x"), Some(&held(1)), at(seconds));
         }
         let view = memory.recall(&name("x")).unwrap();
-        assert_eq!(view.claimable_at(&held(1).record), at(40), "first seen at 10, ttl 30");
+        assert_eq!(
+            view.claimable_at(&held(1).record, crate::clock::Now::default()),
+            at(40),
+            "first seen at 10, ttl 30"
+        );
     }
 
     #[test]

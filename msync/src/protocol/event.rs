@@ -56,6 +56,10 @@ pub enum Event {
     Want(Want),
     /// A local acquisition is given up, wanted or already had.
     Cancel(Ticket),
+    /// A user has had the guard of its acquisition since a moment: from then on it is renewed and kept for it.
+    Collected(Ticket, Moment),
+    /// A user that has its guard wants it kept for at least so long from now on: a set is complete.
+    Keep(Ticket, Duration),
     /// A user is done: its body and arguments have been dropped. It may wish for a successor, by owner.
     Release(Ticket, Option<String>),
     /// A user wants its hold renewed at once.
@@ -116,8 +120,10 @@ pub enum Outcome {
 /// What the driver is to tell a local acquisition.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Notice {
-    /// It has the lock.
+    /// It has the lock, once it [collects](Event::Collected) it.
     Acquired(Ticket, FencingToken),
+    /// It has not collected the lock in time: [`Event::Cancel`] follows, or [`Event::Collected`] if it has after all.
+    Recall(Ticket),
     /// Somebody else has it, and it did not want to wait.
     Busy(Ticket),
     /// The store failed; the driver knows how.
@@ -186,4 +192,6 @@ pub struct Action {
     pub wake: Option<Moment>,
     /// Whether this lock itself is to be watched, besides the inbox.
     pub watch: bool,
+    /// Whether the user is to say so at once when it collects the lock: something waits for that.
+    pub tell: bool,
 }

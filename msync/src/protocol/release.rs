@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use super::{Call, Context, Keeper, Notice, State, Ticket, fresh};
+use super::{Attempt, Call, Context, Hold, Keeper, Notice, State, Ticket, fresh};
 use crate::{
     LossReason,
-    clock::Moment,
+    clock::{Moment, Wall},
     config::{MAX_TTL, MIN_TTL},
     record::{Change, Entry, Record, Term},
 };
@@ -40,6 +40,7 @@ impl Keeper {
             return cx.notices.push(Notice::Released(ticket));
         }
         let Some(hold) = &mut self.hold else { return };
+        hold.spurned |= hold.uncollected().is_some();
         let stays = hold.keep_until > cx.now.local || hold.ended.is_some();
         let named_itself = successor.as_deref() == Some(self.engine.owner());
         (hold.user, hold.successor) = (None, successor);
@@ -70,7 +71,6 @@ impl Keeper {
         let parting = self.parting.get_or_insert_default();
         parting.until = now + hold.timing.ttl();
         (parting.retained, parting.successor) = (hold.retained, hold.successor);
-        self.bequest = outlives.then_some(hold.term);
         let renewing = matches!(&self.flight, Some(flight) if matches!(flight.call, Call::Apply(Change::Renew { .. })));
         self.unsettled |= hold.attempts.len() > usize::from(renewing);
         self.timing = hold.timing;
@@ -81,7 +81,7 @@ impl Keeper {
         let Some(hold) = &self.hold else { return false };
         let others = self.view.record().is_some_and(|record| super::waits_another(record, &self.engine));
         let waits = !self.tickets.is_empty() && hold.ended.is_none() && !self.wishes_another();
-        waits && !(others && hold.must_yield(cx.now.local))
+        waits && !hold.is_stale(cx.now.local) && !(others && hold.must_yield(cx.now.local))
     }
 
     /// Says whether the last user named a successor that waits in another engine: it goes before those who wait here.
@@ -129,8 +129,7 @@ impl Keeper {
     }
 
     fn is_stray(&self, record: &Record) -> bool {
-        let ours = record.engine == self.engine && !record.is_free();
-        ours && !self.wants(record.term) && self.bequest != Some(record.term)
+        record.engine == self.engine && !record.is_free() && !self.wants(record.term)
     }
 
     /// Finds an entry of ours that nobody here wants: of an ended term, or a second one of the holding term.
@@ -212,9 +211,22 @@ impl Keeper {
     }
 }
 
-/// Returns the ttl that a record needs to live as long as `at_least` promises: clocks may run 1 % apart, twice.
-pub(super) fn last_ttl(left: Duration) -> Duration {
-    let padded = left.mul_f64(1.02).as_millis() + 1;
+/// Leaves what `at_least` keeps to nobody, since nobody will be left to renew it.
+pub(super) fn reserve(hold: &mut Hold, record: &Record, cx: &mut Context<'_>) -> Change {
+    let (now, beat) = (cx.now, fresh(cx));
+    let left = hold.keep_until.since(now.local);
+    hold.attempt(
+        beat,
+        Attempt { last: true, ..Attempt::new(now.local, hold.timing.ttl(), hold.timing.safety_margin()) },
+    );
+    let (term, previous, engine) = (hold.term, record.beat, record.engine.clone());
+    Change::Reserve { term, previous, beat, engine, ttl: last_ttl(left), until: (now.wall + left).min(Wall::LATEST) }
+}
+
+/// Returns the ttl that a record needs to live as long as `at_least` promises for those who go by it: their clock may be 1 %
+/// fast and this one 1 % slow.
+fn last_ttl(left: Duration) -> Duration {
+    let padded = left.mul_f64(1.0203).as_millis() + 1;
     Duration::from_millis(u64::try_from(padded).unwrap_or(u64::MAX)).clamp(MIN_TTL, MAX_TTL)
 }
 

@@ -336,9 +336,11 @@ fn an_engine_id_shows_itself_to_people() {
 
 #[test]
 fn only_another_start_of_the_same_pod_is_kin() {
-    let id = EngineId::of_pod("web", 0xa1, 1);
-    assert!(id.is_kin_of(&EngineId::of_pod("web", 0xa1, 2)));
-    for other in [id.clone(), EngineId::of_pod("web", 0xa2, 2), EngineId::of_pod("api", 0xa1, 2)] {
+    let id = EngineId::of_pod("web", Role::Library, 0xa1, 1);
+    let kin = |owner: &str, role: Role, pod: u32| EngineId::of_pod(owner, role, pod, 2);
+    assert!(id.is_kin_of(&kin("web", Role::Library, 0xa1)));
+    let (elsewhere, other_owner) = (kin("web", Role::Library, 0xa2), kin("api", Role::Library, 0xa1));
+    for other in [id.clone(), elsewhere, other_owner, kin("web", Role::Sidecar, 0xa1), id.reserved()] {
         assert!(!id.is_kin_of(&other), "{other}");
     }
     // Without a pod there is none, even if the random bits begin alike, or a hand has made them as long as a pod's.

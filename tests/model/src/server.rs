@@ -101,7 +101,8 @@ impl Origin {
                 Self::Nobody | Self::Found | Self::TookOver => Self::Granted(1),
             },
             Change::Free { .. } => Self::Nobody,
-            Change::Enqueue { .. } | Change::Leave { .. } | Change::Renew { .. } | Change::Advertise(_) => self,
+            Change::Enqueue { .. } | Change::Leave { .. } | Change::Renew { .. } => self,
+            Change::Reserve { .. } | Change::Advertise(_) => self,
         }
     }
 }

@@ -339,19 +339,6 @@ fn at_least_keeps_the_hold_after_its_user() {
 }
 
 #[test]
-fn s8_at_shutdown_the_last_renewal_lets_the_record_live_as_long_as_promised() {
-    let mut bench = Bench::new();
-    bench.want(Want { at_least: ms(25_000), ..want(1) });
-    bench.settle();
-    bench.release(1);
-    bench.pass(5_000);
-    bench.step(Event::ShutDown);
-    bench.settle();
-    assert_eq!(bench.record().ttl, ms(20_401), "what remains x 1.02");
-    assert!(bench.keeper.is_idle(), "and nothing else is done");
-}
-
-#[test]
 fn max_hold_ends_the_user_and_the_renewals() {
     let mut bench = Bench::new();
     bench.want(Want { max_hold: Some(ms(15_000)), ..want(1) });

@@ -35,6 +35,14 @@ pub(super) fn of(change: &Change) -> Option<Patch> {
             ops.set("ttlMilliseconds", json!(millis(*ttl)));
             ops.set("expiry", json!((*wall + *ttl).to_string()));
         }
+        Change::Reserve { term, previous, beat, engine, ttl, until } => {
+            ops.test_pair(Pair { term: *term, beat: *previous });
+            ops.set("engine", json!(engine.reserved().as_str()));
+            ops.set("owner", json!(engine.owner()));
+            ops.set("beat", json!(beat.to_string()));
+            ops.set("ttlMilliseconds", json!(millis(*ttl)));
+            ops.set("expiry", json!(until.to_string()));
+        }
         Change::Grant { term, beat, index, entry, duplicates, next, wall } => {
             let claim = entry.claim()?;
             ops.test_term(*term);

@@ -119,7 +119,8 @@ fn change(record: &Record) -> impl Strategy<Value = Change> + use<> {
     ];
     let holder = prop_oneof![3 => Just(own.1), 1 => term()];
     let claims = (claim(), beat(), pair.clone(), seen_in(record), wall());
-    let renews = (pair, beat(), 0..9_u64, ttl(), wall());
+    let renews = (pair.clone(), beat(), 0..9_u64, ttl(), wall());
+    let reserves = (pair, beat(), engine(), ttl(), wall());
     let grants = (holder.clone(), beat(), place_in(record), seen_in(record), (engine(), wall()));
     prop_oneof![
         claims.prop_map(|(claim, beat, seen, removes, wall)| Change::Claim { claim, beat, seen, removes, wall }),
@@ -127,6 +128,9 @@ fn change(record: &Record) -> impl Strategy<Value = Change> + use<> {
         place_in(record).prop_map(|(index, entry)| Change::Leave { index, entry }),
         renews.prop_map(|(pair, beat, renewals, ttl, wall)| {
             Change::Renew { term: pair.term, previous: pair.beat, beat, renewals, ttl, wall }
+        }),
+        reserves.prop_map(|(pair, beat, engine, ttl, until)| {
+            Change::Reserve { term: pair.term, previous: pair.beat, beat, engine, ttl, until }
         }),
         grants.prop_map(|(term, beat, (index, entry), duplicates, (next, wall))| {
             Change::Grant { term, beat, index, entry, duplicates, next, wall }
