@@ -9,6 +9,7 @@ use futures::{Stream, StreamExt};
 use jiff::Timestamp;
 use msync::{
     Client, Error, Leadership, Lock, LockGuard, Timing,
+    record::Role,
     store::{Snapshot, Store},
 };
 
@@ -80,8 +81,7 @@ pub fn engine(config: &Config, store: &Arc<dyn Store>) -> Result<Engine, Error> 
     let pod = config.pod_uid.as_deref().filter(|uid| !uid.is_empty());
     let kin = pod.and_then(|uid| Some((uid, sole(named.owner(), uid)?)));
     let (nameless, witness) = match kin {
-        // Another role is another pod, to the engine: a library in this pod is no earlier start of its sidecar.
-        Some((uid, witness)) => (builder.pod_uid(format!("{uid}/{ROLE}")), Some(witness)),
+        Some((uid, witness)) => (builder.pod(Role::Sidecar, uid), Some(witness)),
         None => (builder, None),
     };
     let nameless = nameless.store(Arc::clone(store)).build();
@@ -108,6 +108,11 @@ impl Engine {
     /// The name under which locks are held.
     pub fn owner(&self) -> &str {
         self.nameless.owner()
+    }
+
+    /// Begins to look for records that nobody has wanted for a day.
+    pub fn sweep(&self) -> msync::Sweep {
+        self.nameless.sweep()
     }
 
     /// Releases what is held, in order.

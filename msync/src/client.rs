@@ -2,20 +2,17 @@
 
 use std::{pin::pin, sync::Arc};
 
+#[cfg(feature = "kube")]
+use crate::runtime;
 use crate::{
     Election, Error, Lock, LockName, LockSet, MemoryStore, Timing,
     clock::{BootClock, Clock, Random, os_random},
     engine::{Engine, Grip},
-    name::sanitize,
-    record::EngineId,
+    name,
+    record::{EngineId, Role},
     signal::Signalled,
     store::Store,
 };
-#[cfg(feature = "kube")]
-use crate::{clock::Home, runtime};
-
-/// The longest owner name: a DNS label, as host names are.
-const LONGEST_OWNER: usize = 63;
 
 /// The entrance: makes locks and elections that share one identity, one store and one watch.
 ///
@@ -57,7 +54,7 @@ struct Cluster(kube::Client);
 pub struct ClientBuilder<S = ()> {
     store: S,
     owner: Option<String>,
-    pod: Option<String>,
+    pod: Option<(Role, String)>,
     namespace: Option<String>,
     timing: Timing,
     clock: Arc<dyn Clock>,
@@ -101,8 +98,7 @@ impl Client {
     /// Dropping the future leaves nothing behind.
     #[cfg(feature = "kube")]
     pub async fn try_default() -> Result<Self, Error> {
-        let config = runtime::run(Home::Own, crate::transport::infer()).await?;
-        Self::builder().config(config).build()
+        Self::builder().try_default().await
     }
 
     /// Begins a client of your own making.
@@ -116,6 +112,23 @@ impl Client {
             clock: Arc::new(BootClock),
             random: os_random(),
         }
+    }
+
+    /// Makes a client of a store of its own, in memory: it excludes the tasks of this process, leads every election at once,
+    /// and needs no cluster. The off switch, for a service with one replica and for development.
+    ///
+    /// # Examples
+    /// ```
+    /// # use msync::Client;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), msync::Error> {
+    /// # let replicas = 1;
+    /// let client = if replicas == 1 { Client::standalone() } else { connect().await? };
+    /// # async fn connect() -> Result<Client, msync::Error> { unreachable!() }
+    /// client.election("scheduler")?.try_campaign().await?.expect("nobody else could lead").resign().await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn standalone() -> Self {
+        Self::builder().memory(&MemoryStore::new()).build()
     }
 
     /// Installs the `Lock` resource, or updates it to this version of msync. Returns when locks can be stored; at once for
@@ -141,10 +154,13 @@ impl Client {
 
     /// Names a lock. Nothing is sent before it is acquired.
     ///
+    /// Any text will do, or a [`LockName`]: one that Kubernetes would refuse is escaped, as in annotated functions; see
+    /// [there](LockName#one-rule-for-all-names).
+    ///
     /// # Errors
-    /// [`Error::InvalidName`] when Kubernetes would refuse the name.
+    /// [`Error::InvalidName`] when the name is empty.
     pub fn lock(&self, name: impl AsRef<str>) -> Result<Lock, Error> {
-        Ok(self.lock_named(LockName::new(name)?))
+        Ok(self.lock_named(LockName::of(name.as_ref())?))
     }
 
     pub(crate) fn lock_named(&self, name: LockName) -> Lock {
@@ -155,18 +171,23 @@ impl Client {
     /// waited for, those before it are held and may be lost: then the acquisition fails with [`Error::Lost`].
     ///
     /// # Errors
-    /// [`Error::InvalidName`] for the first name that Kubernetes would refuse, or when no name is given.
+    /// [`Error::InvalidName`] when a name is empty, or when no name is given.
     pub fn lock_all<N: AsRef<str>>(&self, names: impl IntoIterator<Item = N>) -> Result<LockSet, Error> {
         let locks = names.into_iter().map(|name| self.lock(name)).collect::<Result<Vec<_>, _>>()?;
         LockSet::new(locks)
     }
 
-    /// Names an election. Nothing is sent before a campaign.
+    /// Names an election, as [`lock`](Self::lock) names a lock. Nothing is sent before a campaign.
     ///
     /// # Errors
-    /// [`Error::InvalidName`] when Kubernetes would refuse the name.
+    /// [`Error::InvalidName`] when the name is empty.
     pub fn election(&self, name: impl AsRef<str>) -> Result<Election, Error> {
-        Ok(self.election_named(LockName::new(name)?))
+        Ok(self.election_named(LockName::of(name.as_ref())?))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
     }
 
     pub(crate) fn election_named(&self, name: LockName) -> Election {
@@ -176,6 +197,56 @@ impl Client {
     /// An election for a background task, which does not keep the client alive.
     pub(crate) fn election_of_task(&self, name: LockName) -> Election {
         Election::new(self.engine.for_task(), name, self.timing)
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.engine.clock
+    }
+
+    /// Completes when the client is shut down.
+    pub(crate) fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.engine.ended()
+    }
+
+    /// Begins to look for records that crashed holders left behind and that nobody asks for, in this client's namespace.
+    ///
+    /// Locks whose names are used again need no such care. One sweep an hour, by anybody, is enough.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), msync::Error> {
+    /// # let client = msync::Client::standalone();
+    /// let swept = client.sweep().run().await?;
+    /// println!("{} records removed", swept.removed.len());
+    /// # Ok(()) }
+    /// ```
+    pub fn sweep(&self) -> crate::Sweep {
+        crate::Sweep::new(self.engine.clone())
+    }
+
+    /// Returns the names of the locks and elections that are held here now, sorted: for a status page.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), msync::Error> {
+    /// # let client = msync::Client::standalone();
+    /// let guard = client.lock("invoices")?.acquire().await?;
+    /// assert_eq!(client.held(), [guard.name().clone()]);
+    /// assert!(client.waiting().is_empty());
+    /// # Ok(()) }
+    /// ```
+    pub fn held(&self) -> Vec<LockName> {
+        self.engine.held()
+    }
+
+    /// Returns the names of the locks and elections that tasks of this client wait for now, sorted, each once.
+    pub fn waiting(&self) -> Vec<LockName> {
+        self.engine.awaited()
+    }
+
+    /// Says what keeps an election from being decided, if nobody has been seen to lead it lately.
+    pub(crate) async fn cannot_campaign(&self, name: &LockName) -> Option<Error> {
+        self.engine.unavailable(name, self.timing.ttl()).await
     }
 
     /// Returns the name under which this client's holds are shown to people.
@@ -203,6 +274,11 @@ impl Client {
     /// Dropping the future does not stop the shutdown, only the waiting for it.
     pub async fn shutdown(&self) {
         self.engine.shut_down(self.timing.ttl()).await;
+    }
+
+    /// Says whether the client was shut down, or is being so: nothing can be acquired with it any more.
+    pub fn is_shut_down(&self) -> bool {
+        self.engine.is_shut_down()
     }
 
     /// Waits for SIGTERM or ctrl-c, then [shuts down](Self::shutdown). A second signal meanwhile ends the process at once,
@@ -274,15 +350,24 @@ impl Client {
 
 impl<S> ClientBuilder<S> {
     /// Sets the name under which this client's holds are shown to people; the host name otherwise. What Kubernetes would
-    /// not allow in a name is replaced by `-`.
+    /// not allow in a name is replaced by `-`; one longer than 63 characters ends in a hash.
     pub fn owner(mut self, owner: impl Into<String>) -> Self {
         self.owner = Some(owner.into());
         self
     }
 
-    /// Sets the uid of the pod, by the downward API: an engine that restarts in the same pod is known by it.
-    pub fn pod_uid(mut self, uid: impl Into<String>) -> Self {
-        self.pod = Some(uid.into());
+    /// Sets the uid of the pod, by the downward API: what an earlier start of the same pod held can then be told, and be
+    /// [adopted](Lock::adopt). Only for one who can prove that the earlier start is dead.
+    #[doc(hidden)]
+    pub fn pod_uid(self, uid: impl Into<String>) -> Self {
+        self.pod(Role::Library, uid)
+    }
+
+    /// Sets the uid of the pod as [`pod_uid`](Self::pod_uid) does, and which of its programs this is: none ever adopts what
+    /// another one has.
+    #[doc(hidden)]
+    pub fn pod(mut self, role: Role, uid: impl Into<String>) -> Self {
+        self.pod = Some((role, uid.into()));
         self
     }
 
@@ -347,6 +432,28 @@ impl<S> ClientBuilder<S> {
     }
 }
 
+#[cfg(feature = "kube")]
+impl ClientBuilder {
+    /// Chooses the cluster of the environment and makes the client, as [`Client::try_default`] does, with what was set before.
+    ///
+    /// # Errors
+    /// As [`Client::try_default`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn f() -> Result<(), msync::Error> {
+    /// let client = msync::Client::builder().owner("web-3").namespace("shop").try_default().await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn try_default(self) -> Result<Client, Error> {
+        let config = runtime::run(self.clock.home(), crate::transport::infer()).await?;
+        self.config(config).build()
+    }
+}
+
 impl ClientBuilder<Chosen> {
     /// Makes the client. Starts no task and sends nothing before the first acquisition.
     pub fn build(self) -> Client {
@@ -386,10 +493,10 @@ impl<S> ClientBuilder<S> {
     }
 
     fn engine(&self, store: Arc<dyn Store>, foreign: bool) -> Grip {
-        let owner = sanitize(&self.owner.clone().unwrap_or_else(host_name), LONGEST_OWNER);
+        let owner = name::owner(&self.owner.clone().unwrap_or_else(host_name));
         let bits = (self.random)();
         let id = match &self.pod {
-            Some(pod) => EngineId::of_pod(&owner, fingerprint(pod), bits),
+            Some((role, pod)) => EngineId::of_pod(&owner, *role, fingerprint(pod), bits),
             None => EngineId::new(&owner, bits),
         };
         let (clock, random) = (Arc::clone(&self.clock), Arc::clone(&self.random));

@@ -85,6 +85,12 @@ impl Moment {
         self.0
     }
 
+    /// Returns the moment so long before this one, or the start of the clock.
+    #[must_use]
+    pub fn before(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
     /// Returns the time from `earlier` to this moment, zero if it is not earlier.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
@@ -115,6 +121,9 @@ fn nanos(duration: Duration) -> u64 {
 // === impl Wall ===
 
 impl Wall {
+    /// The latest date that is read back as it was written: 9999-01-01.
+    pub const LATEST: Self = Self(253_370_764_800_000);
+
     /// Makes a date from milliseconds since 1970.
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
@@ -123,6 +132,11 @@ impl Wall {
     /// Returns milliseconds since 1970.
     pub const fn as_millis(self) -> i64 {
         self.0
+    }
+
+    /// Returns the time from `earlier` to this date, zero if it is not earlier.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
     /// Parses an RFC 3339 date; `None` for whatever is unreadable or beyond the calendar.

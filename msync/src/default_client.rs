@@ -119,7 +119,7 @@ fn cluster() -> std::future::Ready<Result<Client, Error>> {
 }
 
 fn no_client(why: NoClient) -> Error {
-    Error::Store { context: "no default client".to_owned(), source: Arc::new(why) }
+    Error::Store { context: "no default client".to_owned(), cause: Arc::new(why) }
 }
 
 #[cfg(test)]
@@ -134,7 +134,7 @@ mod tests {
     /// Asks the default client, waiting until it leads, who does.
     async fn leader() -> Result<String, Error> {
         let client = with_default_client(|client| Ok(client.clone())).await?;
-        let term = term(&client, &LockName::new("job")?, true).await?;
+        let term = term(&client, &LockName::new("job")?, None, true).await?;
         term.expect("it waits").lease.check()?;
         Ok(client.owner().to_owned())
     }

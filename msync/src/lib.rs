@@ -28,8 +28,8 @@
 //! * **S2** At no instant do two guards of one lock say held.
 //! * **S3** Loss is signalled by the local deadline even if no API call ever returns; after a pause of the process the
 //!   first poll of a body and the first `check()` say lost.
-//! * **S4** Lost is final. **S5** Release touches only its own acquisition. **S6** A cancelled acquire leaves nothing
-//!   that anybody renews.
+//! * **S4** Lost is final. **S5** Release touches only its own acquisition. **S6** An acquire that was cancelled, or
+//!   that is not polled any more, leaves nothing that anybody renews.
 //! * **S7** The body and its arguments are dropped before the release is sent. **S8** `at_least` is honoured by all who
 //!   use msync, also over an orderly shutdown.
 //! * **L1** When a holder crashes, a waiter holds within about one ttl of the last renewal, or within two if the queue
@@ -63,6 +63,7 @@
 //! and a watch whose connection was forgotten by a balancer is only missed after some minutes.
 
 mod campaign;
+mod candidate;
 mod client;
 pub mod clock;
 mod config;
@@ -93,11 +94,13 @@ mod scope;
 mod signal;
 #[doc(hidden)]
 pub mod store;
+mod sweep;
 mod token;
 #[cfg(feature = "kube")]
 #[doc(hidden)]
 pub mod transport;
 
+pub use candidate::Candidate;
 #[cfg(feature = "kube")]
 pub use client::Configured;
 pub use client::{Chosen, Client, ClientBuilder};
@@ -105,6 +108,9 @@ pub use config::Timing;
 pub use default_client::{init, shutdown};
 pub use election::{Election, Leader, Leadership};
 pub use error::{Error, LossReason};
+/// The kube crate that [`Client`] is built on: `ClientBuilder::kube` takes a client of this version.
+#[cfg(feature = "kube")]
+pub use kube;
 pub use leader_loop::leader_loop;
 pub use lease::{Lease, LeaseSet};
 pub use lock::{Lock, LockGuard};
@@ -114,4 +120,5 @@ pub use macros::{leader_only, locked};
 pub use name::LockName;
 pub use outcome::Outcome;
 pub use store::MemoryStore;
+pub use sweep::{Sweep, Swept};
 pub use token::FencingToken;

@@ -34,7 +34,7 @@ impl Signalled {
     /// Listens from now on. The shutdown takes no longer than `most`.
     pub(crate) fn wait(engine: &Arc<Engine>, most: Duration) -> Result<Self, Error> {
         let signals = runtime::within(engine.home, Signals::new)
-            .map_err(|source| Error::Store { context: "cannot listen to signals".into(), source: Arc::new(source) })?;
+            .map_err(|error| Error::Store { context: "cannot listen to signals".into(), cause: Arc::new(error) })?;
         let ((told, came), (begin, begun), (end, ended)) = (oneshot::channel(), oneshot::channel(), oneshot::channel());
         let listener = Listener { came: told, begin: begun, _ended: end };
         runtime::spawn(engine.home, listener.run(signals, Arc::clone(engine), most));

@@ -46,22 +46,62 @@ pub enum Fault {
     Busy(Option<Duration>),
     /// Perhaps applied, perhaps not, perhaps later: time-outs, broken connections, 5xx.
     Unknown(Arc<dyn std::error::Error + Send + Sync>),
-    /// Certainly not applied, and trying again will not help.
+    /// Not usable as it is, and trying again at once will not help: certainly not applied, or not kept.
     Fatal(Fatal),
 }
 
 /// What a user must mend before the store can work.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Fatal {
-    /// The API server refuses the rights (403).
+    /// The API server refuses the rights (403) or the credentials (401). May pass: it has just started, a token is renewed.
     #[error("{0}")]
     Forbidden(String),
-    /// The custom resource is not installed.
+    /// The custom resource is not installed. May pass: it is being installed.
     #[error("{0}")]
     CrdMissing(String),
+    /// The custom resource is an older one, which does not keep what is written.
+    #[error("{0}")]
+    CrdOutdated(String),
     /// Anything else that will not heal by itself.
     #[error("{0}")]
     Other(Arc<dyn std::error::Error + Send + Sync>),
+}
+
+// === impl Fatal ===
+
+impl Fatal {
+    /// Says whether it may pass by itself within seconds.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, Self::Forbidden(_) | Self::CrdMissing(_))
+    }
+}
+
+// === impl Fault ===
+
+impl Fault {
+    /// Returns what it says, for people.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Self::Refused(refused) => format!("the API server refuses the write again and again ({refused:?})"),
+            Self::Busy(_) => "the API server is overloaded".to_owned(),
+            Self::Unknown(why) | Self::Fatal(Fatal::Other(why)) => chain(&**why),
+            Self::Fatal(fatal) => fatal.to_string(),
+        }
+    }
+}
+
+/// Writes an error with its sources, each said once: a transport says no more than "client error" by itself.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        source = error.source();
+    }
+    text
 }
 
 /// Makes the source of a fault of a text.

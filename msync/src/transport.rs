@@ -11,20 +11,20 @@
 
 mod cause;
 mod dial;
+mod http1;
 mod lanes;
 mod socket;
 
-use std::{error::Error as _, fmt, time::Duration};
+use std::{fmt, time::Duration};
 
 use futures::future::BoxFuture;
 use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper_util::{client::legacy, rt::TokioTimer};
 use kube::client::{Body, ConfigExt};
 use tower::{BoxError, ServiceBuilder};
 
 use self::{
-    dial::{Dial, OnRuntime},
+    dial::OnRuntime,
+    http1::Http1,
     lanes::{Lanes, Streamed},
 };
 use crate::Error;
@@ -36,8 +36,8 @@ const HTTP: &str = "MSYNC_HTTP";
 const PING_AFTER: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long an unused connection of HTTP/1.1 is kept: longer than between two renewals, shorter than servers do.
-const IDLE: Duration = Duration::from_secs(60);
+/// Who gives up an unanswered call sooner than this tells nothing about the peer.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Which versions of HTTP are spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +114,7 @@ pub fn connect_over(http: Http, config: kube::Config) -> Result<kube::Client, Er
 struct Transport {
     /// None where only HTTP/1.1 is spoken.
     lanes: Option<Lanes>,
-    http1: legacy::Client<Dial, Body>,
+    http1: Http1,
 }
 
 /// Why a request was not answered: the whole chain of causes as one line, for whoever shows no sources.
@@ -132,12 +132,7 @@ impl Transport {
         }
         let dials = dial::dials(config).map_err(|error| cause::dial(error, config))?;
         let runtime = OnRuntime::current();
-        let http1 = legacy::Client::builder(runtime.clone())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            // Whatever was not sent may be sent again; this never repeats what was.
-            .retry_canceled_requests(true)
-            .build(dials.http1);
+        let http1 = Http1::new(dials.http1, runtime.clone());
         let lanes = dials.any.filter(|_| http == Http::Best);
         Ok(Self { lanes: lanes.map(|dial| Lanes::new(dial, config.cluster_url.clone(), runtime)), http1 })
     }
@@ -150,12 +145,7 @@ impl Transport {
             },
             None => request,
         };
-        let response = self.http1.request(request).await.map_err(|error| match error.source() {
-            // hyper's own words, "client error (Connect)", are none for people.
-            Some(cause) if error.is_connect() => Broken::of(cause),
-            _ => Broken::of(&error),
-        })?;
-        Ok(response.map(|body: Incoming| Streamed::plain(body)))
+        Ok(self.http1.send(request).await?.map(Streamed::plain))
     }
 }
 

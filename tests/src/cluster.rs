@@ -312,6 +312,21 @@ impl Cluster {
         Ok(())
     }
 
+    /// Puts finalizers on a `Lock`, as tools of others do, or takes all away.
+    ///
+    /// # Errors
+    ///
+    /// When the server refuses.
+    ///
+    /// # Cancel safety
+    ///
+    /// The edit may be applied.
+    pub async fn finalize(&self, lock: &str, finalizers: &[&str]) -> Result<()> {
+        let patch = Patch::Merge(json!({ "metadata": { "finalizers": finalizers } }));
+        self.raw().patch(lock, &PatchParams::default(), &patch).await?;
+        Ok(())
+    }
+
     /// Begins to record every state that a lock goes through.
     ///
     /// # Errors
@@ -333,6 +348,7 @@ impl Cluster {
     pub fn child(&self, test: &str, owner: &str, ttl: Duration) -> Result<Spawn> {
         let spawn = Spawn::this_test(test)?
             .env(CHILD_KUBECONFIG, self.server().kubeconfig(ADMIN)?)
+            .env("KUBECONFIG", self.server().kubeconfig(ADMIN)?)
             .env(CHILD_NAMESPACE, &self.namespace)
             .env(CHILD_OWNER, owner);
         Ok(spawn.env(CHILD_TTL, ttl.as_millis().to_string()))

@@ -46,7 +46,9 @@ pub(super) struct Terms {
     pub(super) arrival: Arrival,
     /// Who may go before it.
     pub(super) purpose: Purpose,
-    /// How long it may wait for its turn, and then once more for its answer.
+    /// How long it may wait for its turn.
+    pub(super) turn: Duration,
+    /// How long it may then wait for its answer.
     pub(super) timeout: Duration,
     /// It is to be thought over when it has its turn and no such call has succeeded of late.
     pub(super) guesses: bool,
@@ -68,7 +70,7 @@ impl Terms {
             (Call::Apply(Change::Enqueue { .. }), None) => Purpose::Join,
             (Call::Read | Call::Apply(_), None) => Purpose::Other,
         };
-        Self { arrival, purpose, timeout, guesses: false }
+        Self { arrival, purpose, turn: timeout, timeout, guesses: false }
     }
 }
 
@@ -83,11 +85,11 @@ impl Engine {
     /// Makes a call, when it is its turn. The time-out counts from the send; who has no turn for as long is told so, and
     /// has sent nothing.
     pub(super) async fn call(&self, name: &LockName, call: &Call, terms: Terms) -> (Outcome, Option<Fault>) {
-        let too_late = self.clock.sleep_until(self.clock.now() + terms.timeout);
+        let too_late = self.clock.sleep_until(self.clock.now() + terms.turn);
         let permit = tokio::select! {
             biased;
             permit = self.gate.enter(terms.purpose, terms.arrival) => permit,
-            () = too_late => return (Outcome::Unsent, Some(unsent(terms.timeout))),
+            () = too_late => return (Outcome::Unsent, Some(unsent(terms.turn))),
         };
         if terms.guesses && self.attempts.are_vain() {
             return (Outcome::Unsent, None);
@@ -133,6 +135,7 @@ fn outcome_of(fault: &Fault) -> Outcome {
         Fault::Refused(refused) => Outcome::Refused(*refused),
         Fault::Busy(after) => Outcome::Busy(*after),
         Fault::Unknown(_) => Outcome::Unknown,
+        Fault::Fatal(fatal) if fatal.may_pass() => Outcome::Denied,
         Fault::Fatal(_) => Outcome::Fatal,
     }
 }

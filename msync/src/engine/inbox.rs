@@ -11,21 +11,19 @@ use std::{
 };
 
 use futures::StreamExt;
+use tokio::sync::watch;
 
-use super::Engine;
+use super::{Engine, obstacle::Fitness};
 use crate::{
     LockName,
-    clock::{Clock, Moment},
-    protocol::Event,
+    clock::{Clock, Moment, Random},
+    protocol::{Event, Sightless, Watching},
     record::EngineId,
-    store::{Fault, Scope, Sighting, Snapshot, Store, Watch, told},
+    store::{Fatal, Fault, Scope, Sighting, Snapshot, Store, Watch, told},
 };
 
 /// How long a watch may be silent, bookmarks included, before it is opened anew.
 const SILENCE: Duration = Duration::from_secs(90);
-
-/// The longest pause between two attempts to watch.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// A watch that is opened anew when it was silent for too long, and that pauses after errors.
 pub(super) struct Lookout {
@@ -36,17 +34,21 @@ pub(super) struct Lookout {
     heard: Moment,
     /// Not polled before this.
     resume: Option<Moment>,
-    failures: u32,
+    random: Random,
+    watching: Watching,
+    /// Where the inbox's first answer, and any that says that the resource is no good, is noted.
+    fitness: Option<Arc<watch::Sender<Fitness>>>,
 }
 
 // === impl Lookout ===
 
 impl Lookout {
     /// Opens a watch.
-    pub(super) fn new(store: &Arc<dyn Store>, clock: &Arc<dyn Clock>, scope: Scope) -> Self {
+    pub(super) fn new(store: &Arc<dyn Store>, clock: &Arc<dyn Clock>, random: &Random, scope: Scope) -> Self {
         let (store, clock) = (Arc::clone(store), Arc::clone(clock));
         let (watch, heard) = (store.watch(scope.clone()), clock.now());
-        Self { store, clock, scope, watch, heard, resume: None, failures: 0 }
+        let (random, watching) = (Arc::clone(random), Watching::default());
+        Self { store, clock, scope, watch, heard, resume: None, random, watching, fitness: None }
     }
 
     /// Hands on what is seen, for ever.
@@ -72,7 +74,7 @@ impl Lookout {
             self.heard = self.clock.now();
             match seen {
                 Some(Some(Ok(sighting))) => {
-                    self.failures = 0;
+                    self.note(&sighting);
                     return sighting;
                 }
                 Some(Some(Err(fault))) => self.pause(&fault),
@@ -91,28 +93,60 @@ impl Lookout {
         self.watch = self.store.watch(self.scope.clone());
     }
 
+    fn note(&mut self, sighting: &Sighting) {
+        self.find(Fitness::Fit);
+        // A list is no sign that watching works.
+        if matches!(sighting, Sighting::Listed(_)) {
+            return;
+        }
+        if let Some(Sightless::Recovered { failures, lasting }) = self.watching.shown(self.heard) {
+            tracing::info!(scope = ?self.scope, failures, ?lasting, "the watch works again");
+        }
+    }
+
     fn pause(&mut self, fault: &Fault) {
-        self.failures += 1;
-        match fault {
-            Fault::Fatal(fatal) if self.failures == 1 => {
+        let after = if let Fault::Busy(after) = fault { *after } else { None };
+        let (why, lasts) = (fault.describe(), matches!(fault, Fault::Fatal(fatal) if !fatal.may_pass()));
+        let (resume, news) = self.watching.failed(&why, lasts, after, self.heard, (self.random)());
+        // What passes, the inbox meets as well, and one warning of it is enough.
+        let warns = matches!(fault, Fault::Fatal(_)) || !matches!(self.scope, Scope::Lock(_));
+        match news {
+            Some(_) if warns => {
                 let costs = match self.scope {
-                    Scope::Next(_) => {
-                        "who waits may notice a crash one ttl later; is the Lock resource of an older msync?"
-                    }
+                    Scope::Next(_) => "who waits may notice a crash one ttl later",
                     Scope::Lock(_) | Scope::Engine(_) | Scope::All => "hand-overs will be slow",
                 };
-                tracing::warn!(%fatal, costs, "cannot watch");
+                tracing::warn!(scope = ?self.scope, fault = %why, costs, "cannot watch");
             }
-            _ => tracing::debug!(?fault, failures = self.failures, "the watch failed"),
+            _ => tracing::debug!(scope = ?self.scope, ?fault, "the watch failed"),
         }
-        let pause = Duration::from_millis(50 << self.failures.min(8)).min(LONGEST_PAUSE);
-        self.resume = Some(self.heard + pause);
+        match fault {
+            Fault::Fatal(Fatal::CrdOutdated(_)) => self.find(Fitness::Unfit(why)),
+            _ if self.is_unfit() => {}
+            _ => self.find(Fitness::Fit),
+        }
+        self.resume = Some(resume);
+    }
+
+    /// Any other failure says nothing new about a resource that was found outdated.
+    fn is_unfit(&self) -> bool {
+        self.fitness.as_ref().is_some_and(|fitness| matches!(*fitness.borrow(), Fitness::Unfit(_)))
+    }
+
+    fn find(&self, found: Fitness) {
+        let Some(fitness) = &self.fitness else { return };
+        fitness.send_if_modified(|fitness| {
+            let news = *fitness != found;
+            *fitness = found;
+            news
+        });
     }
 }
 
 /// Routes what the inbox sees, for as long as the engine lives.
 pub(super) async fn run(engine: Weak<Engine>) {
     let Some(mut lookout) = open(&engine, Scope::Engine) else { return };
+    lookout.fitness = engine.upgrade().map(|engine| Arc::clone(&engine.fitness));
     let mut listed_before = false;
     loop {
         let sighting = lookout.next().await;
@@ -143,7 +177,7 @@ fn miss_unlisted(engine: &Engine, found: &[(LockName, Snapshot)]) {
 
 fn open(engine: &Weak<Engine>, scope: fn(EngineId) -> Scope) -> Option<Lookout> {
     let engine = engine.upgrade()?;
-    Some(Lookout::new(&engine.store, &engine.clock, scope(engine.id.clone())))
+    Some(Lookout::new(&engine.store, &engine.clock, &engine.random, scope(engine.id.clone())))
 }
 
 /// Tells keepers that they have come to the front of a queue, with the first beat of whoever is before them. Without it

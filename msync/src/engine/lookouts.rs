@@ -23,7 +23,7 @@ use tokio::{
 use super::{Engine, inbox::Lookout};
 use crate::{
     LockName,
-    clock::{Clock, Moment},
+    clock::{Clock, Moment, Random},
     runtime,
     store::{Scope, Sighting, Snapshot, Store},
 };
@@ -38,6 +38,7 @@ const KEPT: usize = 8;
 pub(super) struct Lookouts {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
+    random: Random,
     state: Mutex<State>,
 }
 
@@ -142,8 +143,9 @@ impl Drop for Listener {
 // === impl Lookouts ===
 
 impl Lookouts {
-    pub(super) fn new(store: &Arc<dyn Store>, clock: &Arc<dyn Clock>) -> Arc<Self> {
-        Arc::new(Self { store: Arc::clone(store), clock: Arc::clone(clock), state: Mutex::default() })
+    pub(super) fn new(store: &Arc<dyn Store>, clock: &Arc<dyn Clock>, random: &Random) -> Arc<Self> {
+        let (store, clock, random) = (Arc::clone(store), Arc::clone(clock), Arc::clone(random));
+        Arc::new(Self { store, clock, random, state: Mutex::default() })
     }
 
     fn join(self: &Arc<Self>, name: &LockName) -> Ear {
@@ -233,7 +235,7 @@ impl Lookouts {
     }
 
     fn look_out(&self, scope: Scope) -> Lookout {
-        Lookout::new(&self.store, &self.clock, scope)
+        Lookout::new(&self.store, &self.clock, &self.random, scope)
     }
 
     /// Takes what the watch of one lock has seen. One that was closed meanwhile, and opened anew, is not listened to.

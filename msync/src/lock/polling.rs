@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::stream::{self, Stream};
 
-use super::{Lock, LockGuard, acquire};
+use super::{Lock, LockGuard};
 use crate::{
     Error,
     engine::Listener,
@@ -29,7 +29,7 @@ impl Lock {
     /// Dropping the future gives back what was acquired meanwhile.
     #[doc(hidden)]
     pub async fn attempt(&self, create_only: bool) -> Result<Option<LockGuard>, Error> {
-        match acquire(&self.engine, &self.name, &self.options, Patience::Poll { create_only }).await {
+        match self.turn(Patience::Poll { create_only }).await {
             Ok(turn) => Ok(Some(LockGuard::new(turn))),
             Err(Error::Busy { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -102,7 +102,7 @@ impl LockGuard {
     /// Returns the newest `resourceVersion` that this process believes of the record of this hold.
     #[doc(hidden)]
     pub fn version(&self) -> u64 {
-        self.lease().standing().borrow().version
+        self.view().standing().borrow().version
     }
 }
 

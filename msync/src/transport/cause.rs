@@ -139,5 +139,5 @@ fn files() -> String {
 }
 
 fn store(context: impl Into<String>, source: impl StdError + Send + Sync + 'static) -> Error {
-    Error::Store { context: context.into(), source: Arc::new(source) }
+    Error::Store { context: context.into(), cause: Arc::new(source) }
 }

@@ -205,6 +205,14 @@ mod tests {
         assert_eq!(sockopt::tcp_user_timeout(&socket).expect("an option"), 15_000, "milliseconds without an answer");
     }
 
+    /// With `--features aws-lc-rs` there are two, of which rustls would not know which to take.
+    #[cfg(feature = "__rustls")]
+    #[tokio::test]
+    async fn a_client_is_made_whatever_providers_are_compiled_in() {
+        let config = kube::Config::new("https://127.0.0.1:1".parse().expect("a URI"));
+        assert!(crate::transport::connect_over(crate::transport::Http::Best, config).is_ok());
+    }
+
     #[test]
     fn secrets_of_a_uri_are_not_shown() {
         let proxy = "http://user:secret@proxy.example:3128".parse().expect("a URI");

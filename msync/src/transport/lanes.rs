@@ -29,23 +29,20 @@ use kube::client::Body;
 use tower::ServiceExt;
 
 use super::{
-    Broken, PING_AFTER, PING_TIMEOUT,
+    Broken, PATIENCE, PING_AFTER, PING_TIMEOUT,
     dial::{Dial, OnRuntime},
     socket::Socket,
 };
 use crate::clock::{BootClock, Clock, Moment};
 
-/// What a server without settings is taken to allow until they have come. None allows as little, so a change shows them.
-const UNSET: usize = 1;
+/// What a server allows before its settings have come: nothing, so a change shows that they have.
+const UNSET: usize = 0;
 
-/// How long settings are waited for: they are the first thing that a server sends.
-const SETTINGS_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long settings are waited for. They are the first thing that a server sends, so one without is none.
+const SETTINGS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often they are looked for, since hyper does not say when they come.
 const SETTINGS_POLL: Duration = Duration::from_millis(1);
-
-/// Who gives up sooner than this tells nothing about the peer.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How often a request is handed to a connection that turns out to have ended before it was sent.
 const TRIES: usize = 3;
@@ -159,7 +156,7 @@ impl Lanes {
         if state.only_http1 {
             return Way::Http1;
         }
-        state.lanes.retain(|lane| !lane.requests.is_closed());
+        state.lanes.retain(|lane| !lane.requests.is_closed() && !lane.is_deserted());
         let stream = state.lanes.iter().find_map(Lane::take);
         match stream {
             Some(stream) if state.has_room() => Way::Stream(stream),
@@ -201,10 +198,10 @@ impl Inner {
         if !socket.connected().is_negotiated_h2() {
             return Ok(None);
         }
-        self.shake_hands(socket).await.map(Some).map_err(|error| Broken::of(&error))
+        self.shake_hands(socket).await.map(Some)
     }
 
-    async fn shake_hands(&self, socket: Socket) -> hyper::Result<Lane> {
+    async fn shake_hands(&self, socket: Socket) -> Result<Lane, Broken> {
         let (requests, connection) = http2::Builder::new(self.runtime.clone())
             .timer(TokioTimer::new())
             .keep_alive_interval(PING_AFTER)
@@ -212,9 +209,13 @@ impl Inner {
             .keep_alive_while_idle(true)
             .initial_max_send_streams(UNSET)
             .handshake::<_, Body>(socket)
-            .await?;
+            .await
+            .map_err(|error| Broken::of(&error))?;
         let give_up = BootClock.now() + SETTINGS_TIMEOUT;
-        while connection.current_max_send_streams() == UNSET && BootClock.now() < give_up && !requests.is_closed() {
+        while connection.current_max_send_streams() == UNSET {
+            if BootClock.now() >= give_up || requests.is_closed() {
+                return Err(Broken(format!("{} opens HTTP/2 and sends no settings", self.server)));
+            }
             BootClock.sleep_until(BootClock.now() + SETTINGS_POLL).await;
         }
         let limit = connection.current_max_send_streams();
@@ -277,6 +278,13 @@ impl Lane {
         }
         used.streams += 1;
         Some(Stream { lane: Arc::clone(self), begun: BootClock.now(), answered: false })
+    }
+
+    /// Says whether nobody waits on it for a peer that seems to be gone. Kept, such lanes would become ever more while
+    /// something between us and a dead server goes on answering pings.
+    fn is_deserted(&self) -> bool {
+        let used = self.used();
+        used.suspect && used.streams == 0
     }
 
     fn heard(&self) {

@@ -11,6 +11,7 @@ mod queue;
 mod replies;
 mod requests;
 mod statuses;
+mod unusable;
 mod zombies;
 
 use std::time::Duration;

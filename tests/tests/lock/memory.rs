@@ -7,6 +7,7 @@ mod calls;
 mod cancel;
 mod faults;
 mod fence;
+mod holds;
 mod input;
 mod keep;
 mod liveness;
@@ -18,4 +19,7 @@ mod safety;
 mod sets;
 #[cfg(unix)]
 mod signals;
+mod unusable;
+mod views;
 mod watches;
+mod watching;

@@ -143,7 +143,7 @@ async fn s6_a_dropped_call_that_waited_leaves_the_queue() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn on_busy_error_and_skip_by_return_type() {
+async fn bug_19_a_busy_lock_runs_no_body_and_says_so_by_the_return_type() {
     #[locked("job", via = client, wait = none)]
     async fn error(client: &Client) -> Result<(), Error> {
         Ok(())

@@ -119,3 +119,20 @@ async fn forgotten(http: Http) -> Result<()> {
 async fn a_connection_that_the_network_forgot_is_noticed() -> Result<()> {
     forgotten(Http::Best).await
 }
+
+/// A watch over HTTP/1.1 shows nothing of that; the calls that keep a lock do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_http1_a_lock_is_kept_on_new_connections() -> Result<()> {
+    let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
+    let proxy = cluster.server().proxy().await?;
+    let here = via(&cluster, &proxy, Http::One, "here", 15_000).await?;
+    let held = try_join_all((0..8).map(|n| {
+        let lock = here.lock(format!("one-{n}"));
+        async move { anyhow::Ok(soon("a free lock", lock?.acquire()).await??) }
+    }));
+    let held = held.await?;
+    proxy.forget();
+    sleep(NOTICED).await;
+    held.iter().try_for_each(msync::LockGuard::check)?;
+    Ok(())
+}

@@ -88,7 +88,7 @@ async fn who_gives_up_makes_the_next_take_another_connection() -> Result<()> {
     assert!(timeout(Duration::from_millis(1200), client.send(get("/silent")?)).await.is_err());
     version(&client).await?;
     assert_eq!(server.connections(), 2);
-    Ok(())
+    eventually("the silent one is closed", LIMIT, || async { server.open() == 1 }).await
 }
 
 #[tokio::test]
@@ -122,6 +122,19 @@ async fn http1_is_spoken_on_demand() -> Result<()> {
     let server = Server::start(Manners::default()).await?;
     let client = connect_over(Http::One, server.config.clone())?;
     assert_eq!(version(&client).await?, "1.1");
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_gives_up_over_http1_leaves_no_idle_connection() -> Result<()> {
+    let server = Server::start(Manners::default()).await?;
+    let client = connect_over(Http::One, server.config.clone())?;
+    for version in join_all((0..5).map(|_| version(&client))).await {
+        version?;
+    }
+    assert!(timeout(Duration::from_millis(1200), client.send(get("/silent")?)).await.is_err());
+    eventually("no connection is open", LIMIT, || async { server.open() == 0 }).await?;
+    version(&client).await?;
     Ok(())
 }
 

@@ -44,6 +44,7 @@ pub(crate) struct Server {
 
 struct Shared {
     connections: AtomicUsize,
+    open: AtomicUsize,
     requests: AtomicUsize,
     goodbye: watch::Sender<u64>,
 }
@@ -74,6 +75,7 @@ impl Server {
         let acceptor = acceptor(certificate.der().clone(), key.serialize_der(), &manners)?;
         let shared = Arc::new(Shared {
             connections: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
             requests: AtomicUsize::new(0),
             goodbye: watch::Sender::new(0),
         });
@@ -84,6 +86,11 @@ impl Server {
     /// How many connections it has accepted.
     pub(crate) fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
+    }
+
+    /// How many of them are open.
+    pub(crate) fn open(&self) -> usize {
+        self.shared.open.load(Ordering::SeqCst)
     }
 
     /// How many requests it has got.
@@ -113,7 +120,13 @@ fn acceptor(certificate: CertificateDer<'static>, key: Vec<u8>, manners: &Manner
 async fn accept(listener: TcpListener, acceptor: TlsAcceptor, manners: Manners, shared: Arc<Shared>) {
     while let Ok((socket, _)) = listener.accept().await {
         shared.connections.fetch_add(1, Ordering::SeqCst);
-        tokio::spawn(serve(socket, acceptor.clone(), manners.clone(), Arc::clone(&shared)));
+        let served = serve(socket, acceptor.clone(), manners.clone(), Arc::clone(&shared));
+        let shared = Arc::clone(&shared);
+        shared.open.fetch_add(1, Ordering::SeqCst);
+        tokio::spawn(async move {
+            let _ = served.await;
+            shared.open.fetch_sub(1, Ordering::SeqCst);
+        });
     }
 }
 

@@ -41,7 +41,7 @@ impl Store for Ending {
 
 fn lookout(store: &Arc<Ending>) -> Lookout {
     let (store, clock): (Arc<dyn Store>, Arc<dyn Clock>) = (Arc::clone(store) as _, Arc::new(TokioClock::default()));
-    Lookout::new(&store, &clock, Scope::Engine(EngineId::new("a", 1)))
+    Lookout::new(&store, &clock, &crate::clock::os_random(), Scope::Engine(EngineId::new("a", 1)))
 }
 
 #[tokio::test(start_paused = true)]

@@ -252,7 +252,7 @@ fn an_instant_grant_is_anchored_before_the_first_of_two_enqueues() {
     bench.want(want(1));
     bench.serve();
     let first = bench.call.clone().unwrap();
-    bench.sleep(5_000);
+    bench.sleep(2_000);
     bench.lose();
     bench.sleep(1_700);
     bench.step(Event::Tick);

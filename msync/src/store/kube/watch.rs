@@ -72,9 +72,9 @@ impl Watcher {
         let how = ListParams { field_selector: self.selector(), ..ListParams::default() };
         let list = self.locks.list(&how).await.map_err(|error| self.call(Verb::List).fault(error))?;
         let version = list.metadata.resource_version.unwrap_or_default();
+        let found = super::legible(&list.items)?;
         self.place = Place::At { version, proven: false };
-        // An illegible lock is left out, and so will be read, which names it; the others must not suffer for it.
-        Ok(Sighting::Listed(list.items.iter().filter_map(|lock| lock.snapshot().ok()).collect()))
+        Ok(Sighting::Listed(found))
     }
 
     async fn connect(&mut self, version: String, proven: bool) -> Result<(), Fault> {

@@ -57,6 +57,24 @@ async fn in_a_crowd_a_contended_acquire_is_one_write() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn in_a_crowd_a_lock_that_was_just_released_here_is_made_again() {
+    let store = MemoryStore::new();
+    let (a, b) = (client(&store, "a"), client(&store, "b"));
+    let mut held = Vec::new();
+    for n in 0..10 {
+        held.push(a.lock(format!("l-{n}")).unwrap().acquire().await.unwrap());
+    }
+    let own = b.lock("own").unwrap().acquire().await.unwrap();
+    let waiting: Vec<_> = (0..10).map(|n| waiter(&b, &format!("l-{n}"))).collect();
+    until("all wait", || (0..10).all(|n| queue(&store, &format!("l-{n}")) == 1)).await;
+    let again = b.lock("own").unwrap();
+    let (released, again) = tokio::join!(own.release(), again.acquire());
+    released.unwrap();
+    again.unwrap().check().unwrap();
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test(start_paused = true)]
 async fn l2_a_hand_off_is_one_write() {
     let store = MemoryStore::new();
     let (a, b) = (client(&store, "a"), client(&store, "b"));
