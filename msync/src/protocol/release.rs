@@ -69,7 +69,7 @@ impl Keeper {
         }
         let Some(hold) = self.hold.take() else { return };
         let parting = self.parting.get_or_insert_default();
-        parting.until = now + hold.timing.ttl();
+        parting.until = now + hold.longest_ttl(self.view.record());
         (parting.retained, parting.successor) = (hold.retained, hold.successor);
         let renewing = matches!(&self.flight, Some(flight) if matches!(flight.call, Call::Apply(Change::Renew { .. })));
         self.unsettled |= hold.attempts.len() > usize::from(renewing);
