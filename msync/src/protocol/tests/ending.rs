@@ -114,6 +114,21 @@ fn the_longest_ttl_of_a_hold_counts_what_the_record_shows_and_what_a_renewal_may
     assert_eq!(hold.longest_ttl(None), ms(TTL));
 }
 
+/// A frozen process finds at its thaw that the one call under way has failed for longer than a ttl.
+#[test]
+fn what_landed_unseen_is_not_given_up_after_one_call_that_took_long() {
+    let mut bench = Bench::new();
+    bench.want(want(1));
+    let create = bench.call.clone().unwrap();
+    bench.step(Event::Cancel(Ticket(1)));
+    bench.sleep(6 * TTL);
+    bench.deliver(&create);
+    bench.seen();
+    bench.lose();
+    bench.pass(TTL);
+    assert!(bench.stored.is_none(), "{:?}", bench.stored);
+}
+
 #[test]
 fn a_release_looks_first_if_a_renewal_may_still_land() {
     let mut bench = Bench::holding();
