@@ -47,6 +47,7 @@
 //!
 //! `macros` (default) brings the attributes. `kube` (default) stores locks in Kubernetes, `rustls-tls` (default) gives it
 //! TLS. Without them the memory store remains, which builds in seconds. Binaries choose the Kubernetes version of `k8s-openapi` themselves, by its feature `earliest`.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod campaign;
 mod client;
@@ -66,6 +67,8 @@ mod lock;
 mod lock_set;
 #[cfg(feature = "macros")]
 mod macros;
+#[cfg(feature = "kube")]
+pub mod manifests;
 mod name;
 mod outcome;
 #[doc(hidden)]
