@@ -8,6 +8,7 @@ mod answer;
 mod body;
 mod call;
 mod client;
+mod election;
 mod listing;
 mod lock;
 mod name;
@@ -17,11 +18,14 @@ mod version;
 pub use answer::{Answer, FIELDS, Kind};
 pub use call::{Call, Outcome, Request, Verb};
 pub use client::Client;
-pub use listing::{Listed, Listing, Waiting};
+pub use election::{Inquiry, Led};
+pub use listing::{Listed, ListedElection, Listing, Waiting, seconds};
 pub use lock::{Grant, Lock};
 pub use name::Name;
 pub use query::long_poll;
 pub use version::Version;
+
+use std::time::Duration;
 
 use query::Query;
 
@@ -47,6 +51,52 @@ pub struct Raw<'a> {
     pub body: &'a [u8],
 }
 
+/// What the front must know of a request before it reads its body and passes it on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Glance {
+    /// How long it may wait for its answer by its own wish; `None` if it wants it at once.
+    pub wait: Option<Duration>,
+    /// Its body is looked at.
+    pub body: bool,
+    /// Its answer may be large.
+    pub bulky: bool,
+    /// It asks how the sidecar is.
+    pub probe: Option<Probed>,
+    /// It asks for a stream of events.
+    pub stream: bool,
+}
+
+/// What a probe asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Probed {
+    /// Whether requests are served.
+    Healthz,
+    /// Whether locks can be taken.
+    Readyz,
+}
+
+/// Looks at a request's head. Pure and cheap.
+pub fn glance(sent: &str, target: &str) -> Glance {
+    let path = target.split('?').next().unwrap_or_default();
+    let wait = query::long_poll(target);
+    let Ok(path) = decoded(path) else { return Glance { wait, ..Glance::default() } };
+    let glance = Glance { wait, ..Glance::default() };
+    match route(&path) {
+        Route::Collection => Glance { body: true, bulky: method(sent) == Some(Method::Get), ..glance },
+        Route::Fixed(Fixed::Page | Fixed::Metrics) => Glance { bulky: true, ..glance },
+        Route::Fixed(Fixed::Healthz) => Glance { probe: Some(Probed::Healthz), ..glance },
+        Route::Fixed(Fixed::Readyz) => Glance { probe: Some(Probed::Readyz), ..glance },
+        Route::Stream(_) => Glance { stream: true, ..glance },
+        Route::Lock(_) | Route::Election(_) | Route::Unknown | Route::Bad => glance,
+    }
+}
+
+/// What the front asks on behalf of a stream that is open: who leads, once that is no longer what the client has seen.
+pub fn follow_up(target: &str, version: &str, wait: Duration) -> String {
+    let path = target.split('?').next().unwrap_or_default();
+    format!("{path}?watch={version}&wait={}", wait.as_secs())
+}
+
 /// Reads a request.
 ///
 /// # Errors
@@ -64,6 +114,9 @@ pub fn read(raw: Raw<'_>) -> Result<Request, Answer> {
             Ok(Request::Lock(Call { verb, name: valid(name)?, client: client(&raw)? }))
         }
         Route::Collection => collection(&raw, query),
+        Route::Election(name) => inquiry(raw.method, name, query, true),
+        // The client's own question has no parameters.
+        Route::Stream(name) => inquiry(raw.method, name, query, query.is_empty()),
     }
 }
 
@@ -81,6 +134,8 @@ pub fn write(outcome: &Outcome) -> Answer {
         Outcome::Foreign(who) => Answer::message(403, &format!("Not released: {who} holds it.")),
         Outcome::NotHeld => Answer::message(404, "Not released: nobody holds it."),
         Outcome::Stale => Answer::message(410, "This sidecar does not know that version: read the lock without watch."),
+        Outcome::Leader(led) => led.answer(),
+        Outcome::NoElection => Answer::message(404, "This sidecar takes no part in that election (MSYNC_ELECTIONS)."),
         Outcome::Listed(listing) => Answer::of(200, Kind::Json, listing.to_json()),
         Outcome::Well => Answer::well(),
         Outcome::Metrics(text) => Answer::of(200, Kind::Metrics, text.clone()),
@@ -92,6 +147,8 @@ enum Route<'a> {
     Bad,
     Collection,
     Lock(&'a str),
+    Election(&'a str),
+    Stream(&'a str),
     Fixed(Fixed),
 }
 
@@ -119,6 +176,13 @@ fn route(path: &str) -> Route<'_> {
         "/readyz" => return Route::Fixed(Fixed::Readyz),
         "/metrics" => return Route::Fixed(Fixed::Metrics),
         _ => {}
+    }
+    if let Some(rest) = path.strip_prefix("/election/") {
+        return match rest.strip_suffix("/stream") {
+            Some(name) if !name.contains('/') => Route::Stream(name),
+            None if !rest.contains('/') => Route::Election(rest),
+            _ => Route::Unknown,
+        };
     }
     let Some(rest) = path.strip_prefix("/locks") else { return Route::Unknown };
     if !(rest.is_empty() || rest.starts_with('/')) {
@@ -157,6 +221,17 @@ fn collection(raw: &Raw<'_>, query: &str) -> Result<Request, Answer> {
     }
     let verb = query.verb(method)?;
     Ok(Request::Lock(Call { verb, name: valid(&body::name(raw.body)?)?, client: client(raw)? }))
+}
+
+fn inquiry(sent: &str, name: &str, query: &str, asks: bool) -> Result<Request, Answer> {
+    if method(sent) != Some(Method::Get) {
+        return Err(Answer::not_allowed(ON_FIXED));
+    }
+    let seen = match Query::read(query)?.verb(Method::Get)? {
+        Verb::Watch { version, wait } => Some((version, wait)),
+        _ => None,
+    };
+    Ok(Request::Election(Inquiry { name: valid(name)?, asks, seen }))
 }
 
 fn method(sent: &str) -> Option<Method> {

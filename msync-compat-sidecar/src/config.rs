@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
+use crate::api::Name;
 use crate::check::Probe;
 use crate::front::Hosts;
+use crate::session::Part;
 
 /// Cluster-wide locks over HTTP on localhost, for any language.
 ///
@@ -49,7 +51,22 @@ pub struct Config {
     #[arg(long, env = "MSYNC_ALLOW_ANY_HOST")]
     pub allow_any_host: bool,
 
-    /// Directory for private sockets. Default: the first writable one of the usual places.
+    /// Elections in which this pod takes part, for GET /election/NAME. It campaigns while somebody asks.
+    #[arg(long, env = "MSYNC_ELECTIONS", value_delimiter = ',', value_name = "NAME,NAME")]
+    pub elections: Vec<String>,
+
+    /// How long the sidecar goes on after SIGTERM, at most, while clients hold locks. What they still hold then is given to
+    /// others half a minute later.
+    #[arg(long, env = "MSYNC_DRAIN_SECONDS", default_value_t = 60, value_name = "SECONDS")]
+    pub drain_seconds: u64,
+
+    /// Locks held at once, at most, for all clients together; more are refused with 503. Each costs the API server a write
+    /// in 5 seconds, and so many as it cannot write are lost, those of others as well.
+    #[arg(long, env = "MSYNC_MAX_LOCKS", default_value_t = 1_000, value_name = "NUMBER")]
+    pub max_locks: usize,
+
+    /// Directory in which private sockets are made; on Linux nothing stays in it. Default: the first of the usual places
+    /// that is writable.
     #[arg(long, env = "MSYNC_RUN_DIR", value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
 
@@ -78,6 +95,16 @@ impl Config {
         if self.allow_any_host { Hosts::any() } else { Hosts::with(self.allow_hosts.clone()) }
     }
 
+    /// What to take part in.
+    ///
+    /// # Errors
+    /// A name of an election that is none.
+    pub fn part(&self) -> Result<Part, String> {
+        let named = self.elections.iter().filter(|name| !name.is_empty());
+        let elections = named.map(|name| Name::new(name).map_err(|why| format!("--elections {name:?}: {why}")));
+        Ok(Part { elections: elections.collect::<Result<_, _>>()?, most: self.max_locks })
+    }
+
     /// The owner's name: as told, or the host's.
     pub fn owner(&self) -> String {
         let host = || rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase();
@@ -93,7 +120,7 @@ impl Config {
             None => std::env::var_os("XDG_RUNTIME_DIR")
                 .map(PathBuf::from)
                 .into_iter()
-                .chain([std::env::temp_dir(), "/dev/shm".into(), "/run".into()])
+                .chain(["/run".into(), std::env::temp_dir(), "/dev/shm".into()])
                 .collect(),
         }
     }

@@ -8,7 +8,8 @@ use std::{
 use futures::{Stream, StreamExt};
 use jiff::Timestamp;
 use msync::{
-    Client, Error, Lock, LockGuard, Timing,
+    Client, Error, Leadership, Lock, LockGuard, Timing,
+    record::Role,
     store::{Snapshot, Store},
 };
 
@@ -16,16 +17,21 @@ use crate::{
     api::{self, Name},
     config::Config,
     session::{Attempt, Backend, Hold, Mode, Record, TTL, Trouble},
+    sparse::Sparse,
+    witness::Witness,
 };
 
 /// Holds locks for the clients of one sidecar.
 ///
-/// A restarted sidecar takes its predecessor's locks back. It cannot know which client had them, so that is for the one
-/// client without an id only: what clients with an id hold, is held by an engine that no later start is akin to.
+/// A restarted sidecar takes its predecessor's locks back, if that is provably over. It cannot know which client had them,
+/// so that is for the one client without an id only: what clients with an id hold, is held by an engine that no later
+/// start is akin to.
 #[derive(Debug, Clone)]
 pub struct Engine {
     nameless: Client,
     named: Client,
+    /// Kept for the process's life: as long as it is held, no other start is akin to this one.
+    _witness: Option<Arc<Witness>>,
 }
 
 /// A lock that the engine holds, until it is released.
@@ -33,8 +39,17 @@ pub struct Engine {
 pub struct Held {
     token: u64,
     /// Behind a mutex because a release takes it out; nothing waits while it is locked.
-    guard: Mutex<Option<LockGuard>>,
+    guard: Mutex<Option<Guard>>,
 }
+
+/// A lock, or the leadership of an election.
+#[derive(Debug)]
+enum Guard {
+    Lock(LockGuard),
+    Leader(Leadership),
+}
+
+static UNRELEASED: Sparse = Sparse::new();
 
 /// One second more than clients are granted: with the margin of one second our deadline is 30 s after the send, and so a
 /// new lock can show clients the 30 s of the contract without passing it. (The design says 30 s for the record.)
@@ -42,6 +57,8 @@ const RECORD_TTL: Duration = TTL.saturating_add(MARGIN);
 /// A lock that nobody has: reading it needs the resource and a right, as every later call does.
 const PROBE: &str = "msync-probe";
 const MARGIN: Duration = Duration::from_secs(1);
+/// What this process is in its pod.
+const ROLE: &str = "sidecar";
 const RENEW: Duration = Duration::from_secs(5);
 /// Short enough for a read and a write within the time that an answer may take.
 const CALL: Duration = Duration::from_secs(3);
@@ -61,22 +78,41 @@ pub fn timing() -> Result<Timing, Error> {
 pub fn engine(config: &Config, store: &Arc<dyn Store>) -> Result<Engine, Error> {
     let builder = Client::builder().owner(config.owner()).timing(timing()?);
     let named = builder.clone().store(Arc::clone(store)).build();
-    let nameless = match config.pod_uid.as_deref().filter(|uid| !uid.is_empty()) {
-        Some(uid) => builder.pod_uid(uid).store(Arc::clone(store)).build(),
-        None => builder.store(Arc::clone(store)).build(),
+    let pod = config.pod_uid.as_deref().filter(|uid| !uid.is_empty());
+    let kin = pod.and_then(|uid| Some((uid, sole(named.owner(), uid)?)));
+    let (nameless, witness) = match kin {
+        Some((uid, witness)) => (builder.pod(Role::Sidecar, uid), Some(witness)),
+        None => (builder, None),
     };
-    Ok(Engine::new(nameless, named))
+    let nameless = nameless.store(Arc::clone(store)).build();
+    Ok(Engine { _witness: witness.map(Arc::new), ..Engine::new(nameless, named) })
+}
+
+/// The proof that no other sidecar of this pod lives. Without it this one is akin to none, and none adopts its locks.
+fn sole(owner: &str, uid: &str) -> Option<Witness> {
+    match Witness::take(owner, uid, ROLE) {
+        Ok(witness) => Some(witness),
+        Err(error) => {
+            tracing::warn!(owner, %error, "another sidecar of this pod lives, or it cannot be told; locks are not adopted");
+            None
+        }
+    }
 }
 
 impl Engine {
     /// Holds locks by two clients of one owner: one for requests without a client's id, one for those with.
     pub fn new(nameless: Client, named: Client) -> Self {
-        Self { nameless, named }
+        Self { nameless, named, _witness: None }
     }
 
     /// The name under which locks are held.
     pub fn owner(&self) -> &str {
         self.nameless.owner()
+    }
+
+    /// Begins to look for records that nobody has wanted for a day.
+    pub fn sweep(&self) -> msync::Sweep {
+        self.nameless.sweep()
     }
 
     /// Releases what is held, in order.
@@ -119,6 +155,17 @@ impl Backend for Engine {
         self.lock(name, client)?.acquire().await.map(Held::new).map_err(trouble)
     }
 
+    async fn campaign(&self, name: &Name) -> Result<Held, Trouble> {
+        let election = self.named.election(name.as_str()).map_err(trouble)?;
+        let leadership = election.campaign().await.map_err(trouble)?;
+        Ok(Held { token: leadership.token().get(), guard: Mutex::new(Some(Guard::Leader(leadership))) })
+    }
+
+    fn leaders(&self, name: &Name) -> impl Stream<Item = Option<String>> + Send + 'static {
+        let election = self.named.election(name.as_str()).expect("names of the API are names of elections");
+        election.observe().map(|leader| leader.map(|leader| leader.owner().to_owned()))
+    }
+
     async fn newest(&self, name: &Name, client: Option<&api::Client>) -> Option<Record> {
         self.lock(name, client).ok()?.newest().await.as_ref().map(record)
     }
@@ -136,21 +183,46 @@ impl Backend for Engine {
 
 impl Held {
     fn new(guard: LockGuard) -> Self {
-        Self { token: guard.token().get(), guard: Mutex::new(Some(guard)) }
+        Self { token: guard.token().get(), guard: Mutex::new(Some(Guard::Lock(guard))) }
     }
 
-    fn guard(&self) -> MutexGuard<'_, Option<LockGuard>> {
+    fn guard(&self) -> MutexGuard<'_, Option<Guard>> {
         self.guard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Guard {
+    fn remaining(&self) -> Duration {
+        match self {
+            Self::Lock(guard) => guard.remaining(),
+            Self::Leader(leadership) => leadership.remaining(),
+        }
+    }
+
+    async fn release(self) -> Result<(), Trouble> {
+        let (name, released) = match self {
+            Self::Lock(guard) => (guard.name().clone(), guard.release().await),
+            Self::Leader(leadership) => (leadership.name().clone(), leadership.resign().await),
+        };
+        released.map_err(|error| {
+            if let Some(unsaid) = UNRELEASED.say() {
+                tracing::warn!(lock = %name, %error, unsaid, "not released in order");
+            }
+            trouble(error)
+        })
     }
 }
 
 impl Hold for Held {
     fn remaining(&self) -> Duration {
-        self.guard().as_ref().map_or(Duration::ZERO, LockGuard::remaining)
+        self.guard().as_ref().map_or(Duration::ZERO, Guard::remaining)
     }
 
     fn version(&self) -> String {
-        self.guard().as_ref().map_or(0, LockGuard::version).to_string()
+        match &*self.guard() {
+            Some(Guard::Lock(guard)) => guard.version().to_string(),
+            Some(Guard::Leader(_)) | None => "0".into(),
+        }
     }
 
     fn token(&self) -> u64 {
@@ -162,8 +234,11 @@ impl Hold for Held {
     }
 
     async fn fresh(&self, remaining: Duration) {
-        let renewed = self.guard().as_ref().map(|guard| guard.renewed(remaining));
-        let Some(renewed) = renewed else { return };
+        let renewed = match &*self.guard() {
+            Some(Guard::Lock(guard)) => guard.renewed(remaining),
+            // Nobody asks for more of a leadership than its renewals bring.
+            Some(Guard::Leader(_)) | None => return,
+        };
         if let Err(error) = renewed.await {
             tracing::debug!(%error, "a renewal did not bring enough");
         }
@@ -171,12 +246,7 @@ impl Hold for Held {
 
     async fn release(&self) -> Result<(), Trouble> {
         let Some(guard) = self.guard().take() else { return Ok(()) };
-        let name = guard.name().clone();
-        let released = guard.release().await;
-        released.map_err(|error| {
-            tracing::warn!(lock = %name, %error, "not released in order");
-            trouble(error)
-        })
+        guard.release().await
     }
 }
 

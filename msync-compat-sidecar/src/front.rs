@@ -8,11 +8,14 @@
 
 mod answer;
 mod back;
+mod budget;
 mod chunked;
 mod connection;
 mod head;
 mod host;
 mod limits;
+mod rooms;
+mod standing;
 
 pub use host::Hosts;
 pub use limits::Limits;
@@ -29,6 +32,16 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::Answer;
 use crate::server::Doors;
+use crate::sparse::Sparse;
+
+/// How long a new connection waits for another to make room.
+const ROOM: Duration = Duration::from_secs(1);
+
+static UNACCEPTED: Sparse = Sparse::new();
+
+/// What a socket may keep in the kernel, in each direction: what clients do not take, and what is not read yet, counts
+/// against the memory of the container.
+const IN_KERNEL: u32 = 16 * 1024;
 
 /// What every connection shares.
 #[derive(Debug)]
@@ -36,8 +49,9 @@ struct Shared {
     limits: Limits,
     hosts: Hosts,
     back: back::Back,
-    pending: Semaphore,
-    long_polls: Semaphore,
+    rooms: rooms::Rooms,
+    budget: budget::Budget,
+    standing: standing::Standing,
     stop: CancellationToken,
 }
 
@@ -54,15 +68,17 @@ pub struct Front {
 impl Front {
     /// A front that passes good requests through `doors` and ends when `stop` is cancelled.
     pub fn new(doors: Doors, limits: Limits, hosts: Hosts, stop: CancellationToken) -> Self {
+        let budget = budget::Budget::new(limits.bytes);
         Self {
             seats: Arc::new(Semaphore::new(limits.connections)),
             refusals: Arc::new(Semaphore::new(limits.turned_away)),
             tasks: TaskTracker::new(),
             spare: Mutex::new(TcpSocket::new_v4().ok()),
             shared: Arc::new(Shared {
-                pending: Semaphore::new(limits.pending),
-                long_polls: Semaphore::new(limits.long_polls()),
-                back: back::Back::new(doors),
+                back: back::Back::new(doors, budget.clone()),
+                budget,
+                standing: standing::Standing::default(),
+                rooms: rooms::Rooms::new(limits.beats, limits.pending, limits.long_polls()),
                 limits,
                 hosts,
                 stop,
@@ -106,35 +122,40 @@ impl Front {
             return;
         }
         match Arc::clone(&self.seats).try_acquire_owned() {
-            Ok(seat) => self.serve(stream, seat),
-            Err(_) => self.turn_away(stream),
+            Ok(seat) => serve(&self.tasks, &self.shared, stream, seat),
+            Err(_) => self.make_room(stream),
         }
     }
 
-    fn serve(&self, stream: TcpStream, seat: OwnedSemaphorePermit) {
-        let shared = Arc::clone(&self.shared);
+    /// Has another connection make room for this one, or turns it away.
+    fn make_room(&self, stream: TcpStream) {
+        let Ok(place) = Arc::clone(&self.refusals).try_acquire_owned() else { return };
+        if !self.shared.standing.make_room() {
+            return self.turn_away(stream, place);
+        }
+        let (tasks, shared, seats) = (self.tasks.clone(), Arc::clone(&self.shared), Arc::clone(&self.seats));
         self.tasks.spawn(async move {
-            connection::serve(stream, shared).await;
-            drop(seat);
+            match tokio::time::timeout(ROOM, seats.acquire_owned()).await {
+                Ok(Ok(seat)) => serve(&tasks, &shared, stream, seat),
+                Ok(Err(_)) | Err(_) => turned_away(stream).await,
+            }
+            drop(place);
         });
     }
 
     /// Says 503 without reading anything, and gives the client a moment to see it.
-    fn turn_away(&self, stream: TcpStream) {
-        let Ok(place) = Arc::clone(&self.refusals).try_acquire_owned() else { return };
-        let answer = Answer::message(503, "too many connections here");
-        let bytes = answer::bytes(&answer, answer::Manner { close: true, head_only: false });
-        // It fits into the empty send buffer of a new connection; if not, the client gets a close.
-        let _ = stream.try_write(&bytes);
+    fn turn_away(&self, stream: TcpStream, place: OwnedSemaphorePermit) {
         self.tasks.spawn(async move {
-            connection::drain(stream, Duration::from_millis(500)).await;
+            turned_away(stream).await;
             drop(place);
         });
     }
 
     /// Out of descriptors: gives up the spare one to tell one client so, then waits a little.
     async fn recover(&self, error: &io::Error, listener: &TcpListener) {
-        tracing::warn!(%error, "a connection could not be accepted");
+        if let Some(unsaid) = UNACCEPTED.say() {
+            tracing::warn!(%error, unsaid, "a connection could not be accepted");
+        }
         let spare = self.spare().take();
         if spare.is_some() {
             drop(spare);
@@ -152,6 +173,22 @@ impl Front {
     fn spare(&self) -> std::sync::MutexGuard<'_, Option<TcpSocket>> {
         self.spare.lock().expect("no thread panics while it holds this lock")
     }
+}
+
+fn serve(tasks: &TaskTracker, shared: &Arc<Shared>, stream: TcpStream, seat: OwnedSemaphorePermit) {
+    let shared = Arc::clone(shared);
+    tasks.spawn(async move {
+        connection::serve(stream, shared).await;
+        drop(seat);
+    });
+}
+
+async fn turned_away(stream: TcpStream) {
+    let answer = Answer::message(503, "too many connections here");
+    let bytes = answer::bytes(&answer, answer::Manner { close: true, head_only: false });
+    // It fits into the empty send buffer of a new connection; if not, the client gets a close.
+    let _ = stream.try_write(&bytes);
+    connection::drain(stream, Duration::from_millis(500)).await;
 }
 
 /// Listens on `port` of every address; port 0 takes a free one, the same for all.
@@ -180,6 +217,9 @@ pub fn listen(addresses: &[IpAddr], port: u16) -> io::Result<Vec<TcpListener>> {
 fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
+    // What is accepted inherits both.
+    socket.set_send_buffer_size(IN_KERNEL)?;
+    socket.set_recv_buffer_size(IN_KERNEL)?;
     socket.bind(address)?;
     socket.listen(4096)
 }

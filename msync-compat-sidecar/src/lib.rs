@@ -16,4 +16,6 @@ pub mod run;
 pub mod server;
 pub mod session;
 pub mod sidecar;
+pub mod sparse;
 pub mod store;
+pub mod witness;

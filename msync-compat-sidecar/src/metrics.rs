@@ -1,8 +1,9 @@
 //! The sidecar's figures, as Prometheus reads them.
 
+use std::fmt;
 use std::time::Duration;
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, text::encode};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text::encode};
 use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram};
 use prometheus_client::registry::Registry;
 
@@ -10,7 +11,7 @@ use prometheus_client::registry::Registry;
 const SECONDS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
 
 /// Why a lock is no longer held for a client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Ended {
     /// The client released it.
     Released,
@@ -18,6 +19,17 @@ pub enum Ended {
     Silent,
     /// It was lost: taken over, deleted by hand, or not renewed in time.
     Lost,
+}
+
+impl EncodeLabelValue for Ended {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        let text = match self {
+            Self::Released => "released",
+            Self::Silent => "silent",
+            Self::Lost => "lost",
+        };
+        EncodeLabelValue::encode(&text, encoder)
+    }
 }
 
 /// What kind of request was answered, and how.
@@ -126,7 +138,7 @@ mod tests {
             "msync_sidecar_requests_waiting 0",
             "msync_sidecar_acquisitions_total 0",
             "msync_sidecar_beats_total 0",
-            "msync_sidecar_holds_ended_total{reason=\"Lost\"} 0",
+            "msync_sidecar_holds_ended_total{reason=\"lost\"} 0",
         ] {
             assert!(before.lines().any(|found| found == line), "{line} in {before}");
         }
@@ -147,7 +159,7 @@ mod tests {
             "msync_sidecar_requests_waiting 4",
             "msync_sidecar_acquisitions_total 1",
             "msync_sidecar_beats_total 2",
-            "msync_sidecar_holds_ended_total{reason=\"Silent\"} 1",
+            "msync_sidecar_holds_ended_total{reason=\"silent\"} 1",
             "msync_sidecar_request_seconds_count{method=\"PUT\",wait=\"true\",status=\"200\"} 1",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in {text}");

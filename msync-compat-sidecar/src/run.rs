@@ -1,8 +1,11 @@
 //! One run of the binary: serves over an engine, says where, and ends on a signal.
+#![allow(clippy::disallowed_methods, reason = "signals and their ends are real time")]
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::sleep;
 
 use crate::config::Config;
 use crate::front::Limits;
@@ -18,7 +21,8 @@ pub enum Ended {
     Hurried,
 }
 
-/// Serves until SIGTERM or SIGINT, then until no client holds a lock any more, or until a second signal.
+/// Serves until SIGTERM or SIGINT, then until no client holds a lock any more, the time for that is over, or a second
+/// signal comes.
 ///
 /// Prints the one line on standard output when it listens.
 ///
@@ -36,28 +40,34 @@ pub async fn run<B: Backend>(
 ) -> io::Result<Ended> {
     let mut signals = Signals::new()?;
     let started = started(config, &bound, &identity.owner);
-    let manner = Manner { limits, hosts: config.hosts(), run_directories: config.run_directories() };
+    let part = config.part().map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
+    let manner = Manner { limits, hosts: config.hosts(), run_directories: config.run_directories(), part };
     let sidecar = bound.serve(manner, identity, backend)?;
     writeln!(io::stdout(), "{started}")?;
     signals.next().await;
-    let ended = drain(&sidecar, &mut signals).await;
+    let ended = drain(&sidecar, &mut signals, Duration::from_secs(config.drain_seconds)).await;
     sidecar.stop().await;
     Ok(ended)
 }
 
-async fn drain<B: Backend>(sidecar: &Sidecar<B>, signals: &mut Signals) -> Ended {
-    tracing::info!("no new locks are taken; ends when its clients have let go of theirs");
-    tokio::select! {
+async fn drain<B: Backend>(sidecar: &Sidecar<B>, signals: &mut Signals, limit: Duration) -> Ended {
+    let held = sidecar.held();
+    tracing::info!(
+        held,
+        ?limit,
+        "no new locks are taken; ends when its clients have let go of theirs, or after the limit"
+    );
+    let hurried = tokio::select! {
         () = sidecar.drain() => {
             tracing::info!("no client holds a lock any more");
-            Ended::Drained
+            return Ended::Drained;
         }
-        () = signals.next() => {
-            tracing::warn!("ends at once, as told twice; what is held is left to its ttl");
-            sidecar.leave_holds();
-            Ended::Hurried
-        }
-    }
+        () = signals.next() => "told twice",
+        () = sleep(limit) => "the limit for clients is over",
+    };
+    tracing::warn!(held = sidecar.held(), why = hurried, "ends at once; what is held is left to its ttl");
+    sidecar.leave_holds();
+    Ended::Hurried
 }
 
 /// The one line on standard output: scripts read the ports from it.

@@ -11,6 +11,7 @@ mod backend;
 mod beat;
 mod changes;
 mod desk;
+mod election;
 mod lease;
 mod listing;
 mod picture;
@@ -26,17 +27,17 @@ pub use recent::Recent;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{Call, Outcome, Request, Verb};
+use crate::api::{self, Call, Name, Outcome, Raw, Request, Verb};
 use crate::clock::Moment;
 use crate::metrics::{Answered, Metrics};
 use crate::server::Locks;
 
 use changes::Changes;
 use desk::Desk;
+use election::{Election, Elections};
 
 /// The longest a client waits for an answer that it wants at once; old clients give up after 10 s.
 pub const ANSWER: Duration = Duration::from_secs(7);
@@ -49,6 +50,9 @@ pub const SEEN: usize = 10_000;
 /// The longest nap between two looks at the leases: timers stop in suspend, leases do not.
 const NAP: Duration = Duration::from_secs(1);
 
+/// The shortest one: leases that end one after another are not worth a look at all of them each.
+const BREATH: Duration = Duration::from_millis(20);
+
 /// Where the sessions take the time from.
 pub type Now = Arc<dyn Fn() -> Moment + Send + Sync>;
 
@@ -59,6 +63,21 @@ pub struct Identity {
     pub owner: String,
     /// The namespace of the locks.
     pub namespace: String,
+}
+
+/// What a sidecar takes part in, and how much it takes upon itself.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// The elections.
+    pub elections: Vec<Name>,
+    /// Locks held at once, at most.
+    pub most: usize,
+}
+
+impl Default for Part {
+    fn default() -> Self {
+        Self { elections: Vec::new(), most: usize::MAX }
+    }
 }
 
 /// The sessions of all clients of one sidecar. Cheap to clone.
@@ -78,7 +97,10 @@ struct Inner<B: Backend> {
     /// Locked after the desk, never before.
     changes: Mutex<Changes>,
     draining: CancellationToken,
-    changed: Notify,
+    elections: Elections<B::Hold>,
+    /// Which run of the sidecar this is, for the versions that it gives out.
+    run: u32,
+    most: usize,
     metrics: Metrics,
     /// The last answer to whether the API server is there, and when it was given.
     ready: tokio::sync::Mutex<Option<(Duration, Result<(), Trouble>)>>,
@@ -90,10 +112,19 @@ impl<B: Backend> Locks for Sessions<B> {
         async move {
             match request {
                 Request::Lock(call) => sessions.answer(&call).await,
+                Request::Election(inquiry) => sessions.leader(&inquiry).await,
                 Request::List => Outcome::Listed(sessions.list().await),
                 Request::Ready => sessions.ready().await,
                 Request::Metrics => Outcome::Metrics(sessions.metrics()),
             }
+        }
+    }
+
+    fn beats_for(&self, request: Raw<'_>) -> Option<Name> {
+        match api::read(request) {
+            Ok(Request::Lock(call)) => self.desk().is_held_for(&call).then_some(call.name),
+            Ok(Request::Election(inquiry)) => self.leads(&inquiry.name).then_some(inquiry.name),
+            _ => None,
         }
     }
 
@@ -105,32 +136,43 @@ impl<B: Backend> Locks for Sessions<B> {
 impl<B: Backend> Sessions<B> {
     /// Sessions that begin with no lock held.
     pub fn new(backend: B, identity: Identity, now: Now) -> Self {
+        Self::with(backend, identity, now, Part::default())
+    }
+
+    /// As [`Sessions::new`], with elections and a limit.
+    pub fn with(backend: B, identity: Identity, now: Now, part: Part) -> Self {
         // Without randomness versions may be mistaken for those of an earlier run: then a change is told late.
         let run = getrandom::u32().unwrap_or_default();
+        let start = now();
+        let election = |name: Name| (name.clone(), Arc::new(Election::new(name, start)));
         Self(Arc::new(Inner {
+            elections: part.elections.into_iter().map(election).collect(),
+            most: part.most,
+            run,
             backend,
             identity,
             now,
             desk: Mutex::new(Desk::new(SEEN)),
             changes: Mutex::new(Changes::new(run, SEEN)),
             draining: CancellationToken::new(),
-            changed: Notify::new(),
             metrics: Metrics::new(),
             ready: tokio::sync::Mutex::default(),
         }))
     }
 
-    /// Ends leases in time; runs as long as the sidecar.
+    /// Ends leases in time and takes part in elections; runs as long as the sidecar.
     ///
     /// # Cancel safety
-    /// Dropping the future ends no session, and leases no longer end either.
+    /// Dropping the future ends no session, and leases no longer end either; candidacies end.
     pub async fn run(self) {
+        tokio::join!(self.clone().end_leases(), self.elect());
+    }
+
+    async fn end_leases(self) {
         loop {
-            let nap = self.sweep().unwrap_or(NAP).min(NAP);
-            tokio::select! {
-                () = sleep(nap) => {}
-                () = self.0.changed.notified() => {}
-            }
+            let nap = self.sweep().unwrap_or(NAP).clamp(BREATH, NAP);
+            // No lease is shorter than a nap, so none that begins or is shortened meanwhile ends before the next look.
+            sleep(nap).await;
         }
     }
 
@@ -141,7 +183,8 @@ impl<B: Backend> Sessions<B> {
     /// May be dropped and called again; new locks stay refused.
     pub async fn drain(&self) {
         self.0.draining.cancel();
-        while !self.desk().held.is_empty() {
+        self.0.elections.values().for_each(|election| election.wake());
+        while self.held() > 0 || self.leads_any() {
             // Looking again is cheap, and no wake-up can be missed.
             sleep(Duration::from_millis(50)).await;
         }
@@ -182,19 +225,23 @@ impl<B: Backend> Sessions<B> {
             Verb::Delete => return self.release(call).await,
             Verb::Put { .. } | Verb::Post { .. } => {}
         }
+        // Whoever holds is served before any question of queues, and waits for nobody's turn.
+        if let Some(outcome) = self.keep(call).await {
+            return outcome;
+        }
         if self.desk().is_awaited(&call.name) {
             return self.behind_the_queue(call).await;
         }
         let _turn = self.turn(&call.name).await;
-        // Whoever had the turn before may have taken or freshened the lock.
-        if let Some(outcome) = self.at_once(call) {
-            return outcome;
-        }
-        if let Some(outcome) = self.freshen(call).await {
+        // Whoever had the turn before may have taken the lock.
+        if let Some(outcome) = self.keep(call).await {
             return outcome;
         }
         if self.0.draining.is_cancelled() {
             return self.not_taken(call, "this sidecar is about to end and takes no new locks".into());
+        }
+        if self.held() >= self.0.most {
+            return Outcome::Unavailable(format!("this sidecar holds as many locks as it may: {}", self.0.most));
         }
         self.take(call).await
     }

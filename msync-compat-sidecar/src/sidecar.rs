@@ -2,11 +2,13 @@
 //!
 //! The ports are bound before the engine is asked for anything: only the process that has them may take its
 //! predecessor's locks back.
+#![allow(clippy::disallowed_methods, reason = "an end is waited for in real time")]
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -16,7 +18,10 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Moment;
 use crate::front::{self, Front, Hosts, Limits};
 use crate::server::Server;
-use crate::session::{Backend, Identity, Sessions};
+use crate::session::{Backend, Identity, Part, Sessions};
+
+/// The longest that answers which are owed may take at the end.
+const STOP: Duration = Duration::from_secs(15);
 
 /// The ports of a sidecar, bound but not yet served.
 #[derive(Debug)]
@@ -35,6 +40,8 @@ pub struct Manner {
     pub hosts: Hosts,
     /// Where private sockets may be made, the best place first.
     pub run_directories: Vec<PathBuf>,
+    /// What to take part in.
+    pub part: Part,
 }
 
 /// A sidecar that serves.
@@ -80,8 +87,8 @@ impl Bound {
     /// # Errors
     /// No private socket can be made.
     pub fn serve<B: Backend>(self, manner: Manner, identity: Identity, backend: B) -> io::Result<Sidecar<B>> {
-        let sessions = Sessions::new(backend, identity, Arc::new(Moment::now));
-        let server = start_server(&sessions, &manner.run_directories)?;
+        let sessions = Sessions::with(backend, identity, Arc::new(Moment::now), manner.part);
+        let server = Server::start(&Arc::new(sessions.clone()), &manner.run_directories, &Handle::current())?;
         let stop = CancellationToken::new();
         let front = Front::new(server.doors(), manner.limits, manner.hosts, stop.clone());
         let front = tokio::spawn(front.run(self.listeners));
@@ -99,6 +106,11 @@ impl<B: Backend> Sidecar<B> {
         self.sessions.drain().await;
     }
 
+    /// How many locks are held for clients.
+    pub fn held(&self) -> usize {
+        self.sessions.held()
+    }
+
     /// Leaves the locks that are held in their records for the rest of their ttl, whatever becomes of this process:
     /// their clients still believe that they hold them.
     pub fn leave_holds(&self) {
@@ -112,23 +124,12 @@ impl<B: Backend> Sidecar<B> {
     /// Dropping the future stops nothing that has begun to stop.
     pub async fn stop(self) {
         self.stop.cancel();
-        // Its panics were reported when they happened.
-        let _ = self.front.await;
+        // Its panics were reported when they happened. Each answer has its limits; this is the one of all together.
+        if tokio::time::timeout(STOP, self.front).await.is_err() {
+            tracing::warn!("connections that would not end are closed");
+        }
         self.sweeper.abort();
         let server = self.server;
         let _ = tokio::task::spawn_blocking(move || drop(server)).await;
     }
-}
-
-/// In the first directory where it works; the last error when none does.
-fn start_server<B: Backend>(sessions: &Sessions<B>, directories: &[PathBuf]) -> io::Result<Server> {
-    let locks = Arc::new(sessions.clone());
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "no directory for private sockets");
-    for directory in directories {
-        match Server::start(&locks, directory, &Handle::current()) {
-            Ok(server) => return Ok(server),
-            Err(error) => last = io::Error::new(error.kind(), format!("{}: {error}", directory.display())),
-        }
-    }
-    Err(last)
 }

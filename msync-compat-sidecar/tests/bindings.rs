@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use common::Reply;
 use common::store::{Engine, World};
 use msync_compat_sidecar::front::{Hosts, Limits};
-use msync_compat_sidecar::session::Identity;
+use msync_compat_sidecar::session::{Identity, Part};
 use msync_compat_sidecar::sidecar::{Bound, Manner, Sidecar};
 use tokio::runtime::Runtime;
 
@@ -137,7 +137,7 @@ fn sidecar(runtime: &Runtime, world: &World, owner: &str) -> (Vec<SocketAddr>, S
     let bound = Bound::bind(&loopback, &[0, 0]).unwrap();
     let addresses = bound.addresses().to_vec();
     let run_directories = vec![std::env::temp_dir()];
-    let manner = Manner { limits: Limits::default(), hosts: Hosts::loopback(), run_directories };
+    let manner = Manner { limits: Limits::default(), hosts: Hosts::loopback(), run_directories, part: Part::default() };
     let identity = Identity { owner: owner.into(), namespace: "default".into() };
     (addresses, bound.serve(manner, identity, world.engine(owner)).unwrap())
 }

@@ -375,6 +375,7 @@ fn too_many_waiting_requests_are_503_and_the_connection_lives() {
     served.serves_a_good_request();
 }
 
+/// None of them can make room: each is owed an answer.
 #[test]
 fn connections_past_the_limit_are_told_so() {
     let served = Served::start(Limits { connections: 4, ..quick() }, Stub::default());
@@ -383,10 +384,14 @@ fn connections_past_the_limit_are_told_so() {
         let mut stream = connect(served.address);
         stream.write_all(b"GET /locks/a HTTP/1.1\r\n\r\n").unwrap();
         assert_eq!(read_reply(&mut stream).unwrap().status, 200);
+        stream.write_all(b"PUT /locks/never?wait=300 HTTP/1.1\r\n\r\n").unwrap();
         kept.push(stream);
     }
-    let reply = read_reply(&mut connect(served.address)).unwrap();
-    assert_eq!((reply.status, reply.closes()), (503, true));
+    let begun = Instant::now();
+    let told = || talk(served.address, get("").as_bytes()).pop();
+    while told().is_none_or(|reply| (reply.status, reply.closes()) != (503, true)) {
+        assert!(begun.elapsed() < PATIENCE);
+    }
     drop(kept);
     served.serves_a_good_request();
 }
@@ -483,4 +488,78 @@ fn a_connection_leaked_per_request_is_borne() {
 #[ignore = "run by other tests as a child process"]
 fn child() {
     common::be_child();
+}
+
+#[test]
+fn many_empty_lines_before_a_request_are_skipped_however_they_come() {
+    let served = served();
+    let ask = "GET /locks/absent HTTP/1.1\r\nConnection: close\r\n\r\n";
+    for lines in [1, 2, 3, 511, 512, 513, 3000] {
+        assert_eq!(only(&served, "\r\n".repeat(lines) + ask).status, 404, "{lines}");
+    }
+    let mut stream = connect(served.address);
+    for piece in ["\r", "\n\r", "\n", "\r\n\r", "\n", ask] {
+        stream.write_all(piece.as_bytes()).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(read_reply(&mut stream).unwrap().status, 404);
+    assert_eq!(only(&served, "\r\n".repeat(20_000)).status, 400, "but not for ever");
+}
+
+/// Old clients open a connection for each beat.
+#[test]
+fn a_flood_of_connections_does_not_keep_new_ones_out() {
+    let limits = Limits { connections: 50, idle_time: Duration::from_secs(10), ..Limits::default() };
+    let served = Served::start(limits, Stub::default());
+    let mut served_once = connect(served.address);
+    served_once.write_all(b"GET /locks/a HTTP/1.1\r\n\r\n").unwrap();
+    assert_eq!(read_reply(&mut served_once).unwrap().status, 200);
+    let flood: Vec<TcpStream> = (0..200)
+        .map(|at| {
+            let mut stream = connect(served.address);
+            stream.write_all(if at % 2 == 0 { b"GET /lo" } else { b"" }).unwrap();
+            stream
+        })
+        .collect();
+    for _ in 0..20 {
+        served.serves_a_good_request();
+    }
+    served_once.write_all(b"GET /locks/a HTTP/1.1\r\n\r\n").unwrap();
+    assert_eq!(read_reply(&mut served_once).unwrap().status, 200, "who was served goes last");
+    let answered: Vec<u16> =
+        flood.into_iter().flat_map(|mut one| read_replies(&mut one, 1)).map(|one| one.status).collect();
+    assert!(answered.iter().all(|status| [408, 503].contains(status)), "{answered:?}");
+}
+
+#[test]
+fn a_body_that_nobody_looks_at_is_not_kept() {
+    let served = Served::start(Limits { bytes: 0, ..Limits::default() }, Stub::default());
+    let body = "x".repeat(60_000);
+    let length = body.len();
+    let two = format!("PUT /locks/a HTTP/1.1\r\nContent-Length: {length}\r\n\r\n{body}").repeat(2);
+    let statuses: Vec<u16> =
+        talk(served.address, (two + &get("")).as_bytes()).iter().map(|reply| reply.status).collect();
+    assert_eq!(statuses, [200, 200, 404]);
+}
+
+#[test]
+fn what_is_over_the_budget_waits_and_is_refused() {
+    // Two of six fit.
+    let limits = Limits { bytes: 128 * 1024, body_time: Duration::from_secs(2), ..Limits::default() };
+    let served = Served::start(limits, Stub::default());
+    let address = served.address;
+    let short = move || {
+        let mut stream = connect(address);
+        stream.write_all(b"POST /locks HTTP/1.1\r\nContent-Length: 60000\r\n\r\n").unwrap();
+        // Whoever is refused is not read to its end.
+        let _ = stream.write_all(&[b' '; 60_000 - 1]);
+        read_reply(&mut stream).unwrap().status
+    };
+    let sending: Vec<_> = (0..6).map(|_| std::thread::spawn(short)).collect();
+    served.serves_a_good_request();
+    let statuses: Vec<u16> = sending.into_iter().map(|one| one.join().unwrap()).collect();
+    assert!(statuses.contains(&503) && statuses.contains(&408), "{statuses:?}");
+    let body = format!("{}{}", "{\"metadata\":{\"name\":\"a\"}}", " ".repeat(50_000));
+    let whole = format!("POST /locks HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    assert_eq!(only(&served, whole).status, 200, "and given back");
 }

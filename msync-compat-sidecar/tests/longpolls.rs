@@ -50,6 +50,35 @@ fn a_client_that_hangs_up_waits_no_longer() {
     served.serves_a_good_request();
 }
 
+/// However much it has sent before, which nobody reads while it waits.
+#[test]
+fn a_hang_up_behind_unread_bytes_is_noticed() {
+    let (stub, served) = served(Limits::default());
+    for size in [900, 1100, 17 * 1024, 3 << 20] {
+        let mut stream = waiting(&served);
+        eventually("it waits", || stub.waiting() == 1);
+        let junk = vec![b'x'; size];
+        // A part of what is large stays on this side, where it is lost with the connection.
+        stream.set_write_timeout(Some(Duration::from_secs(2))).unwrap();
+        let _ = stream.write_all(&junk);
+        drop(stream);
+        eventually("it has left the queue", || stub.waiting() == 0);
+    }
+    served.serves_a_good_request();
+}
+
+#[test]
+fn who_sends_more_than_can_be_kept_while_it_waits_has_this_answer_and_no_other() {
+    let (_, served) = served(Limits::default());
+    let mut stream = connect(served.address);
+    let pipelined = b"GET /locks/absent HTTP/1.1\r\n\r\n".repeat(700);
+    stream.write_all(b"PUT /locks/slow?wait=60 HTTP/1.1\r\n\r\n").unwrap();
+    stream.write_all(&pipelined).unwrap();
+    let reply = read_reply(&mut stream).unwrap();
+    assert_eq!((reply.status, reply.closes()), (200, true));
+    assert!(read_reply(&mut stream).is_none());
+}
+
 #[test]
 fn a_request_behind_a_long_one_is_answered_after_it() {
     let (_, served) = served(Limits::default());

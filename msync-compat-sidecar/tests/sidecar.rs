@@ -9,7 +9,7 @@ use std::time::Instant;
 use common::PATIENCE;
 use common::store::{Engine, World};
 use msync_compat_sidecar::front::{Hosts, Limits};
-use msync_compat_sidecar::session::Identity;
+use msync_compat_sidecar::session::{Identity, Part};
 use msync_compat_sidecar::sidecar::{Bound, Manner, Sidecar};
 
 fn start(runtime: &tokio::runtime::Runtime) -> (Vec<SocketAddr>, Sidecar<Engine>) {
@@ -19,7 +19,7 @@ fn start(runtime: &tokio::runtime::Runtime) -> (Vec<SocketAddr>, Sidecar<Engine>
     let addresses = bound.addresses().to_vec();
     assert_eq!(bound.ports().len(), 2);
     let run_directories = vec!["/nonexistent".into(), std::env::temp_dir()];
-    let manner = Manner { limits: Limits::default(), hosts: Hosts::loopback(), run_directories };
+    let manner = Manner { limits: Limits::default(), hosts: Hosts::loopback(), run_directories, part: Part::default() };
     let identity = Identity { owner: "host-a".into(), namespace: "default".into() };
     (addresses, bound.serve(manner, identity, World::new().engine("host-a")).unwrap())
 }

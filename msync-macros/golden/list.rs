@@ -18,8 +18,10 @@ async fn transfer(from: Id, to: Id) -> Result<impl Iterator<Item = Entry>, Error
                 > {
                     #[allow(unreachable_code)] return __msync_value;
                 }
+                #[allow(clippy::shadow_same, clippy::shadow_reuse)]
                 let from = from;
                 let _ = &from;
+                #[allow(clippy::shadow_same, clippy::shadow_reuse)]
                 let to = to;
                 let _ = &to;
                 #[allow(clippy::diverging_sub_expression)]

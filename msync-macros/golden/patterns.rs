@@ -32,8 +32,10 @@ where
                 let (a, b) = __msync_arg0;
                 let __msync_arg1 = __msync_arg1;
                 #[allow(unused)]
+                #[allow(clippy::shadow_same, clippy::shadow_reuse)]
                 let c = c;
                 #[cfg(unix)]
+                #[allow(clippy::shadow_same, clippy::shadow_reuse)]
                 let d = d;
                 let lease = __msync_lease;
                 #[allow(clippy::diverging_sub_expression)]

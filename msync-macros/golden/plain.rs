@@ -16,6 +16,7 @@ async fn settle(amount: Amount) -> Result<Receipt, Error> {
                 > {
                     #[allow(unreachable_code)] return __msync_value;
                 }
+                #[allow(clippy::shadow_same, clippy::shadow_reuse)]
                 let amount = amount;
                 #[allow(clippy::diverging_sub_expression)]
                 let __msync_value: Result<Receipt, Error> = {

@@ -22,8 +22,10 @@ pub async fn settle(&self, id: u64, amount: Amount) -> Result<Receipt, Error> {
                     #[allow(unreachable_code)] return __msync_value;
                 }
                 let _ = &self;
+                #[allow(clippy::shadow_same, clippy::shadow_reuse)]
                 let id = id;
                 let _ = &id;
+                #[allow(clippy::shadow_same, clippy::shadow_reuse)]
                 let mut amount = amount;
                 #[allow(clippy::diverging_sub_expression)]
                 let __msync_value: Result<Receipt, Error> = {

@@ -49,7 +49,7 @@ const LEADER: &[Macro] = &[Macro::LeaderOnly];
 
 const TABLE: &[Row] = &[
     Row { key: "name", takes: Takes::Name, example: "name = KEY", of: BOTH },
-    Row { key: "ttl", takes: Takes::Duration, example: "ttl = \"30s\"", of: LOCKED },
+    Row { key: "ttl", takes: Takes::Duration, example: "ttl = \"30s\"", of: BOTH },
     Row { key: "wait", takes: Takes::DurationOrNone, example: "wait = \"5s\"", of: LOCKED },
     Row { key: "on_busy", takes: Takes::OneOf(&["error", "skip"]), example: "on_busy = skip", of: LOCKED },
     Row {

@@ -280,12 +280,10 @@ impl Plan {
         });
         let mut rebound = match &pat {
             Pat::Wild(_) => quote_spanned!(site=> #(#inner)* let #outer = #outer;),
-            // An argument that is kept only for its drop: `_guard`. Rebinding it is no use of it.
-            Pat::Ident(_) if simple(&pat).is_some() && outer.to_string().starts_with('_') => {
-                let lints = quote!(clippy::no_effect_underscore_binding, clippy::used_underscore_binding);
+            Pat::Ident(_) if simple(&pat).is_some() => {
+                let lints = rebinding_lints(&outer);
                 quote_spanned!(site=> #(#inner)* #[allow(#lints)] let #pat = #outer;)
             }
-            Pat::Ident(_) if simple(&pat).is_some() => quote_spanned!(site=> #(#inner)* let #pat = #outer;),
             // First into a variable, or a pattern that binds nothing would leave the argument outside.
             _ => quote_spanned!(site=> #(#inner)* let #outer = #outer; #(#inner)* let #pat = #outer;),
         };
@@ -295,6 +293,16 @@ impl Plan {
         }
         rebound
     }
+}
+
+/// Returns what a strict user may forbid and a parameter that moves into the body cannot avoid: it bears its name twice.
+fn rebinding_lints(parameter: &Ident) -> TokenStream {
+    let twice = quote!(clippy::shadow_same, clippy::shadow_reuse);
+    if parameter.to_string().starts_with('_') {
+        // One that is kept only for its drop: `_guard`. Rebinding it is no use of it.
+        return quote!(#twice, clippy::no_effect_underscore_binding, clippy::used_underscore_binding);
+    }
+    twice
 }
 
 // Input:  self.client

@@ -1,26 +1,45 @@
 //! The client: who this process is, where its locks live, how they are timed, and how it all ends.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
+#[cfg(feature = "kube")]
+use crate::runtime;
 use crate::{
     Election, Error, Lock, LockName, LockSet, MemoryStore, Timing,
-    clock::{BootClock, Clock, Random, os_random},
-    engine::Engine,
-    name::sanitize,
-    record::EngineId,
-    store::Store,
+    clock::Clock,
+    engine::{Engine, Grip},
+    signal::Signalled,
 };
 
-/// The longest owner name: a DNS label, as host names are.
-const LONGEST_OWNER: usize = 63;
+mod builder;
+
+#[cfg(feature = "kube")]
+pub use builder::Configured;
+pub use builder::{Chosen, ClientBuilder};
 
 /// The entrance: makes locks and elections that share one identity, one store and one watch.
 ///
 /// Cloning is cheap and shares everything. Make one per process: two clients of one process exclude each other like two
 /// processes do.
+///
+/// # Threads and runtimes
+/// What keeps locks alive runs on a thread of msync's own, so a client may be made, used and dropped on any executor, in
+/// tests of one process that have a runtime each, and with none. A runtime of tokio whose workers all compute for long
+/// loses nothing. A kube client that is handed in (`ClientBuilder::kube`) has a task on the runtime it was made on: its
+/// locks live no longer than that, and only while it is driven.
+///
+/// # The end
+/// When the last handle is gone (clients, locks, elections and guards), everything is released, and what `at_least` keeps is
+/// left to its time. That drop waits until it is sent, for two seconds at the most, so that a `main` may simply return.
+/// It does not wait where it would have to block the runtime that a kube client was handed in on; nor does it happen for
+/// the client of [`init`](crate::init), which the process keeps. There, [`shutdown`](Self::shutdown).
+///
+/// # Forks
+/// A fork copies no threads. In the child nothing is renewed, acquired or released; the copy of a guard says lost at the
+/// deadline that it was copied with. Fork before first use.
 #[derive(Clone, Debug)]
 pub struct Client {
-    engine: Arc<Engine>,
+    engine: Grip,
     timing: Timing,
     #[cfg(feature = "kube")]
     cluster: Option<Cluster>,
@@ -31,27 +50,6 @@ pub struct Client {
 #[derive(Clone)]
 struct Cluster(kube::Client);
 
-/// Collects what a [`Client`] needs. Choose a store with [`memory`](Self::memory) or `kube`, then [`build`](ClientBuilder::build).
-#[derive(Clone)]
-#[must_use = "a builder does nothing until `build`"]
-pub struct ClientBuilder<S = ()> {
-    store: S,
-    owner: Option<String>,
-    pod: Option<String>,
-    namespace: Option<String>,
-    timing: Timing,
-    clock: Arc<dyn Clock>,
-    random: Random,
-}
-
-/// A store that a builder has chosen.
-#[derive(Clone, Debug)]
-pub struct Chosen {
-    store: Arc<dyn Store>,
-    #[cfg(feature = "kube")]
-    cluster: Option<Cluster>,
-}
-
 // === impl Client ===
 
 impl Client {
@@ -61,31 +59,37 @@ impl Client {
     /// pod's own.
     ///
     /// # Errors
-    /// [`Error::Store`] when there is neither a readable kubeconfig nor a service account. Nothing is sent yet, so a
-    /// cluster that cannot be reached is noticed by the first acquisition.
+    /// [`Error::Store`] when there is neither a kubeconfig nor a service account, or one that is not usable: it begins with
+    /// the file, program or variable to mend. A kubeconfig that is there and broken is not passed over in favour of a
+    /// service account. Nothing is sent yet, so a cluster that cannot be reached is noticed by the first acquisition.
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
     #[cfg(feature = "kube")]
     pub async fn try_default() -> Result<Self, Error> {
-        let client = kube::Client::try_default().await.map_err(|source| Error::Store {
-            context: "no Kubernetes cluster is configured: neither a kubeconfig nor a service account was found".into(),
-            source: Arc::new(source),
-        })?;
-        Ok(Self::builder().kube(client).build())
+        Self::builder().try_default().await
     }
 
     /// Begins a client of your own making.
     pub fn builder() -> ClientBuilder {
-        ClientBuilder {
-            store: (),
-            owner: None,
-            pod: None,
-            namespace: None,
-            timing: Timing::default(),
-            clock: Arc::new(BootClock),
-            random: os_random(),
-        }
+        ClientBuilder::new()
+    }
+
+    /// Makes a client of a store of its own, in memory: it excludes the tasks of this process, leads every election at once,
+    /// and needs no cluster. The off switch, for a service with one replica and for development.
+    ///
+    /// # Examples
+    /// ```
+    /// # use msync::Client;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), msync::Error> {
+    /// # let replicas = 1;
+    /// let client = if replicas == 1 { Client::standalone() } else { connect().await? };
+    /// # async fn connect() -> Result<Client, msync::Error> { unreachable!() }
+    /// client.election("scheduler")?.try_campaign().await?.expect("nobody else could lead").resign().await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn standalone() -> Self {
+        Self::builder().memory(&MemoryStore::new()).build()
     }
 
     /// Installs the `Lock` resource, or updates it to this version of msync. Returns when locks can be stored; at once for
@@ -101,43 +105,109 @@ impl Client {
     #[cfg(feature = "kube")]
     pub async fn install_crd(&self) -> Result<(), Error> {
         match &self.cluster {
-            Some(Cluster(client)) => crate::crd::install_crd(client).await,
+            Some(Cluster(client)) => {
+                let client = client.clone();
+                runtime::run(self.engine.home, async move { crate::crd::install_crd(&client).await }).await
+            }
             None => Ok(()),
         }
     }
 
     /// Names a lock. Nothing is sent before it is acquired.
     ///
+    /// Any text will do, or a [`LockName`]: one that Kubernetes would refuse is escaped, as in annotated functions; see
+    /// [there](LockName#one-rule-for-all-names).
+    ///
     /// # Errors
-    /// [`Error::InvalidName`] when Kubernetes would refuse the name.
+    /// [`Error::InvalidName`] when the name is empty.
     pub fn lock(&self, name: impl AsRef<str>) -> Result<Lock, Error> {
-        Ok(self.lock_named(LockName::new(name)?))
+        Ok(self.lock_named(LockName::of(name.as_ref())?))
     }
 
     pub(crate) fn lock_named(&self, name: LockName) -> Lock {
-        Lock::new(Arc::clone(&self.engine), name, self.timing)
+        Lock::new(self.engine.clone(), name, self.timing)
     }
 
     /// Names several locks that are acquired together: sorted, so that two sets cannot deadlock, each name once. While one is
     /// waited for, those before it are held and may be lost: then the acquisition fails with [`Error::Lost`].
     ///
     /// # Errors
-    /// [`Error::InvalidName`] for the first name that Kubernetes would refuse, or when no name is given.
+    /// [`Error::InvalidName`] when a name is empty, or when no name is given.
     pub fn lock_all<N: AsRef<str>>(&self, names: impl IntoIterator<Item = N>) -> Result<LockSet, Error> {
         let locks = names.into_iter().map(|name| self.lock(name)).collect::<Result<Vec<_>, _>>()?;
         LockSet::new(locks)
     }
 
-    /// Names an election. Nothing is sent before a campaign.
+    /// Names an election, as [`lock`](Self::lock) names a lock. Nothing is sent before a campaign.
     ///
     /// # Errors
-    /// [`Error::InvalidName`] when Kubernetes would refuse the name.
+    /// [`Error::InvalidName`] when the name is empty.
     pub fn election(&self, name: impl AsRef<str>) -> Result<Election, Error> {
-        Ok(self.election_named(LockName::new(name)?))
+        Ok(self.election_named(LockName::of(name.as_ref())?))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
     }
 
     pub(crate) fn election_named(&self, name: LockName) -> Election {
-        Election::new(Arc::clone(&self.engine), name, self.timing)
+        Election::new(self.engine.clone(), name, self.timing)
+    }
+
+    /// An election for a background task, which does not keep the client alive.
+    pub(crate) fn election_of_task(&self, name: LockName) -> Election {
+        Election::new(self.engine.for_task(), name, self.timing)
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.engine.clock
+    }
+
+    /// Completes when the client is shut down.
+    pub(crate) fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.engine.ended()
+    }
+
+    /// Begins to look for records that crashed holders left behind and that nobody asks for, in this client's namespace.
+    ///
+    /// Locks whose names are used again need no such care. One sweep an hour, by anybody, is enough.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), msync::Error> {
+    /// # let client = msync::Client::standalone();
+    /// let swept = client.sweep().run().await?;
+    /// println!("{} records removed", swept.removed.len());
+    /// # Ok(()) }
+    /// ```
+    pub fn sweep(&self) -> crate::Sweep {
+        crate::Sweep::new(self.engine.clone())
+    }
+
+    /// Returns the names of the locks and elections that are held here now, sorted: for a status page.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), msync::Error> {
+    /// # let client = msync::Client::standalone();
+    /// let guard = client.lock("invoices")?.acquire().await?;
+    /// assert_eq!(client.held(), [guard.name().clone()]);
+    /// assert!(client.waiting().is_empty());
+    /// # Ok(()) }
+    /// ```
+    pub fn held(&self) -> Vec<LockName> {
+        self.engine.held()
+    }
+
+    /// Returns the names of the locks and elections that tasks of this client wait for now, sorted, each once.
+    pub fn waiting(&self) -> Vec<LockName> {
+        self.engine.awaited()
+    }
+
+    /// Says what keeps an election from being decided, if nobody has been seen to lead it lately.
+    pub(crate) async fn cannot_campaign(&self, name: &LockName) -> Option<Error> {
+        self.engine.unavailable(name, self.timing.ttl()).await
     }
 
     /// Returns the name under which this client's holds are shown to people.
@@ -167,128 +237,73 @@ impl Client {
         self.engine.shut_down(self.timing.ttl()).await;
     }
 
-    /// Waits for SIGTERM or ctrl-c, then [shuts down](Self::shutdown).
+    /// Says whether the client was shut down, or is being so: nothing can be acquired with it any more.
+    pub fn is_shut_down(&self) -> bool {
+        self.engine.is_shut_down()
+    }
+
+    /// Waits for SIGTERM or ctrl-c, then [shuts down](Self::shutdown). A second signal meanwhile ends the process at once,
+    /// with the exit code 128 + its number.
+    ///
+    /// Beside a loop that campaigns, prefer [`run_until_signal`](Self::run_until_signal): the loop learns of the shutdown
+    /// as well, by [`Error::ShutDown`], which is no failure of the program, and may end before the releases are sent.
     ///
     /// # Errors
     /// [`Error::Store`] when the process may not listen to signals.
     ///
     /// # Cancel safety
-    /// Dropping the future before the signal leaves the client as it is.
+    /// Dropping the future before the signal leaves the client as it is, but not the process: whoever has once listened to
+    /// a signal by tokio, as this does, has replaced what it does by default for the life of the process, so SIGTERM and
+    /// ctrl-c end it no longer unless somebody listens. After the signal the shutdown goes on.
     pub async fn shutdown_on_signal(&self) -> Result<(), Error> {
-        wait_for_signal()
-            .await
-            .map_err(|source| Error::Store { context: "cannot listen to signals".into(), source: Arc::new(source) })?;
-        self.shutdown().await;
+        let mut signalled = Signalled::wait(&self.engine, self.timing.ttl())?;
+        signalled.begin(); // not only when this is polled again: its executor may be blocked
+        signalled.ended().await;
         Ok(())
     }
-}
 
-#[cfg(unix)]
-async fn wait_for_signal() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        interrupted = tokio::signal::ctrl_c() => interrupted,
-    }
-}
-
-#[cfg(not(unix))]
-async fn wait_for_signal() -> std::io::Result<()> {
-    tokio::signal::ctrl_c().await
-}
-
-// === impl ClientBuilder ===
-
-impl<S> ClientBuilder<S> {
-    /// Sets the name under which this client's holds are shown to people; the host name otherwise. What Kubernetes would
-    /// not allow in a name is replaced by `-`.
-    pub fn owner(mut self, owner: impl Into<String>) -> Self {
-        self.owner = Some(owner.into());
-        self
-    }
-
-    /// Sets the uid of the pod, by the downward API: an engine that restarts in the same pod is known by it.
-    pub fn pod_uid(mut self, uid: impl Into<String>) -> Self {
-        self.pod = Some(uid.into());
-        self
-    }
-
-    /// Sets the namespace of the `Lock` objects; the one of the kube client otherwise. Without meaning in memory.
-    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
-        self.namespace = Some(namespace.into());
-        self
-    }
-
-    /// Sets the timing of locks and elections that are not given one of their own.
-    pub fn timing(mut self, timing: Timing) -> Self {
-        self.timing = timing;
-        self
-    }
-
-    /// Sets the clock, for tests.
-    pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Arc::new(clock);
-        self
-    }
-
-    /// Sets the source of random numbers, for tests that must be repeatable.
-    pub fn random(mut self, random: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        self.random = Arc::new(random);
-        self
-    }
-
-    /// Chooses the store in memory: for tests and demos. Clients that are given the same store share its locks.
-    pub fn memory(self, store: &MemoryStore) -> ClientBuilder<Chosen> {
-        self.store(Arc::new(store.clone()))
-    }
-
-    /// Chooses Kubernetes.
-    #[cfg(feature = "kube")]
-    pub fn kube(self, client: kube::Client) -> ClientBuilder<Chosen> {
-        let namespace = self.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
-        let store = Arc::new(crate::store::KubeStore::new(client.clone(), &namespace));
-        self.choose(Chosen { store, cluster: Some(Cluster(client)) })
-    }
-
-    /// Chooses a store of your own: for tests that inject faults.
-    #[doc(hidden)]
-    pub fn store(self, store: Arc<dyn Store>) -> ClientBuilder<Chosen> {
-        self.choose(Chosen {
-            store,
-            #[cfg(feature = "kube")]
-            cluster: None,
-        })
-    }
-
-    fn choose(self, store: Chosen) -> ClientBuilder<Chosen> {
-        let Self { store: _, owner, pod, namespace, timing, clock, random } = self;
-        ClientBuilder { store, owner, pod, namespace, timing, clock, random }
-    }
-}
-
-impl ClientBuilder<Chosen> {
-    /// Makes the client. Starts no task and sends nothing before the first acquisition.
-    pub fn build(self) -> Client {
-        let owner = sanitize(&self.owner.unwrap_or_else(host_name), LONGEST_OWNER);
-        let bits = (self.random)();
-        let id = match self.pod {
-            Some(pod) => EngineId::of_pod(&owner, fingerprint(&pod), bits),
-            None => EngineId::new(&owner, bits),
+    /// Runs a future, the whole of the program as a rule, until it ends or SIGTERM or ctrl-c comes; then ends everything in
+    /// order, and returns when all is released. `None` says that a signal came first: the future was dropped, and what it
+    /// held is released.
+    ///
+    /// After it the client is [shut down](Self::shutdown), either way. A second signal meanwhile ends the process at once,
+    /// with the exit code 128 + its number.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when the process may not listen to signals; then the future is dropped at once.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the one that runs, and leaves the client as it is. As to signals, see
+    /// [`shutdown_on_signal`](Self::shutdown_on_signal).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn serve() -> Result<(), msync::Error> { Ok(()) }
+    /// # async fn main_() -> Result<(), msync::Error> {
+    /// let client = msync::Client::builder().memory(&msync::MemoryStore::new()).build();
+    /// let campaigns = async {
+    ///     loop {
+    ///         let term = client.election("scheduler")?.campaign().await?;
+    ///         let _ = term.run(serve()).await; // lost: campaign again
+    ///     }
+    /// };
+    /// client.run_until_signal(campaigns).await?.unwrap_or(Ok(()))
+    /// # }
+    /// ```
+    pub async fn run_until_signal<T>(&self, future: impl Future<Output = T>) -> Result<Option<T>, Error> {
+        let mut signalled = Signalled::wait(&self.engine, self.timing.ttl())?;
+        let output = {
+            let future = pin!(future);
+            tokio::select! {
+                biased;
+                () = signalled.came() => None,
+                output = future => Some(output),
+            }
         };
-        let engine = Engine::new(id, self.store.store, self.clock, self.random, self.timing.ttl());
-        Client {
-            engine,
-            timing: self.timing,
-            #[cfg(feature = "kube")]
-            cluster: self.store.cluster,
-        }
-    }
-}
-
-impl<S: std::fmt::Debug> std::fmt::Debug for ClientBuilder<S> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ClientBuilder").field("store", &self.store).field("owner", &self.owner).finish_non_exhaustive()
+        // Not before the future is dropped: it is not to see a shutdown that it cannot take part in.
+        signalled.begin();
+        self.shutdown().await;
+        Ok(output)
     }
 }
 
@@ -299,11 +314,5 @@ impl std::fmt::Debug for Cluster {
     }
 }
 
-fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
-/// FNV-1a, 32 bits: stable over versions of Rust, which std's hasher is not.
-fn fingerprint(uid: &str) -> u32 {
-    uid.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
-}
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,8 @@ use std::{
 
 use futures::future::BoxFuture;
 
+use crate::runtime;
+
 /// A point on one process's local clock, in nanoseconds since an arbitrary start. Never compared between processes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Moment(u64);
@@ -30,6 +32,16 @@ pub struct Now {
     pub wall: Wall,
 }
 
+/// Where a client's background work runs: what keeps its locks alive and talks to its store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Home {
+    /// On a thread of msync's own. No runtime is needed, and one that ends, stands still or is blocked takes nothing away.
+    Own,
+    /// On the tokio runtime of whoever needs it first, for clocks that such a runtime moves. Where that has ended, a guard
+    /// says [`RuntimeEnded`](crate::LossReason::RuntimeEnded).
+    Caller,
+}
+
 /// A source of time. Production uses [`BootClock`]; tests inject their own.
 pub trait Clock: Send + Sync + fmt::Debug + 'static {
     /// Reads the local clock, which never goes back and never stops.
@@ -40,6 +52,11 @@ pub trait Clock: Send + Sync + fmt::Debug + 'static {
 
     /// Wakes at about `at` on the local clock. May wake late: compare again.
     fn sleep_until(&self, at: Moment) -> BoxFuture<'static, ()>;
+
+    /// Says where clients with this clock live. Real time goes on by itself; a test's belongs to the runtime that moves it.
+    fn home(&self) -> Home {
+        Home::Caller
+    }
 
     /// Reads both clocks.
     fn read(&self) -> Now {
@@ -66,6 +83,12 @@ impl Moment {
     /// Returns nanoseconds since the start of the clock.
     pub const fn as_nanos(self) -> u64 {
         self.0
+    }
+
+    /// Returns the moment so long before this one, or the start of the clock.
+    #[must_use]
+    pub fn before(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)))
     }
 
     /// Returns the time from `earlier` to this moment, zero if it is not earlier.
@@ -98,6 +121,9 @@ fn nanos(duration: Duration) -> u64 {
 // === impl Wall ===
 
 impl Wall {
+    /// The latest date that is read back as it was written: 9999-01-01.
+    pub const LATEST: Self = Self(253_370_764_800_000);
+
     /// Makes a date from milliseconds since 1970.
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
@@ -106,6 +132,11 @@ impl Wall {
     /// Returns milliseconds since 1970.
     pub const fn as_millis(self) -> i64 {
         self.0
+    }
+
+    /// Returns the time from `earlier` to this date, zero if it is not earlier.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
     /// Parses an RFC 3339 date; `None` for whatever is unreadable or beyond the calendar.
@@ -134,6 +165,9 @@ impl fmt::Display for Wall {
 }
 
 /// The clock of production: `CLOCK_BOOTTIME`, which goes on in suspend; `std`'s monotonic clock where there is none.
+///
+/// It needs no runtime, and none stops it: where a test pauses tokio's time, this clock goes on, and so does all that
+/// waits by it. Tests that pause time inject a [`TokioClock`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BootClock;
 
@@ -169,9 +203,13 @@ impl Clock for BootClock {
                 if left.is_zero() {
                     return;
                 }
-                tokio::time::sleep(left.min(LONGEST_SLEEP)).await;
+                runtime::sleep(left.min(LONGEST_SLEEP)).await;
             }
         })
+    }
+
+    fn home(&self) -> Home {
+        Home::Own
     }
 }
 

@@ -4,7 +4,23 @@ use std::time::Duration;
 
 use crate::Error;
 
-/// How long a hold lives, and how it is kept alive. Whole milliseconds; every combination that would be unsafe is refused.
+/// How long a hold lives, and how it is kept alive. Every combination that would be unsafe is refused; what is not a whole
+/// number of milliseconds is rounded to the nearest.
+///
+/// # Examples
+/// ```
+/// # use std::time::Duration;
+/// use msync::Timing;
+///
+/// let timing = Timing::with_ttl(Duration::from_secs(10))?;
+/// assert_eq!(timing.renew_interval(), Duration::from_millis(3333));
+/// assert_eq!(timing.safety_margin(), Duration::from_secs(1));
+///
+/// let eager = timing.renew_every(Duration::from_secs(10) / 7)?;
+/// assert_eq!(eager.renew_interval(), Duration::from_millis(1429));
+/// assert!(eager.renew_every(Duration::MAX).is_err(), "no time would be left");
+/// # Ok::<(), msync::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timing {
     ttl: Duration,
@@ -17,6 +33,8 @@ pub struct Timing {
 pub(crate) const MIN_TTL: Duration = Duration::from_secs(1);
 /// The longest ttl. Above it a crash blocks everybody for longer than anybody would wait.
 pub(crate) const MAX_TTL: Duration = Duration::from_secs(24 * 3600);
+/// The longest that one API call may take. A lost answer is not worth more patience, however long the ttl.
+pub(crate) const MAX_ATTEMPT: Duration = Duration::from_secs(10);
 /// How long a granted claim that is not instant may take to be accepted before others may claim.
 pub(crate) const ACCEPT_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -30,10 +48,11 @@ impl Default for Timing {
 }
 
 impl Timing {
-    /// Derives a timing from its ttl: renewed every third of it, a margin of a tenth, a sixth for each API call.
+    /// Derives a timing from its ttl: renewed every third of it, a margin of a tenth, a sixth for each API call, but no more
+    /// than ten seconds.
     ///
     /// # Errors
-    /// [`Error::InvalidTiming`] when the ttl is shorter than a second, longer than a day, or not whole milliseconds.
+    /// [`Error::InvalidTiming`] when the ttl is shorter than a second or longer than a day.
     pub fn with_ttl(ttl: Duration) -> Result<Self, Error> {
         Self::derived(ttl).validated()
     }
@@ -43,7 +62,7 @@ impl Timing {
     /// # Errors
     /// [`Error::InvalidTiming`] when `renew + attempt` would not end before the deadline at `ttl - margin`.
     pub fn renew_every(self, renew: Duration) -> Result<Self, Error> {
-        Self { renew, ..self }.validated()
+        Self { renew: whole(renew), ..self }.validated()
     }
 
     /// Sets how much earlier than its ttl a holder stops believing: what clock rates, pauses between checks and the
@@ -52,17 +71,19 @@ impl Timing {
     /// # Errors
     /// [`Error::InvalidTiming`] when it is less than 2 % of the ttl (two clocks, each 1 % off) or leaves no time to renew.
     pub fn margin(self, margin: Duration) -> Result<Self, Error> {
-        Self { margin, ..self }.validated()
+        Self { margin: whole(margin), ..self }.validated()
     }
 
     /// Sets the longest that one API call may take before its answer counts as unknown.
     ///
-    /// Where calls always take longer, an acquisition may never succeed.
+    /// Where calls always take longer, an acquisition may never succeed. The time counts from the send; a call may have to
+    /// wait for as long before it is sent.
     ///
     /// # Errors
-    /// [`Error::InvalidTiming`] when it is zero or leaves no time to renew.
+    /// [`Error::InvalidTiming`] when it is zero, longer than ten seconds, or leaves no time to renew: an answer that was
+    /// lost is waited for in vain, and whoever waits for the lock waits as well.
     pub fn attempt(self, attempt: Duration) -> Result<Self, Error> {
-        Self { attempt, ..self }.validated()
+        Self { attempt: whole(attempt), ..self }.validated()
     }
 
     /// Returns how long others must see no change before they may take over.
@@ -70,21 +91,25 @@ impl Timing {
         self.ttl
     }
 
-    pub(crate) fn renew_interval(&self) -> Duration {
+    /// Returns how long after one renewal the next is sent; see [`renew_every`](Self::renew_every).
+    pub fn renew_interval(&self) -> Duration {
         self.renew
     }
 
-    pub(crate) fn safety_margin(&self) -> Duration {
+    /// Returns how much earlier than its ttl a holder stops believing; see [`margin`](Self::margin).
+    pub fn safety_margin(&self) -> Duration {
         self.margin
     }
 
-    pub(crate) fn attempt_timeout(&self) -> Duration {
+    /// Returns how long one API call may take; see [`attempt`](Self::attempt).
+    pub fn attempt_timeout(&self) -> Duration {
         self.attempt
     }
 
     fn derived(ttl: Duration) -> Self {
+        let ttl = whole(ttl);
         let part = |n: u64| Duration::from_millis(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX) / n);
-        Self { ttl, renew: part(3), margin: part(10), attempt: part(6) }
+        Self { ttl, renew: part(3), margin: part(10), attempt: part(6).min(MAX_ATTEMPT) }
     }
 
     fn validated(self) -> Result<Self, Error> {
@@ -95,15 +120,11 @@ impl Timing {
     }
 
     fn fault(&self) -> Option<&'static str> {
-        let whole = |d: Duration| d.subsec_nanos().is_multiple_of(1_000_000);
         if self.ttl < MIN_TTL {
             return Some("the ttl is shorter than one second");
         }
         if self.ttl > MAX_TTL {
             return Some("the ttl is longer than one day");
-        }
-        if ![self.ttl, self.renew, self.margin, self.attempt].into_iter().all(whole) {
-            return Some("durations must be whole milliseconds");
         }
         if self.margin < self.ttl / 50 {
             return Some("the margin is less than 2 % of the ttl");
@@ -111,7 +132,10 @@ impl Timing {
         if self.renew.is_zero() || self.attempt.is_zero() {
             return Some("the renewal interval and the attempt time-out must not be zero");
         }
-        if self.renew + self.attempt + self.margin >= self.ttl {
+        if self.attempt > MAX_ATTEMPT {
+            return Some("the attempt time-out is longer than ten seconds");
+        }
+        if self.renew.saturating_add(self.attempt).saturating_add(self.margin) >= self.ttl {
             return Some(
                 "renewal interval, attempt time-out and margin together leave no time to renew before the ttl",
             );
@@ -120,8 +144,16 @@ impl Timing {
     }
 }
 
+/// Rounds to whole milliseconds, which is what a record holds; what is too long for them is far beyond any limit here.
+fn whole(duration: Duration) -> Duration {
+    let millis = duration.as_nanos().saturating_add(500_000) / 1_000_000;
+    Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn ms(millis: u64) -> Duration {
@@ -130,7 +162,7 @@ mod tests {
 
     #[test]
     fn bug_46_unsafe_timings_are_refused() {
-        for ttl in [Duration::ZERO, ms(999), Duration::from_micros(1_000_500), MAX_TTL + ms(1), Duration::MAX] {
+        for ttl in [Duration::ZERO, ms(999), MAX_TTL + ms(1), Duration::MAX] {
             assert!(matches!(Timing::with_ttl(ttl), Err(Error::InvalidTiming { .. })), "{ttl:?}");
         }
         let base = Timing::default();
@@ -143,10 +175,74 @@ mod tests {
     }
 
     #[test]
+    fn no_call_may_take_more_than_ten_seconds_whatever_the_ttl() {
+        for ttl in [60, 61, 3600, 24 * 3600].map(Duration::from_secs) {
+            let timing = Timing::with_ttl(ttl).unwrap();
+            assert_eq!(timing.attempt, MAX_ATTEMPT);
+            assert!(timing.attempt(MAX_ATTEMPT).is_ok() && timing.attempt(MAX_ATTEMPT + ms(1)).is_err(), "{ttl:?}");
+        }
+    }
+
+    #[test]
     fn the_default_follows_its_ttl() {
         let timing = Timing::default();
         assert_eq!((timing.ttl, timing.renew), (ms(15_000), ms(5_000)));
         assert_eq!((timing.margin, timing.attempt), (ms(1_500), ms(2_500)));
         assert!(Timing::with_ttl(MIN_TTL).is_ok() && Timing::with_ttl(MAX_TTL).is_ok());
+    }
+
+    #[test]
+    fn odd_fractions_are_rounded_to_whole_milliseconds() {
+        let third = Duration::from_secs(10) / 3;
+        let timing = Timing::with_ttl(third).unwrap();
+        assert_eq!(timing, Timing::with_ttl(ms(3333)).unwrap());
+        let base = Timing::default();
+        assert_eq!(base.renew_every(third).unwrap(), base.renew_every(ms(3333)).unwrap());
+        assert_eq!(base.margin(Duration::from_secs(2) / 3).unwrap(), base.margin(ms(667)).unwrap());
+        assert_eq!(base.attempt(Duration::from_secs(1) / 3).unwrap(), base.attempt(ms(333)).unwrap());
+        assert!(base.attempt(Duration::from_nanos(499_999)).is_err(), "rounded to zero");
+        assert!(Timing::with_ttl(Duration::from_nanos(999_499_999)).is_err(), "rounded to 999 ms");
+    }
+
+    /// Anything that a caller can write down, the extremes above all.
+    fn any_duration() -> impl Strategy<Value = Duration> {
+        prop_oneof![
+            Just(Duration::ZERO),
+            Just(Duration::from_nanos(1)),
+            Just(Duration::MAX),
+            Just(Duration::from_secs(u64::MAX)),
+            Just(Duration::from_millis(u64::MAX)),
+            Just(MIN_TTL),
+            Just(MAX_TTL),
+            (0..200_000u64).prop_map(ms),
+            (any::<u64>(), 0..1_000_000_000u32).prop_map(|(secs, nanos)| Duration::new(secs, nanos)),
+            (0..100_000u64, 0..1_000_000_000u32).prop_map(|(secs, nanos)| Duration::new(secs, nanos)),
+        ]
+    }
+
+    proptest! {
+        /// No setter panics, whatever it is given; what it accepts is safe and can be written into a record.
+        #[test]
+        fn every_duration_is_accepted_safely_or_refused(
+            ttl in any_duration(),
+            changes in prop::collection::vec((0..3u8, any_duration()), 0..4),
+        ) {
+            let mut timing = Timing::with_ttl(ttl).unwrap_or_default();
+            for (setter, value) in changes {
+                let changed = match setter {
+                    0 => timing.renew_every(value),
+                    1 => timing.margin(value),
+                    _ => timing.attempt(value),
+                };
+                timing = changed.unwrap_or(timing);
+                prop_assert!((MIN_TTL..=MAX_TTL).contains(&timing.ttl()));
+                prop_assert!(timing.margin >= timing.ttl / 50);
+                prop_assert!(timing.renew + timing.attempt + timing.margin < timing.ttl);
+                prop_assert!(!timing.renew.is_zero() && !timing.attempt.is_zero());
+                for part in [timing.ttl, timing.renew, timing.margin, timing.attempt] {
+                    prop_assert_eq!(part.subsec_nanos() % 1_000_000, 0);
+                }
+            }
+        }
     }
 }

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::{
     FencingToken, LockName,
     clock::Wall,
-    record::{EngineId, Entry, MAX_WAITERS, Record},
+    record::{Advert, EngineId, Entry, MAX_WAITERS, Record},
     store::{Fatal, Fault, Snapshot, Version},
 };
 
@@ -25,12 +25,15 @@ pub use install::{definition, install_crd};
 /// The form of a term and of a beat.
 const NONCE: &str = "^([0-9a-f]{16})?$";
 
+/// The longest advertisement as it stands there: the term, a blank, the text.
+const MAX_ADVERTISED: usize = 16 + 1 + Advert::MAX_LEN;
+
 /// The annotation of a lock whose name had to be escaped: what the name was made of.
 pub const ORIGINAL_NAME: &str = "metaparticle.io/original-name";
 
 /// The wire form of a [`Record`]. Its limits are at the leaves: a rule over the whole would be evaluated at each renewal.
 #[allow(clippy::duplicated_attributes, reason = "several columns have the same type")]
-#[derive(CustomResource, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[kube(
     group = "metaparticle.io",
     version = "v1",
@@ -42,6 +45,7 @@ pub const ORIGINAL_NAME: &str = "metaparticle.io/original-name";
     derive = "PartialEq",
     selectable = ".spec.engine",
     selectable = ".spec.owner",
+    selectable = ".spec.next",
     printcolumn(name = "Owner", type_ = "string", json_path = ".spec.owner"),
     printcolumn(name = "TTL", type_ = "integer", json_path = ".spec.ttlMilliseconds", description = "milliseconds"),
     printcolumn(name = "Expiry", type_ = "string", json_path = ".spec.expiry"),
@@ -51,57 +55,126 @@ pub const ORIGINAL_NAME: &str = "metaparticle.io/original-name";
 #[schemars(description = "Written by msync; not meant to be edited by hand.")]
 pub struct LockSpec {
     /// The holder's display name; empty when free.
-    #[serde(deserialize_with = "neutral")]
     pub owner: String,
-    /// The process that holds: its owner and 64 random bits; empty when free.
-    #[serde(deserialize_with = "neutral")]
+    /// The process that holds: its owner and 64 random bits, or `reserved` if none does until expiry; empty when free.
     pub engine: String,
     /// The acquisition that holds, a random number; empty when free.
-    #[serde(deserialize_with = "text")]
     #[schemars(regex(pattern = NONCE))]
     pub term: String,
     /// A random number, new with every write that makes or prolongs the hold; empty when free.
-    #[serde(deserialize_with = "text")]
     #[schemars(regex(pattern = NONCE))]
     pub beat: String,
     /// How many such writes there were; 0 is granted and not yet confirmed by the holder.
-    #[serde(deserialize_with = "neutral")]
     #[schemars(range(min = 0))]
     pub renewals: i64,
     /// A grant to this holder counts as held at once.
-    #[serde(deserialize_with = "neutral")]
     pub instant: bool,
     /// How long others must see no change before they may take over, in milliseconds.
-    #[serde(deserialize_with = "neutral")]
     #[schemars(range(min = 0))]
     pub ttl_milliseconds: i64,
     /// When this hold began, by the holder's clock. RFC 3339; informative.
-    #[serde(deserialize_with = "neutral")]
     pub acquired: String,
     /// When it would end without another renewal, by the holder's clock. RFC 3339; informative.
-    #[serde(deserialize_with = "neutral")]
     pub expiry: String,
     /// Who waits, first come first: term, engine, ttl in milliseconds, and `instant` or `accept`, between blanks.
-    #[serde(deserialize_with = "neutral")]
     #[schemars(length(max = MAX_WAITERS))]
     pub waiters: Vec<String>,
+    /// The process that was the first of them when this holder was granted the lock; empty when nobody was. A hint.
+    pub next: String,
+    /// What the leader says of itself, such as its address: its term, a blank, the text. Out of date with another term.
+    #[schemars(length(max = MAX_ADVERTISED))]
+    pub advertised: String,
+    /// The fields that the object came without. The resource gives every field a default, so that the API server leaves
+    /// none out: it does when the resource that is installed is an older one, which does not know them.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub(crate) absent: Vec<&'static str>,
+}
+
+/// What is read of a [`LockSpec`]: each field for itself, and whether it was there.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Found {
+    #[serde(deserialize_with = "neutral")]
+    owner: Option<String>,
+    #[serde(deserialize_with = "neutral")]
+    engine: Option<String>,
+    #[serde(deserialize_with = "text")]
+    term: Option<String>,
+    #[serde(deserialize_with = "text")]
+    beat: Option<String>,
+    #[serde(deserialize_with = "neutral")]
+    renewals: Option<i64>,
+    #[serde(deserialize_with = "neutral")]
+    instant: Option<bool>,
+    #[serde(deserialize_with = "neutral")]
+    ttl_milliseconds: Option<i64>,
+    #[serde(deserialize_with = "neutral")]
+    acquired: Option<String>,
+    #[serde(deserialize_with = "neutral")]
+    expiry: Option<String>,
+    #[serde(deserialize_with = "neutral")]
+    waiters: Option<Vec<String>>,
+    #[serde(deserialize_with = "neutral")]
+    next: Option<String>,
+    #[serde(deserialize_with = "neutral")]
+    advertised: Option<String>,
 }
 
 /// Reads a field, or its neutral value when it is not of its type: possible only where our schema is not installed.
-fn neutral<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(field: D) -> Result<T, D::Error> {
-    Ok(serde_json::from_value(Value::deserialize(field)?).unwrap_or_default())
+fn neutral<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(field: D) -> Result<Option<T>, D::Error> {
+    Ok(Some(serde_json::from_value(Value::deserialize(field)?).unwrap_or_default()))
 }
 
 /// Reads a nonce as text whatever its type, so that an illegible one is refused under its lock's name.
-fn text<'de, D: Deserializer<'de>>(field: D) -> Result<String, D::Error> {
-    Ok(match Value::deserialize(field)? {
+fn text<'de, D: Deserializer<'de>>(field: D) -> Result<Option<String>, D::Error> {
+    Ok(Some(match Value::deserialize(field)? {
         Value::Null => String::new(),
         Value::String(text) => text,
         other => other.to_string(),
+    }))
+}
+
+/// Takes a field, and notes its name if it is not there.
+fn take<T: Default>(field: Option<T>, name: &'static str, absent: &mut Vec<&'static str>) -> T {
+    field.unwrap_or_else(|| {
+        absent.push(name);
+        T::default()
     })
 }
 
+// === impl Found ===
+
+impl From<Found> for LockSpec {
+    fn from(found: Found) -> Self {
+        let absent = &mut Vec::new();
+        let spec = Self {
+            owner: take(found.owner, "owner", absent),
+            engine: take(found.engine, "engine", absent),
+            term: take(found.term, "term", absent),
+            beat: take(found.beat, "beat", absent),
+            renewals: take(found.renewals, "renewals", absent),
+            instant: take(found.instant, "instant", absent),
+            ttl_milliseconds: take(found.ttl_milliseconds, "ttlMilliseconds", absent),
+            acquired: take(found.acquired, "acquired", absent),
+            expiry: take(found.expiry, "expiry", absent),
+            waiters: take(found.waiters, "waiters", absent),
+            // A hint that nothing rests on: without it a crash may be noticed a ttl later.
+            next: found.next.unwrap_or_default(),
+            advertised: take(found.advertised, "advertised", absent),
+            absent: Vec::new(),
+        };
+        Self { absent: std::mem::take(absent), ..spec }
+    }
+}
+
 // === impl LockSpec ===
+
+impl<'de> Deserialize<'de> for LockSpec {
+    fn deserialize<D: Deserializer<'de>>(spec: D) -> Result<Self, D::Error> {
+        Found::deserialize(spec).map(Self::from)
+    }
+}
 
 impl From<&Record> for LockSpec {
     fn from(record: &Record) -> Self {
@@ -116,6 +189,9 @@ impl From<&Record> for LockSpec {
             acquired: date(record.acquired),
             expiry: date(record.expiry),
             waiters: record.waiters.iter().map(|entry| entry.as_str().to_owned()).collect(),
+            next: record.next.to_string(),
+            advertised: record.advertised.as_ref().map(ToString::to_string).unwrap_or_default(),
+            absent: Vec::new(),
         }
     }
 }
@@ -137,6 +213,8 @@ impl LockSpec {
             acquired: Wall::parse(&self.acquired),
             expiry: Wall::parse(&self.expiry),
             waiters: self.waiters.iter().map(|entry| Entry::from_text(entry)).collect(),
+            next: EngineId::from_text(&self.next),
+            advertised: Advert::parse(&self.advertised),
         })
     }
 }
@@ -165,8 +243,12 @@ impl Lock {
     /// Reads the object.
     ///
     /// # Errors
-    /// [`Fatal::Other`], naming the lock, when its version, its term or its beat is not one that the protocol can use.
+    /// [`Fatal::CrdOutdated`] when a field is not there; [`Fatal::Other`], naming the lock, when its version, its term or its
+    /// beat is not one that the protocol can use.
     pub fn snapshot(&self) -> Result<(LockName, Snapshot), Fault> {
+        if !self.spec.absent.is_empty() {
+            return Err(Fault::Fatal(outdated(&format!("it does not keep {}", self.spec.absent.join(", ")))));
+        }
         let record = self.spec.record().map_err(|why| {
             self.unusable(format_args!("{why}; if it was edited by hand, delete it once nobody holds it"))
         })?;
@@ -200,6 +282,14 @@ impl Lock {
         let namespace = self.namespace().unwrap_or_default();
         Fault::Fatal(Fatal::Other(crate::store::told(format!("lock {namespace}/{}: {why}", self.name_any()))))
     }
+}
+
+/// Says that the resource is an older one than this msync needs.
+pub(crate) fn outdated(why: &str) -> Fatal {
+    Fatal::CrdOutdated(format!(
+        "the resource locks.metaparticle.io/v1 is outdated: {why}; apply examples/manifests/crd.yaml of this version, or call \
+         Client::install_crd with the rights to do so"
+    ))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The client of the macros that name none: the one given to [`init`], else one made from the environment on first use.
 //!
-//! A start that failed is not remembered: the next call tries again. Never torn down by itself: call
-//! [`Client::shutdown`](crate::Client::shutdown) on the client you gave.
+//! A start that failed is not remembered: the next call tries again. Never torn down by itself, not at the end of `main`
+//! either: call [`shutdown`].
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
@@ -34,21 +34,47 @@ enum NoClient {
 /// locks inside the process, `MSYNC_STORE=kube` or nothing takes the kube config or the service account. Functions with
 /// `via = …` use the client they name.
 ///
-/// A second call replaces the client for all calls that begin later; what runs keeps the client it began with.
+/// A second call replaces the client for all calls that begin later; what runs keeps the client it began with. If nothing
+/// else has the one before, this is its end: its `#[leader_only]` campaigns resign, and what it held is released.
 ///
 /// # Examples
 /// ```
 /// # async fn main_() {
 /// let store = msync::MemoryStore::new();
 /// let client = msync::Client::builder().memory(&store).build();
-/// msync::init(client.clone());
+/// msync::init(client);
 /// // … the service runs …
-/// client.shutdown().await;
+/// msync::shutdown().await;
 /// # }
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(main_());
 /// ```
 pub fn init(client: Client) {
-    *DEFAULT.write().unwrap_or_else(PoisonError::into_inner) = Some(client);
+    let before = DEFAULT.write().unwrap_or_else(PoisonError::into_inner).replace(client);
+    drop(before); // not under the lock: the end of a client may take a moment
+}
+
+/// [Shuts down](Client::shutdown) the client of the macros, the one of [`init`] or the one that the first call made: call it
+/// at the end of `main`, or what leads, and what `at_least` keeps, is left to its ttl. Annotated functions then fail with
+/// [`Error::ShutDown`], until another [`init`]. Does nothing where there is no such client.
+///
+/// # Cancel safety
+/// As [`Client::shutdown`].
+///
+/// # Examples
+/// ```no_run
+/// #[msync::leader_only("sweeper", on_follower = skip)]
+/// async fn sweep() {}
+///
+/// # async fn main_() {
+/// sweep().await;
+/// msync::shutdown().await; // another process leads at once
+/// # }
+/// ```
+pub async fn shutdown() {
+    let client = current().clone();
+    if let Some(client) = client {
+        client.shutdown().await;
+    }
 }
 
 /// Makes something of the default client, starting it if there is none.
@@ -93,12 +119,40 @@ fn cluster() -> std::future::Ready<Result<Client, Error>> {
 }
 
 fn no_client(why: NoClient) -> Error {
-    Error::Store { context: "no default client".to_owned(), source: Arc::new(why) }
+    Error::Store { context: "no default client".to_owned(), cause: Arc::new(why) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{LockName, campaign::term, clock::TokioClock};
+
+    fn client(store: &MemoryStore, owner: &str) -> Client {
+        Client::builder().owner(owner).clock(TokioClock::default()).memory(store).build()
+    }
+
+    /// Asks the default client, waiting until it leads, who does.
+    async fn leader() -> Result<String, Error> {
+        let client = with_default_client(|client| Ok(client.clone())).await?;
+        let term = term(&client, &LockName::new("job")?, None, true).await?;
+        term.expect("it waits").lease.check()?;
+        Ok(client.owner().to_owned())
+    }
+
+    /// The one test that sets the client of the whole process.
+    #[tokio::test(start_paused = true)]
+    async fn who_is_replaced_or_shut_down_leads_no_more() {
+        let store = MemoryStore::new();
+        shutdown().await;
+        for owner in ["early", "late"] {
+            init(client(&store, owner));
+            assert_eq!(leader().await.unwrap(), owner);
+        }
+        shutdown().await;
+        assert!(matches!(leader().await, Err(Error::ShutDown)));
+        let record = store.snapshot(&LockName::new("job").unwrap()).unwrap().record;
+        assert!(record.is_free(), "{record:?}");
+    }
 
     #[tokio::test]
     async fn the_environment_chooses_the_store() {

@@ -2,27 +2,36 @@
 //!
 //! An election is a lock that is kept between leaders and that must be accepted: a candidate may wait for days.
 
-use std::sync::Arc;
+mod advert;
+
+use std::{slice::from_ref, sync::Arc, time::Duration};
 
 use futures::{Stream, stream};
 
 use crate::{
     Error, FencingToken, Lease, LockGuard, LockName, LossReason, Timing,
-    clock::{Clock, Moment},
-    engine::{Engine, Lookout},
-    lock::{self, Options},
+    clock::{Clock, Home, Moment},
+    engine::{Grip, Listener},
+    held::{OnLost, Stopped, held},
+    lock::{self, Options, log_release},
+    name,
     protocol::Patience,
-    record::{Pair, Record},
-    store::{Scope, Sighting, Snapshot},
+    record::{Advert, Pair, Record},
+    runtime,
+    store::{Sighting, Snapshot},
 };
+
+/// How long a campaign that failed pauses before it goes on.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// An election, to campaign in or to observe. Cloning is cheap.
 #[derive(Clone, Debug)]
 #[must_use = "an election has no leader until somebody campaigns"]
 pub struct Election {
-    engine: Arc<Engine>,
+    engine: Grip,
     name: LockName,
     options: Options,
+    advert: Option<Arc<str>>,
 }
 
 /// The term of a leader. It lasts until it is dropped, [resigned](Self::resign), handed over or lost.
@@ -37,14 +46,15 @@ pub struct Leadership {
 pub struct Leader {
     owner: String,
     identity: String,
+    advert: Option<Arc<str>>,
 }
 
 // === impl Election ===
 
 impl Election {
-    pub(crate) fn new(engine: Arc<Engine>, name: LockName, timing: Timing) -> Self {
+    pub(crate) fn new(engine: Grip, name: LockName, timing: Timing) -> Self {
         let options = Options { retained: true, instant: false, ..Options::new(timing) };
-        Self { engine, name, options }
+        Self { engine, name, options, advert: None }
     }
 
     /// Returns the name.
@@ -58,14 +68,67 @@ impl Election {
         self
     }
 
-    /// Campaigns until elected, however long it takes and however often the API server fails meanwhile.
+    /// Returns the same election for a background task, which does not keep the client alive.
+    pub(crate) fn of_task(&self) -> Self {
+        Self { engine: self.engine.for_task(), ..self.clone() }
+    }
+
+    /// Says where its background work lives.
+    pub(crate) fn home(&self) -> Home {
+        self.engine.home
+    }
+
+    /// Waits, for what no promise depends on.
+    pub(crate) fn pause(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
+        let clock = &self.engine.clock;
+        clock.sleep_until(clock.now() + duration)
+    }
+
+    /// Puts a text into the record while this process leads, such as the address to reach it at: observers see it as
+    /// [`Leader::advert`]. At most 256 bytes.
+    ///
+    /// It is written by a request of its own after each election, again until it is there; whoever looks before that sees a
+    /// leader without it. No place for secrets: whoever may read the resource sees it.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] and [`Error::CrdMissing`] at once; [`Error::WouldDeadlock`] inside a body of this election;
-    /// [`Error::ShutDown`].
+    /// [`Error::AdvertTooLong`] when it is longer.
+    ///
+    /// # Examples
+    /// ```
+    /// # use futures::StreamExt;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), msync::Error> {
+    /// # let client = msync::Client::standalone();
+    /// let election = client.election("writer")?.advertise("10.0.0.7:8080")?;
+    /// let term = election.campaign().await?;
+    ///
+    /// let mut leaders = std::pin::pin!(election.observe());
+    /// while let Some(leader) = leaders.next().await {
+    ///     if let Some(address) = leader.as_ref().and_then(|leader| leader.advert()) {
+    ///         println!("send writes to {address}");
+    ///         break;
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn advertise(mut self, text: impl AsRef<str>) -> Result<Self, Error> {
+        let text = text.as_ref();
+        if text.len() > Advert::MAX_LEN {
+            return Err(Error::AdvertTooLong { length: text.len() });
+        }
+        self.advert = Some(text.into());
+        Ok(self)
+    }
+
+    /// Campaigns until elected, however long it takes and however often the API server fails meanwhile; the log says so
+    /// after five seconds of failures, and whenever that time has doubled.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] and [`Error::CrdMissing`] when they have lasted ten seconds, what admission refuses at once
+    /// ([`Error::Store`]); [`Error::WouldDeadlock`] inside a body of this election; [`Error::ShutDown`].
     ///
     /// # Cancel safety
-    /// Dropping the future ends the candidacy, and resigns if it was elected meanwhile.
+    /// Dropping the future ends the candidacy, and resigns if it was elected meanwhile. A future that is kept and not polled
+    /// may be elected without anybody to lead: it resigns within a ttl, and campaigns anew when it is next polled.
     ///
     /// # Examples
     /// ```
@@ -77,8 +140,137 @@ impl Election {
     /// # Ok(()) }
     /// ```
     pub async fn campaign(&self) -> Result<Leadership, Error> {
-        let turn = lock::acquire(&self.engine, &self.name, &self.options, Patience::Wait).await?;
+        self.elected(Patience::Wait).await
+    }
+
+    /// Leads at once if nobody does; `None` while another leads or is expected to.
+    ///
+    /// # Errors
+    /// As [`campaign`](Self::campaign), and [`Error::Store`] when the store does not answer for a third of the ttl.
+    ///
+    /// # Cancel safety
+    /// Dropping the future resigns if it was elected meanwhile.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), msync::Error> {
+    /// # let client = msync::Client::builder().memory(&msync::MemoryStore::new()).build();
+    /// if let Some(term) = client.election("nightly")?.try_campaign().await? {
+    ///     term.run(async { /* tonight it is this process */ }).await?;
+    ///     term.resign().await?;
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub async fn try_campaign(&self) -> Result<Option<Leadership>, Error> {
+        match self.elected(Patience::Try).await {
+            Ok(term) => Ok(Some(term)),
+            Err(Error::Busy { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Campaigns for no longer than `limit`. A limit of zero is one try, which takes as long as a request.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] after the limit, otherwise as [`campaign`](Self::campaign); for one try as
+    /// [`try_campaign`](Self::try_campaign).
+    ///
+    /// # Cancel safety
+    /// As [`campaign`](Self::campaign).
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), msync::Error> {
+    /// # let client = msync::Client::builder().memory(&msync::MemoryStore::new()).build();
+    /// match client.election("scheduler")?.campaign_timeout(Duration::from_secs(30)).await {
+    ///     Ok(term) => term.resign().await?,
+    ///     Err(error) if error.is_busy() => println!("another leads"),
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub async fn campaign_timeout(&self, limit: Duration) -> Result<Leadership, Error> {
+        let late = || Error::Timeout { name: self.name.to_string(), after: limit };
+        if limit.is_zero() {
+            let tried = self.elected(Patience::Poll { create_only: false }).await;
+            return tried.map_err(|error| if matches!(error, Error::Busy { .. }) { late() } else { error });
+        }
+        tokio::select! {
+            biased;
+            elected = self.campaign() => elected,
+            () = self.pause(limit) => Err(late()),
+        }
+    }
+
+    /// Stands by until this process leads, then runs a body under the term, and drops it when leadership is lost and stands
+    /// by again: for whatever is to run in one replica only, such as a controller. Ends with the body, whose value it
+    /// returns, and resigns; or with the client.
+    ///
+    /// The body is made anew for each term and gets the term's [`Lease`], for its fencing token. It is dropped at its next
+    /// await when the term is lost, before another can lead, and always before this process resigns. Failures of later
+    /// campaigns, as in an outage, are logged and waited out.
+    ///
+    /// # Errors
+    /// [`Error::ShutDown`] when the client is shut down, after the body was dropped and the term given back; what keeps the
+    /// first campaign from succeeding, as [`campaign`](Self::campaign).
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the body, and resigns.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), msync::Error> {
+    /// # async fn reconcile(token: msync::FencingToken) -> usize { 3 }
+    /// # let client = msync::Client::builder().memory(&msync::MemoryStore::new()).build();
+    /// let done = client.election("controller")?.lead(async |term| reconcile(term.token()).await).await?;
+    /// assert_eq!(done, 3);
+    /// # Ok(()) }
+    /// ```
+    // Not `AsyncFnMut`: whether its futures can be sent, and so whether this can be spawned, could not be said.
+    pub async fn lead<F, Fut>(&self, mut body: F) -> Result<Fut::Output, Error>
+    where
+        F: FnMut(Lease) -> Fut,
+        Fut: Future,
+    {
+        let mut term = self.campaign().await?;
+        loop {
+            let lease = term.lease();
+            let ended = held(from_ref(&lease), OnLost::Cancel, || body(lease.clone())).await;
+            log_release(term.resign().await);
+            match ended.map_err(Stopped::into_error) {
+                Ok(value) => return Ok(value),
+                Err(error) if error.is_shut_down() => return Err(Error::ShutDown),
+                Err(error) => tracing::info!(election = %self.name, %error, "leads no more and stands by again"),
+            }
+            term = self.campaign_on().await?;
+        }
+    }
+
+    /// Campaigns through failures that it has got over before.
+    async fn campaign_on(&self) -> Result<Leadership, Error> {
+        loop {
+            match self.campaign().await {
+                Err(error) if !error.is_shut_down() => {
+                    tracing::warn!(election = %self.name, %error, "the campaign failed and is tried again");
+                    self.pause_after_failure().await;
+                }
+                elected => return elected,
+            }
+        }
+    }
+
+    async fn elected(&self, patience: Patience) -> Result<Leadership, Error> {
+        let turn = lock::acquire(&self.engine, &self.name, &self.options, patience).await?;
+        if let Some(text) = &self.advert {
+            advert::put_up(&self.engine, turn.lease().clone(), Arc::clone(text));
+        }
         Ok(Leadership { guard: LockGuard::new(turn) })
+    }
+
+    /// Waits before the next campaign after one that failed.
+    pub(crate) async fn pause_after_failure(&self) {
+        self.pause(PAUSE).await;
     }
 
     /// Watches who leads: first the present state, then every change. `None` while nobody does, as far as can be seen: a
@@ -87,12 +279,13 @@ impl Election {
     /// What is seen is late by nature: never act as leader, nor as the only follower, because of it. The stream never
     /// ends; failures of the watch are waited out.
     pub fn observe(&self) -> impl Stream<Item = Option<Leader>> + Send + use<> {
-        let lookout = Lookout::new(&self.engine, Scope::Lock(self.name.clone()));
-        let observer = Observer { clock: Arc::clone(&self.engine.clock), lookout, sight: None, told: Told::Nothing };
-        stream::unfold(observer, |mut observer| async {
+        let listener = Listener::new(&self.engine, self.name.clone());
+        let observer = Observer { clock: Arc::clone(&self.engine.clock), listener, sight: None, told: Told::Nothing };
+        let leaders = stream::unfold(observer, |mut observer| async {
             let leader = observer.next().await;
             Some((leader, observer))
-        })
+        });
+        runtime::stream(self.engine.home, leaders)
     }
 }
 
@@ -104,8 +297,8 @@ impl Leadership {
         self.guard.name()
     }
 
-    /// Returns a view of this term, for a body that runs under it.
-    pub(crate) fn lease(&self) -> &Lease {
+    /// Returns a view of this term, for tasks that work under it: it can be cloned and kept, and prolongs nothing.
+    pub fn lease(&self) -> Lease {
         self.guard.lease()
     }
 
@@ -126,12 +319,12 @@ impl Leadership {
     ///
     /// # Errors
     /// As [`LockGuard::ensure`].
-    pub fn ensure(&self, duration: std::time::Duration) -> Result<(), Error> {
+    pub fn ensure(&self, duration: Duration) -> Result<(), Error> {
         self.guard.ensure(duration)
     }
 
     /// Returns for how long the leadership is safe if no renewal succeeds; zero when it is lost.
-    pub fn remaining(&self) -> std::time::Duration {
+    pub fn remaining(&self) -> Duration {
         self.guard.remaining()
     }
 
@@ -170,22 +363,36 @@ impl Leadership {
         self.guard.release().await
     }
 
-    /// Steps down in favour of a candidate, by its owner name. If none of that name waits, the first in the queue leads.
+    /// Steps down in favour of a candidate, by its owner name: the name that its client was given, or as it is shown. Says
+    /// whether one of that name waited and leads next; if none did, the first in the queue leads.
     ///
     /// # Errors
     /// As [`LockGuard::release`].
     ///
     /// # Cancel safety
     /// Dropping the future does not stop the resignation, only the waiting for it.
-    pub async fn hand_over_to(mut self, owner: impl Into<String>) -> Result<(), Error> {
-        self.guard.turn_mut().prefer(owner.into());
-        self.guard.release().await
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn retire(term: msync::Leadership) -> Result<(), msync::Error> {
+    /// if !term.hand_over_to("web-3").await? {
+    ///     println!("web-3 does not stand; somebody else leads");
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub async fn hand_over_to(self, owner: impl AsRef<str>) -> Result<bool, Error> {
+        self.guard.release_to(name::owner(owner.as_ref())).await
     }
 }
 
 // === impl Leader ===
 
 impl Leader {
+    fn of(record: &Record) -> Self {
+        let (owner, identity) = (record.engine.owner().to_owned(), record.engine.to_string());
+        Self { owner, identity, advert: record.advert().map(Into::into) }
+    }
+
     /// Returns the leader's name, for people.
     pub fn owner(&self) -> &str {
         &self.owner
@@ -195,12 +402,17 @@ impl Leader {
     pub fn identity(&self) -> &str {
         &self.identity
     }
+
+    /// Returns what the leader says of itself; see [`Election::advertise`].
+    pub fn advert(&self) -> Option<&str> {
+        self.advert.as_deref()
+    }
 }
 
 /// What one observer has seen.
 struct Observer {
     clock: Arc<dyn Clock>,
-    lookout: Lookout,
+    listener: Listener,
     sight: Option<Sight>,
     /// What the stream has said last; nothing at first.
     told: Told,
@@ -231,7 +443,7 @@ impl Observer {
             let expired = self.clock.sleep_until(expiry.unwrap_or(Moment::from_nanos(u64::MAX)));
             tokio::select! {
                 biased;
-                sighting = self.lookout.next() => self.take(sighting),
+                sighting = self.listener.next() => self.take(sighting),
                 () = expired => {}
             }
             let now = self.clock.now();
@@ -256,15 +468,16 @@ impl Observer {
     fn see(&mut self, found: Option<Snapshot>) {
         let held = found.map(|snapshot| snapshot.record).filter(|record| !record.is_free() && record.renewals > 0);
         let Some(record) = held else { return self.sight = None };
-        if self.sight.as_ref().is_none_or(|sight| sight.pair != record.pair()) {
-            self.sight = Some(Sight::new(&record, self.clock.now()));
+        match &mut self.sight {
+            // No sign of life: only what is said of it has changed.
+            Some(sight) if sight.pair == record.pair() => sight.leader = Leader::of(&record),
+            _ => self.sight = Some(Sight::new(&record, self.clock.now())),
         }
     }
 }
 
 impl Sight {
     fn new(record: &Record, now: Moment) -> Self {
-        let (owner, identity) = (record.engine.owner().to_owned(), record.engine.to_string());
-        Self { pair: record.pair(), until: now + record.patience(), leader: Leader { owner, identity } }
+        Self { pair: record.pair(), until: now + record.patience(), leader: Leader::of(record) }
     }
 }

@@ -2,40 +2,57 @@
 //!
 //! It decides nothing about locks: rules live in `protocol.rs`.
 
+mod call;
 mod gate;
+mod grip;
 mod inbox;
 mod keeper;
+mod lookouts;
 mod memory;
+mod obstacle;
+mod offer;
+mod task;
+mod turn;
 
 use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
+use call::Attempts;
 use gate::Gate;
-pub(crate) use inbox::Lookout;
-use keeper::{Driver, Messages};
-pub(crate) use keeper::{Message, Turn};
+pub(crate) use grip::Grip;
+use keeper::{Bid, Driver, Messages};
+pub(crate) use keeper::{Message, Why};
+pub(crate) use lookouts::Listener;
+use lookouts::Lookouts;
 use memory::Memory;
+use obstacle::Fitness;
+pub(crate) use offer::Forfeit;
+use offer::Offer;
+use task::{Hand, Task};
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
     task::JoinHandle,
 };
+use tokio_util::sync::CancellationToken;
+pub(crate) use turn::Turn;
 
 use crate::{
     Error, FencingToken, Lease, LockName,
-    clock::{Clock, Random},
+    clock::{Clock, Home, Random},
     protocol::{Event, Standing, Ticket, Want},
     record::EngineId,
+    runtime,
     store::{Snapshot, Store},
 };
 
-/// How many calls one engine makes at once.
-const CALLS_AT_ONCE: usize = 32;
+/// How long the end of the last handle waits for releases at the most: a program that cannot reach its store must end.
+const LONGEST_GOODBYE: Duration = Duration::from_secs(2);
 
 /// What all locks and elections of one client share.
 pub(crate) struct Engine {
@@ -43,13 +60,21 @@ pub(crate) struct Engine {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Random,
+    /// Where its tasks run.
+    pub(crate) home: Home,
+    /// Its calls also need a runtime of the user's.
+    foreign: bool,
     gate: Gate,
+    attempts: Attempts,
+    lookouts: Arc<Lookouts>,
     keepers: Mutex<HashMap<LockName, Handle>>,
     inbox: Mutex<Option<JoinHandle<()>>>,
-    /// How long the inbox may be silent before it is opened anew.
-    patience: Duration,
+    /// What the inbox has found out about the resource.
+    fitness: Arc<watch::Sender<Fitness>>,
+    /// The watch that tells in which queues this engine has come to the front; for who waits further behind.
+    next: Mutex<Option<JoinHandle<()>>>,
     tickets: AtomicU64,
-    shut: AtomicBool,
+    shut: CancellationToken,
     retired: Notify,
     memory: Mutex<Memory>,
 }
@@ -59,6 +84,10 @@ pub(crate) struct Engine {
 struct Handle {
     messages: Messages,
     standing: watch::Receiver<Standing>,
+    /// How many acquisitions are awaited.
+    awaited: Arc<AtomicUsize>,
+    /// Its task, where that is on a thread of its own.
+    task: Option<Arc<Task>>,
 }
 
 // === impl Engine ===
@@ -70,67 +99,138 @@ impl Engine {
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         random: Random,
-        longest_ttl: Duration,
+        foreign: bool,
     ) -> Arc<Self> {
+        let home = clock.home();
+        let (gate, lookouts) = (Gate::new(Arc::clone(&random)), Lookouts::new(&store, &clock, &random));
         Arc::new(Self {
             id,
             store,
             clock,
             random,
-            gate: Gate::new(CALLS_AT_ONCE),
+            home,
+            foreign,
+            gate,
+            attempts: Attempts::default(),
+            lookouts,
             keepers: Mutex::default(),
             inbox: Mutex::default(),
-            patience: (2 * longest_ttl).max(Duration::from_secs(90)),
+            fitness: Arc::new(watch::Sender::new(Fitness::Unknown)),
+            next: Mutex::default(),
             tickets: AtomicU64::new(1),
-            shut: AtomicBool::new(false),
+            shut: CancellationToken::new(),
             retired: Notify::new(),
             memory: Mutex::default(),
         })
     }
 
-    /// Acquires a lock for whoever awaits this. Dropping the future gives the acquisition up, whatever became of it.
+    /// Acquires a lock for whoever awaits this, if its token is good enough. Dropping the future gives the acquisition up,
+    /// whatever became of it. What is not collected in time is given back, `forfeit` called, and the lock acquired anew.
     pub(crate) async fn acquire(
         self: &Arc<Self>,
         name: &LockName,
-        want: impl FnOnce(Ticket) -> Want,
+        grip: &Grip,
+        want: impl Fn(Ticket) -> Want,
+        judge: impl Fn(FencingToken) -> Result<(), Error>,
+        forfeit: impl Fn() -> Option<Forfeit>,
     ) -> Result<Turn, Error> {
+        if self.home == Home::Own && runtime::is_forked() {
+            return Err(Error::store(format!("could not acquire lock {name}"), FORKED));
+        }
         self.open_inbox();
-        let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
+        if let Fitness::Unfit(why) = &*self.fitness.borrow() {
+            return Err(Error::CrdMissing(why.clone()));
+        }
+        loop {
+            let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
+            if let Some(turn) = self.compete(name, grip, want(ticket), &judge, forfeit()).await? {
+                return Ok(turn);
+            }
+            tracing::debug!(lock = %name, "an acquisition was not polled for too long and begins anew");
+        }
+    }
+
+    /// Acquires a lock once; `None` if it was had and is gone again, because this future was not polled in time.
+    async fn compete(
+        self: &Arc<Self>,
+        name: &LockName,
+        grip: &Grip,
+        want: Want,
+        judge: impl Fn(FencingToken) -> Result<(), Error>,
+        forfeit: Option<Forfeit>,
+    ) -> Result<Option<Turn>, Error> {
+        let (ticket, margin, offer) = (want.ticket, want.timing.safety_margin(), Arc::new(Offer::new(forfeit)));
+        let patience = self.clock.now() + want.timing.attempt_timeout();
         let (verdict, turn) = oneshot::channel();
-        let want = want(ticket);
-        let margin = want.timing.safety_margin();
-        let handle = self.send(name, Message::Want(want, verdict)).ok_or(Error::ShutDown)?;
-        let mut waiting = Waiting { ticket, messages: Some(handle.messages.clone()) };
-        let token: FencingToken = turn.await.map_err(|_| deserted(name))??;
+        let bid = Bid { verdict, offer: Arc::clone(&offer) };
+        let handle = self.send(name, Message::Want(want, bid)).ok_or(Error::ShutDown)?;
+        let mut waiting = Waiting::new(ticket, &handle);
+        let token: FencingToken = tokio::select! {
+            biased;
+            verdict = turn => verdict.map_err(|_| deserted(name))??,
+            why = self.unfit() => return Err(Error::CrdMissing(why)),
+        };
+        judge(token)?;
+        self.examine(patience).await?;
+        let now = self.clock.now();
+        // Before it is collected: whoever collects has it, and a guard that was lost at its birth is of no use.
+        if handle.standing.borrow().loss(ticket, now).is_some() {
+            return Ok(None);
+        }
+        let Some(collected) = offer.collect(now) else { return Ok(None) };
         waiting.messages = None;
+        if collected.urgent {
+            let _ = handle.messages.send(Box::new(Message::Event(Event::Tick)));
+        }
         let lease = Lease::new(self, name.clone(), token, ticket, margin, handle.standing);
-        Ok(Turn::new(ticket, lease, handle.messages))
+        Ok(Some(Turn::new(ticket, lease, handle.messages, handle.task, grip.clone())))
     }
 
     /// Ends everything: waiting acquisitions fail, guards see the end, what is held is released once its guard is gone.
     /// Returns when nothing is left, or after `most`.
     pub(crate) async fn shut_down(&self, most: Duration) {
         self.tell_all_to_end();
-        let all_retired = async {
-            loop {
-                let retired = self.retired.notified();
-                if self.keepers().is_empty() {
-                    return;
-                }
-                retired.await;
-            }
-        };
         let limit = self.clock.sleep_until(self.clock.now() + most);
         tokio::select! {
-            () = all_retired => {}
+            () = self.all_retired() => {}
             () = limit => tracing::warn!("shut down with guards still held or releases unacknowledged; their ttl ends them"),
+        }
+    }
+
+    /// Says whether the end has begun.
+    pub(crate) fn is_shut_down(&self) -> bool {
+        self.shut.is_cancelled()
+    }
+
+    /// Completes when the end begins.
+    pub(crate) fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.shut.clone().cancelled_owned()
+    }
+
+    async fn all_retired(&self) {
+        loop {
+            let retired = self.retired.notified();
+            if self.keepers().is_empty() {
+                return;
+            }
+            retired.await;
+        }
+    }
+
+    /// The last handle is gone, so nothing is held by a user any more. A process that ends now must have sent what was
+    /// released: its thread waits for that, unless the calls need this very thread.
+    fn let_go(self: &Arc<Self>) {
+        self.tell_all_to_end();
+        if self.home == Home::Own && !self.keepers().is_empty() && runtime::may_block(self.foreign) {
+            let engine = Arc::clone(self);
+            runtime::block_on(async move { engine.all_retired().await }, LONGEST_GOODBYE);
         }
     }
 
     /// Marks the end under the mutex that starts keepers: none is started after it, none is forgotten by it.
     fn tell_all_to_end(&self) {
         let keepers = self.keepers();
-        self.shut.store(true, Ordering::Release);
+        self.shut.cancel();
         for handle in keepers.values() {
             let _ = handle.messages.send(Box::new(Message::Event(Event::ShutDown)));
         }
@@ -138,36 +238,69 @@ impl Engine {
 
     /// Sends a message to a lock's keeper, which is started if there is none; `None` after the end.
     fn send(self: &Arc<Self>, name: &LockName, message: Message) -> Option<Handle> {
-        let (handle, new) = self.find(name, message)?;
-        // Not under the mutex: a runtime that has ended drops the driver at once, which takes itself off the map.
+        let (handle, new, hand) = self.find(name, message)?;
+        // Neither under the mutex: a driver that ends takes itself off the map, and a runtime that has ended drops it at once.
+        drop(hand);
         if let Some(driver) = new {
-            tokio::spawn(driver.run());
+            runtime::spawn(self.home, driver.run());
         }
         Some(handle)
     }
 
     /// Finds a lock's keeper, or makes one that is still to be started, and leaves a message with it.
-    fn find(self: &Arc<Self>, name: &LockName, message: Message) -> Option<(Handle, Option<Box<Driver>>)> {
+    fn find(
+        self: &Arc<Self>,
+        name: &LockName,
+        message: Message,
+    ) -> Option<(Handle, Option<Box<Driver>>, Option<Hand>)> {
         let mut keepers = self.keepers();
         let running = keepers.get(name).filter(|handle| !handle.messages.is_closed()).cloned();
         let (handle, new) = match running {
             Some(handle) => (handle, None),
-            None if self.shut.load(Ordering::Acquire) => return None,
-            None => self.make(name),
+            None if self.is_shut_down() => return None,
+            None => {
+                let (handle, new) = self.make(name);
+                keepers.insert(name.clone(), handle.clone());
+                (handle, new)
+            }
         };
+        let hand = handle.task.as_ref().and_then(Task::lend);
         // A keeper that retires leaves the map before it closes its channel, under the same mutex: this cannot fail.
         let _ = handle.messages.send(Box::new(message));
-        if new.is_some() {
-            keepers.insert(name.clone(), handle.clone());
-        }
-        Some((handle, new))
+        Some((handle, new, hand))
+    }
+
+    /// Returns what is held by users of this engine, sorted.
+    pub(crate) fn held(&self) -> Vec<LockName> {
+        let now = self.clock.now();
+        self.named(|handle| {
+            let standing = *handle.standing.borrow();
+            standing.ticket.is_some_and(|ticket| standing.loss(ticket, now).is_none())
+        })
+    }
+
+    /// Returns what is waited for, sorted.
+    pub(crate) fn awaited(&self) -> Vec<LockName> {
+        self.named(|handle| handle.awaited.load(Ordering::Relaxed) > 0)
+    }
+
+    fn named(&self, wanted: impl Fn(&Handle) -> bool) -> Vec<LockName> {
+        let keepers = self.keepers();
+        let mut names: Vec<_> =
+            keepers.iter().filter(|(_, handle)| wanted(handle)).map(|(name, _)| name.clone()).collect();
+        names.sort_unstable();
+        names
     }
 
     fn make(self: &Arc<Self>, name: &LockName) -> (Handle, Option<Box<Driver>>) {
         let (messages, inbox) = mpsc::unbounded_channel();
         let (publish, standing) = watch::channel(Standing::default());
-        let driver = Driver::new(Arc::clone(self), name.clone(), self.keeper(name), inbox, publish);
-        (Handle { messages, standing }, Some(Box::new(driver)))
+        let driver = Box::new(Driver::new(Arc::clone(self), name.clone(), self.keeper(name), inbox, publish));
+        let (task, new) = match self.home {
+            Home::Own => (Some(Task::new(Box::pin(driver.run()))), None),
+            Home::Caller => (None, Some(driver)),
+        };
+        (Handle { messages, standing, awaited: Arc::default(), task }, new)
     }
 
     /// Takes a keeper off the map, unless somebody has just written to it.
@@ -192,10 +325,11 @@ impl Engine {
 
     /// Tells a keeper what the inbox saw. A lock that nobody here knows, held by this very engine, is a stray (a write
     /// that was given up and landed late): a new keeper gives it back. After the end there are no strays: what is left of
-    /// this engine is what `at_least` keeps.
+    /// this engine its ttl ends.
     fn deliver(self: &Arc<Self>, name: &LockName, snapshot: Snapshot) {
         let known = self.keepers().contains_key(name);
-        if known || snapshot.record.engine == self.id {
+        let stray = || snapshot.record.engine == self.id && self.is_news(name, snapshot.version.number);
+        if known || stray() {
             self.send(name, Message::Event(Event::Seen(snapshot)));
         }
     }
@@ -212,9 +346,21 @@ impl Engine {
     }
 
     fn open_inbox(self: &Arc<Self>) {
-        let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
-        if inbox.as_ref().is_none_or(JoinHandle::is_finished) {
-            *inbox = Some(tokio::spawn(inbox::run(Arc::downgrade(self))));
+        self.open(&self.inbox, || inbox::run(Arc::downgrade(self)));
+    }
+
+    fn open_next(self: &Arc<Self>) {
+        self.open(&self.next, || inbox::run_next(Arc::downgrade(self)));
+    }
+
+    /// Starts the task of a watch, unless it runs.
+    fn open<F>(&self, watch: &Mutex<Option<JoinHandle<()>>>, task: impl FnOnce() -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let mut watch = watch.lock().unwrap_or_else(PoisonError::into_inner);
+        if watch.as_ref().is_none_or(JoinHandle::is_finished) {
+            *watch = Some(runtime::spawn(self.home, task()));
         }
     }
 
@@ -225,8 +371,10 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        if let Some(inbox) = self.inbox.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            inbox.abort();
+        for watch in [&mut self.inbox, &mut self.next] {
+            if let Some(watch) = watch.get_mut().unwrap_or_else(PoisonError::into_inner) {
+                watch.abort();
+            }
         }
     }
 }
@@ -237,6 +385,9 @@ impl std::fmt::Debug for Engine {
     }
 }
 
+const FORKED: &str = "this process was forked from one that used msync, and a fork copies no threads: fork before first \
+                      use, or make the child another program (exec)";
+
 /// The keeper's task was dropped with the runtime that it ran on.
 fn deserted(name: &LockName) -> Error {
     Error::store(format!("could not acquire lock {name}"), "the runtime that kept it has ended")
@@ -246,10 +397,21 @@ fn deserted(name: &LockName) -> Error {
 struct Waiting {
     ticket: Ticket,
     messages: Option<Messages>,
+    awaited: Arc<AtomicUsize>,
+}
+
+// === impl Waiting ===
+
+impl Waiting {
+    fn new(ticket: Ticket, handle: &Handle) -> Self {
+        handle.awaited.fetch_add(1, Ordering::Relaxed);
+        Self { ticket, messages: Some(handle.messages.clone()), awaited: Arc::clone(&handle.awaited) }
+    }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
+        self.awaited.fetch_sub(1, Ordering::Relaxed);
         if let Some(messages) = &self.messages {
             let _ = messages.send(Box::new(Message::Event(Event::Cancel(self.ticket))));
         }

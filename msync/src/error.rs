@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::store::{Fatal, Fault};
+use crate::store::{Fatal, Fault, chain, told};
 
 /// What went wrong, by what the caller can do about it.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -14,13 +14,24 @@ pub enum Error {
         /// The lock.
         name: String,
     },
-    /// The lock could not be had in the time given.
+    /// Somebody else had the lock for the time given.
     #[error("lock {name} was not free within {after:?}")]
     Timeout {
         /// The lock.
         name: String,
         /// The time given.
         after: Duration,
+    },
+    /// In the time given nobody was seen to have the lock, for the store could not be used: it did not answer, or failed.
+    /// Somebody must look; the lock is not busy.
+    #[error("lock {name} could not be had within {after:?}, and nobody was seen to have it: {}", chain(&**cause))]
+    Unavailable {
+        /// The lock.
+        name: String,
+        /// The time given.
+        after: Duration,
+        /// What the last call met.
+        cause: Arc<dyn std::error::Error + Send + Sync>,
     },
     /// The lock was held and is held no more: stop what it protects.
     #[error("lock {name} is lost: {reason}")]
@@ -52,6 +63,12 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// What a leader is to advertise does not fit into a record.
+    #[error("an advertisement has at most 256 bytes, and this one has {length}")]
+    AdvertTooLong {
+        /// Its length in bytes.
+        length: usize,
+    },
     /// This task already runs inside this lock: it would wait for itself.
     #[error("lock {name} is already held by this task: waiting for it would never end")]
     WouldDeadlock {
@@ -68,22 +85,24 @@ pub enum Error {
         /// The floor.
         floor: u64,
     },
-    /// The API server refuses: the message names the missing rule.
+    /// The API server refuses, and has done so for ten seconds: the message names the missing rule, or says that the
+    /// credentials are not accepted.
     #[error("{0}")]
     Forbidden(String),
-    /// The custom resource is not installed: the message says how to do it.
+    /// The custom resource is not installed, or is an outdated one that does not keep what is written: the message says
+    /// what to do.
     #[error("{0}")]
     CrdMissing(String),
     /// The client was shut down.
     #[error("the client was shut down")]
     ShutDown,
-    /// The store could not be used; the source says why.
-    #[error("{context}: {source}")]
+    /// The store could not be used; the message says why.
+    #[error("{context}: {}", chain(&**cause))]
     Store {
         /// What was tried.
         context: String,
-        /// Why it failed.
-        source: Arc<dyn std::error::Error + Send + Sync>,
+        /// Why it failed. It is part of the message, and so no `source()` beside it.
+        cause: Arc<dyn std::error::Error + Send + Sync>,
     },
 }
 
@@ -94,6 +113,9 @@ pub enum LossReason {
     /// No renewal was confirmed in time.
     #[error("its deadline passed without a confirmed renewal")]
     Deadline,
+    /// No renewal was confirmed in time, for the API server refused it: the rights, an admission policy. The log says why.
+    #[error("its deadline passed, for the API server refused to renew it")]
+    Refused,
     /// Another acquisition has it.
     #[error("another holder took it over")]
     TakenOver,
@@ -109,7 +131,8 @@ pub enum LossReason {
     /// The client is being shut down.
     #[error("the client is shutting down")]
     ShutDown,
-    /// Nobody renews it any more: the async runtime that did has ended, while the guard lives on in another.
+    /// Nobody renews it any more: the caller's runtime that did has ended. Only with an injected clock: with the real one,
+    /// renewal does not depend on any.
     #[error("the runtime that renewed it has ended")]
     RuntimeEnded,
 }
@@ -117,6 +140,11 @@ pub enum LossReason {
 // === impl LossReason ===
 
 impl LossReason {
+    /// Says whether it ended because its client was shut down: nobody else can have it before its guard is gone.
+    pub fn is_shut_down(self) -> bool {
+        self == Self::ShutDown
+    }
+
     /// Says whether nobody else can have the lock yet: while a client shuts down, a hold lasts as long as its guard.
     pub(crate) fn is_orderly(self) -> bool {
         matches!(self, Self::Released | Self::ShutDown)
@@ -130,28 +158,131 @@ impl Error {
     pub(crate) fn from_fault(context: String, fault: &Fault) -> Self {
         match fault {
             Fault::Fatal(Fatal::Forbidden(message)) => Self::Forbidden(message.clone()),
-            Fault::Fatal(Fatal::CrdMissing(message)) => Self::CrdMissing(message.clone()),
-            Fault::Fatal(Fatal::Other(source)) | Fault::Unknown(source) => {
-                Self::Store { context, source: Arc::clone(source) }
+            Fault::Fatal(Fatal::CrdMissing(message) | Fatal::CrdOutdated(message)) => Self::CrdMissing(message.clone()),
+            Fault::Fatal(Fatal::Other(_)) | Fault::Unknown(_) | Fault::Busy(_) | Fault::Refused(_) => {
+                Self::Store { context, cause: cause(fault) }
             }
-            Fault::Busy(_) => Self::store(context, "the API server is overloaded"),
-            Fault::Refused(refused) => Self::store(context, format!("refused: {refused:?}")),
+        }
+    }
+
+    /// Makes the error of a wait that never saw a holder.
+    pub(crate) fn unavailable(name: String, after: Duration, fault: Option<&Fault>) -> Self {
+        match fault {
+            Some(fault @ Fault::Fatal(Fatal::Forbidden(_) | Fatal::CrdMissing(_) | Fatal::CrdOutdated(_))) => {
+                Self::from_fault(name, fault)
+            }
+            Some(fault) => Self::Unavailable { name, after, cause: cause(fault) },
+            None => Self::Unavailable { name, after, cause: told("no call was answered in time".to_owned()) },
         }
     }
 
     /// Makes a store error of a text.
     pub(crate) fn store(context: impl Into<String>, why: impl Into<String>) -> Self {
-        let source: Box<dyn std::error::Error + Send + Sync> = why.into().into();
-        Self::Store { context: context.into(), source: source.into() }
+        Self::Store { context: context.into(), cause: told(why.into()) }
     }
 
-    /// Says whether the lock was held and lost.
+    /// Says whether the lock was held and lost, so that it may be worth acquiring again. The end of the client is no such
+    /// loss: see [`is_shut_down`](Self::is_shut_down).
     pub fn is_lost(&self) -> bool {
-        matches!(self, Self::Lost { .. })
+        matches!(self, Self::Lost { reason, .. } if !reason.is_shut_down())
     }
 
-    /// Says whether somebody else had the lock, at once or until the time was over.
+    /// Says whether the client ends: nothing can be acquired any more, and what was held is given back in order.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), msync::Error> {
+    /// # let client = msync::Client::builder().memory(&msync::MemoryStore::new()).build();
+    /// let term = client.election("scheduler")?.campaign().await?;
+    /// # let _ending = tokio::spawn(async move { client.shutdown().await });
+    /// match term.run(std::future::pending::<()>()).await {
+    ///     Err(error) if error.is_shut_down() => {} // an orderly end
+    ///     Err(error) if error.is_lost() => { /* campaign again */ }
+    ///     other => other?,
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn is_shut_down(&self) -> bool {
+        matches!(self, Self::ShutDown | Self::Lost { reason: LossReason::ShutDown, .. })
+    }
+
+    /// Says whether somebody else had the lock, at once or until the time was over. A store that cannot be used is not busy.
     pub fn is_busy(&self) -> bool {
         matches!(self, Self::Busy { .. } | Self::Timeout { .. })
+    }
+}
+
+fn cause(fault: &Fault) -> Arc<dyn std::error::Error + Send + Sync> {
+    match fault {
+        Fault::Fatal(Fatal::Other(why)) | Fault::Unknown(why) => Arc::clone(why),
+        other => told(other.describe()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    const REASONS: [LossReason; 7] = [
+        LossReason::Deadline,
+        LossReason::TakenOver,
+        LossReason::Deleted,
+        LossReason::MaxHold,
+        LossReason::Released,
+        LossReason::ShutDown,
+        LossReason::RuntimeEnded,
+    ];
+
+    #[test]
+    fn a_shutdown_is_no_loss_and_a_loss_no_shutdown() {
+        for reason in REASONS {
+            let error = Error::Lost { name: "x".to_owned(), reason };
+            assert_eq!(error.is_shut_down(), reason == LossReason::ShutDown, "{reason:?}");
+            assert_eq!(error.is_lost(), reason != LossReason::ShutDown, "{reason:?}");
+        }
+        assert!(Error::ShutDown.is_shut_down() && !Error::ShutDown.is_lost());
+        let busy = Error::Busy { name: "x".to_owned() };
+        assert!(!busy.is_shut_down() && !busy.is_lost());
+    }
+
+    /// Writes an error as reporters do: itself, then its sources.
+    fn reported(error: &Error) -> String {
+        let (mut text, mut source) = (error.to_string(), error.source());
+        while let Some(error) = source {
+            text = format!("{text}: {error}");
+            source = error.source();
+        }
+        text
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("client error")]
+    struct Outer(#[source] Inner);
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the certificate is not trusted")]
+    struct Inner;
+
+    #[test]
+    fn a_store_error_says_each_of_its_causes_once() {
+        let fault = Fault::Unknown(Arc::new(Outer(Inner)));
+        let store = Error::from_fault("could not acquire lock x".to_owned(), &fault);
+        let waited = Error::unavailable("x".to_owned(), Duration::from_secs(3), Some(&fault));
+        for text in [reported(&store), reported(&waited)] {
+            for part in ["client error", "the certificate is not trusted"] {
+                assert_eq!(text.matches(part).count(), 1, "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_wait_that_never_saw_a_holder_is_not_busy_and_a_missing_right_stays_one() {
+        let fault = Fault::Fatal(Fatal::Forbidden("the rule is missing".to_owned()));
+        let forbidden = Error::unavailable("x".to_owned(), Duration::from_secs(3), Some(&fault));
+        assert!(matches!(&forbidden, Error::Forbidden(text) if text == "the rule is missing"), "{forbidden:?}");
+        let silent = Error::unavailable("x".to_owned(), Duration::from_secs(3), None);
+        assert!(!silent.is_busy() && silent.to_string().contains("no call was answered"), "{silent}");
     }
 }

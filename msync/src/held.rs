@@ -18,7 +18,7 @@ use futures::{
 };
 use tokio::task::AbortHandle;
 
-use crate::{Error, Lease, LossReason, clock::Moment, lease::first_loss, scope::Marks};
+use crate::{Error, Lease, LossReason, clock::Moment, lease::first_loss, runtime, scope::Marks};
 
 /// What happens to a body when its lock is lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -159,7 +159,7 @@ impl Drop for Sentry {
 fn abort_when_lost(leases: &[Lease]) -> AbortHandle {
     let broken = |lease: Lease| async move { lease.lost_error(lease.broken().await) };
     let first = select_all(leases.iter().cloned().map(|lease| Box::pin(broken(lease))));
-    let task = tokio::spawn(async move {
+    let task = runtime::spawn(leases[0].home(), async move {
         let (error, ..) = first.await;
         abort(&error);
     });

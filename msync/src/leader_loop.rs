@@ -5,10 +5,11 @@
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::time::MissedTickBehavior;
-
 use crate::private::{Config, Name, lead};
 use crate::{Client, Error, Lease, default_client::with_default_client};
+
+/// The shortest time between two runs: shorter ones are a mistake, such as a period that was not configured.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Runs `body` every `every` while this process leads the election `name`, with the default client.
 ///
@@ -20,8 +21,10 @@ use crate::{Client, Error, Lease, default_client::with_default_client};
 /// It is the loop to [`leader_only`](crate::leader_only)'s single call.
 ///
 /// # Errors
-/// Returns when the client is shut down ([`Error::ShutDown`]), or at once when no client can be made or the name is not one.
-/// Failures of a campaign are logged and it is tried again.
+/// [`Error::ShutDown`] as soon as the client is shut down: the orderly end of the loop, which
+/// [`Error::is_shut_down`] tells from others. At once when no client can be made, when the name is empty, or
+/// ([`Error::InvalidTiming`]) when `every` is shorter than a millisecond. Failures of a campaign are logged and it is tried
+/// again.
 ///
 /// # Cancel safety
 /// Dropping the future ends the body; the campaign stays in the background, as with `#[leader_only]`.
@@ -57,15 +60,27 @@ impl Client {
         F: FnMut(Lease) -> Fut,
         Fut: Future<Output = ()>,
     {
-        let mut ticks = tokio::time::interval(every.max(Duration::from_millis(1)));
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        if every < SHORTEST_INTERVAL {
+            return Err(Error::InvalidTiming { reason: "a leader's loop runs once a millisecond at the most" });
+        }
+        let (clock, config) = (self.clock(), Config::new().via(self).on_follower_wait());
+        let mut due = clock.now();
         loop {
-            ticks.tick().await;
-            let config = Config::new().via(self).on_follower_wait();
-            match lead(&config, Name::of(name), &mut body).await {
+            tokio::select! {
+                biased;
+                () = self.ended() => return Err(Error::ShutDown),
+                () = clock.sleep_until(due) => {}
+            }
+            due = clock.now() + every;
+            let run = |term| {
+                due = clock.now() + every; // the campaign may have taken days
+                body(term)
+            };
+            match lead(&config, Name::of(name), run).await {
                 Ok(()) => {}
                 Err(missed) => match missed.into_error() {
-                    error @ (Error::ShutDown | Error::InvalidName { .. }) => return Err(error),
+                    error if error.is_shut_down() => return Err(Error::ShutDown),
+                    error @ Error::InvalidName { .. } => return Err(error),
                     error => tracing::warn!(election = name, %error, "the leader's body did not run to its end"),
                 },
             }

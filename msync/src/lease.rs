@@ -14,13 +14,15 @@ use futures::{
     future::{Either, select_all},
 };
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     Error, FencingToken, LockName, LossReason,
-    clock::{Clock, Moment},
+    clock::{Clock, Home, Moment},
     engine::Engine,
     protocol::{Standing, Ticket},
     record::EngineId,
+    runtime,
 };
 
 /// A view of a held lock or of a leader's term, for the body that runs under it: what `guard = …` names in `#[locked]` and
@@ -43,11 +45,19 @@ struct Seen {
     /// The first end that was seen, or that the guard set when it went: lost is final, and so is why (promise S4); an
     /// orderly release is no loss, and views outlive the guard.
     end: OnceLock<LossReason>,
+    /// Cancelled by a loss.
+    cancelled: OnceLock<CancellationToken>,
 }
 
 /// A view of several held locks: what `guard = …` names in `#[locked]` with a list of names.
-#[derive(Clone, Debug)]
-pub struct LeaseSet(Arc<[Lease]>);
+#[derive(Clone)]
+pub struct LeaseSet(Arc<Together>);
+
+/// Several holds that are seen as one.
+struct Together {
+    leases: Box<[Lease]>,
+    cancelled: OnceLock<CancellationToken>,
+}
 
 // === impl Lease ===
 
@@ -60,8 +70,9 @@ impl Lease {
         margin: Duration,
         standing: watch::Receiver<Standing>,
     ) -> Self {
-        let (engine, clock, end) = (engine.id.clone(), Arc::clone(&engine.clock), OnceLock::new());
-        Self(Arc::new(Seen { engine, name, token, ticket, margin, clock, standing, end }))
+        let (engine, clock) = (engine.id.clone(), Arc::clone(&engine.clock));
+        let (end, cancelled) = (OnceLock::new(), OnceLock::new());
+        Self(Arc::new(Seen { engine, name, token, ticket, margin, clock, standing, end, cancelled }))
     }
 
     /// Says whether it is a hold of this lock by this engine.
@@ -128,6 +139,12 @@ impl Lease {
         }
     }
 
+    /// Returns a token of its own for each caller, cancelled when it is lost; an orderly release does not cancel it.
+    pub fn cancellation_token(&self) -> CancellationToken {
+        let parent = self.0.cancelled.get_or_init(|| cancelled_by(self.home(), self.lost()));
+        parent.child_token()
+    }
+
     /// Completes when another may have it; not when it ends in order, by a release or while its client shuts down.
     pub(crate) fn broken(&self) -> impl Future<Output = LossReason> + Send + use<> {
         let (lease, mut standing) = (self.clone(), self.standing());
@@ -167,6 +184,11 @@ impl Lease {
         self.0.standing.borrow().loss(self.0.ticket, self.now())
     }
 
+    /// Says where tasks that watch it live.
+    pub(crate) fn home(&self) -> Home {
+        self.0.clock.home()
+    }
+
     /// Reads the clock that the hold is judged by.
     pub(crate) fn now(&self) -> Moment {
         self.0.clock.now()
@@ -198,12 +220,12 @@ impl fmt::Debug for Lease {
 
 impl LeaseSet {
     pub(crate) fn new(leases: impl Iterator<Item = Lease>) -> Self {
-        Self(leases.collect())
+        Self(Arc::new(Together { leases: leases.collect(), cancelled: OnceLock::new() }))
     }
 
     /// Returns the fencing tokens, in the order of the names.
     pub fn tokens(&self) -> impl Iterator<Item = FencingToken> {
-        self.0.iter().map(Lease::token)
+        self.leases().iter().map(Lease::token)
     }
 
     /// Says whether all are still held.
@@ -211,7 +233,7 @@ impl LeaseSet {
     /// # Errors
     /// [`Error::Lost`] for the first that is not.
     pub fn check(&self) -> Result<(), Error> {
-        self.0.iter().try_for_each(Lease::check)
+        self.leases().iter().try_for_each(Lease::check)
     }
 
     /// Says whether all are safe for some time more, even if no renewal succeeds.
@@ -219,7 +241,12 @@ impl LeaseSet {
     /// # Errors
     /// As [`Lease::ensure`], for the first that is not.
     pub fn ensure(&self, duration: Duration) -> Result<(), Error> {
-        self.0.iter().try_for_each(|lease| lease.ensure(duration))
+        self.leases().iter().try_for_each(|lease| lease.ensure(duration))
+    }
+
+    /// Returns for how long all are safe if no renewal succeeds; zero when one is lost.
+    pub fn remaining(&self) -> Duration {
+        self.leases().iter().map(Lease::remaining).min().unwrap_or_default()
     }
 
     /// Completes when the first is lost or released.
@@ -227,12 +254,37 @@ impl LeaseSet {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub fn lost(&self) -> impl Future<Output = LossReason> + Send + use<> {
-        first_loss(&self.0)
+        first_loss(self.leases())
+    }
+
+    /// Returns a token of its own for each caller, cancelled when the first is lost; an orderly release does not cancel it.
+    pub fn cancellation_token(&self) -> CancellationToken {
+        let parent = self.0.cancelled.get_or_init(|| cancelled_by(self.leases()[0].home(), self.lost()));
+        parent.child_token()
     }
 
     pub(crate) fn leases(&self) -> &[Lease] {
-        &self.0
+        &self.0.leases
     }
+}
+
+impl fmt::Debug for LeaseSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LeaseSet").field(&self.leases()).finish()
+    }
+}
+
+/// Makes a token that is cancelled by a loss and not by a release; the parent of all that are asked for, so that one task
+/// serves them all.
+fn cancelled_by(home: Home, ended: impl Future<Output = LossReason> + Send + 'static) -> CancellationToken {
+    let parent = CancellationToken::new();
+    let watched = parent.clone();
+    runtime::spawn(home, async move {
+        if ended.await != LossReason::Released {
+            watched.cancel();
+        }
+    });
+    parent
 }
 
 /// Completes when the first of several is lost.
@@ -291,6 +343,7 @@ mod tests {
                 clock: Arc::clone(&clock) as Arc<dyn Clock>,
                 standing,
                 end: OnceLock::new(),
+                cancelled: OnceLock::new(),
             }));
             clock.0.store(9, Ordering::Relaxed);
             assert_eq!(lease.loss(), None);

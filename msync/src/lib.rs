@@ -28,8 +28,8 @@
 //! * **S2** At no instant do two guards of one lock say held.
 //! * **S3** Loss is signalled by the local deadline even if no API call ever returns; after a pause of the process the
 //!   first poll of a body and the first `check()` say lost.
-//! * **S4** Lost is final. **S5** Release touches only its own acquisition. **S6** A cancelled acquire leaves nothing
-//!   that anybody renews.
+//! * **S4** Lost is final. **S5** Release touches only its own acquisition. **S6** An acquire that was cancelled, or
+//!   that is not polled any more, leaves nothing that anybody renews.
 //! * **S7** The body and its arguments are dropped before the release is sent. **S8** `at_least` is honoured by all who
 //!   use msync, also over an orderly shutdown.
 //! * **L1** When a holder crashes, a waiter holds within about one ttl of the last renewal, or within two if the queue
@@ -45,11 +45,26 @@
 //!
 //! # Features
 //!
-//! `macros` (default) brings the attributes. `kube` (default) stores locks in Kubernetes, `rustls-tls` (default) gives it
-//! TLS. Without them the memory store remains, which builds in seconds. Binaries choose the Kubernetes version of `k8s-openapi` themselves, by its feature `earliest`.
+//! `macros` (default) brings the attributes. `kube` (default) stores locks in Kubernetes. Without it the memory store
+//! remains, which builds in seconds. Binaries choose the Kubernetes version of `k8s-openapi` themselves, by its feature
+//! `earliest`.
+//!
+//! TLS is `rustls-tls` (default: rustls with ring), `aws-lc-rs` (rustls with that) or `openssl-tls` (where both are off;
+//! HTTP/1.1 only). With rustls a provider of cryptography is installed for the process if the program has installed none: ring,
+//! if there are two. `http-proxy` and `socks5` speak to the proxy that `HTTPS_PROXY` or the kubeconfig's `proxy-url` asks for,
+//! except for hosts of `NO_PROXY`.
+//!
+//! # Connections
+//!
+//! A client of the environment has connections of msync's own: with `TCP_NODELAY`, and one HTTP/2 connection for all
+//! calls and watches, a second when the server's limit of streams is near. Nothing is sent twice behind the engine's back, and
+//! a peer that is gone without a word is noticed by pings within 15 seconds, and by a call that is not answered at once
+//! after it. `MSYNC_HTTP=1` keeps to HTTP/1.1, for balancers that spoil HTTP/2: there each watch has a connection,
+//! and a watch whose connection was forgotten by a balancer is only missed after some minutes.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod campaign;
+mod candidate;
 mod client;
 pub mod clock;
 mod config;
@@ -77,16 +92,28 @@ pub mod private;
 pub mod protocol;
 #[doc(hidden)]
 pub mod record;
+mod runtime;
 mod scope;
+mod signal;
 #[doc(hidden)]
 pub mod store;
+mod sweep;
 mod token;
+#[cfg(feature = "kube")]
+#[doc(hidden)]
+pub mod transport;
 
+pub use candidate::Candidate;
+#[cfg(feature = "kube")]
+pub use client::Configured;
 pub use client::{Chosen, Client, ClientBuilder};
 pub use config::Timing;
-pub use default_client::init;
+pub use default_client::{init, shutdown};
 pub use election::{Election, Leader, Leadership};
 pub use error::{Error, LossReason};
+/// The kube crate that [`Client`] is built on: `ClientBuilder::kube` takes a client of this version.
+#[cfg(feature = "kube")]
+pub use kube;
 pub use leader_loop::leader_loop;
 pub use lease::{Lease, LeaseSet};
 pub use lock::{Lock, LockGuard};
@@ -96,4 +123,5 @@ pub use macros::{leader_only, locked};
 pub use name::LockName;
 pub use outcome::Outcome;
 pub use store::MemoryStore;
+pub use sweep::{Sweep, Swept};
 pub use token::FencingToken;

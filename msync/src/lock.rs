@@ -2,14 +2,14 @@
 
 mod polling;
 
-use std::{slice::from_ref, sync::Arc, time::Duration};
+use std::{pin::pin, slice::from_ref, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Error, FencingToken, Lease, LockName, LossReason, Timing,
-    clock::Clock,
-    engine::{Engine, Turn},
+    clock::{Clock, Moment},
+    engine::{Forfeit, Grip, Turn, Why},
     held::{OnLost, Stopped, held},
     protocol::{Patience, Ticket, Want},
     scope,
@@ -19,10 +19,15 @@ use crate::{
 #[derive(Clone, Debug)]
 #[must_use = "a lock excludes nobody until it is acquired"]
 pub struct Lock {
-    engine: Arc<Engine>,
+    engine: Grip,
     name: LockName,
     options: Options,
+    beside: Option<Beside>,
 }
+
+/// What the set of a lock has besides.
+#[derive(Clone)]
+struct Beside(Arc<dyn Fn() + Send + Sync>);
 
 /// How a lock is acquired and kept.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +44,20 @@ pub(crate) struct Options {
 /// A held lock. It is held until this guard is dropped or [released](Self::release), or until it is lost.
 ///
 /// Dropping hands the release to a background task and never blocks; others have the lock a moment later.
+///
+/// # What the compiler does not warn of
+/// A guard that nobody keeps is dropped where it was made, and excludes nobody:
+/// ```
+/// # async fn f(lock: msync::Lock) -> Result<(), msync::Error> {
+/// let _ = lock.acquire().await?;                      // wrong: released before the next line
+/// if let Some(_) = lock.try_acquire().await? {}       // held to the end of this statement only, and by accident
+/// lock.acquire().await.ok();                          // wrong: released, and the error is lost
+///
+/// let _guard = lock.acquire().await?;                 // right: held to the end of the scope
+/// lock.run(async |_guard| { /* … */ }).await?;        // right, and ends with the lock
+/// # Ok(()) }
+/// ```
+/// clippy's `let_underscore_must_use` and `let_underscore_untyped` find the first.
 #[must_use = "the lock is released as soon as the guard is dropped; `let _ =` drops it at once"]
 pub struct LockGuard {
     turn: Turn,
@@ -59,6 +78,14 @@ impl Options {
         }
     }
 
+    /// Says whether the options fit each other.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.max_hold.is_some_and(|most| most < self.at_least) {
+            return Err(Error::InvalidTiming { reason: "`at_least` is longer than `max_hold`" });
+        }
+        Ok(())
+    }
+
     fn want(&self, ticket: Ticket, patience: Patience) -> Want {
         Want {
             ticket,
@@ -75,27 +102,66 @@ impl Options {
 
 /// Acquires for whoever awaits this: the one way to a turn, for locks and elections.
 pub(crate) async fn acquire(
-    engine: &Arc<Engine>,
+    engine: &Grip,
     name: &LockName,
     options: &Options,
     patience: Patience,
 ) -> Result<Turn, Error> {
+    acquire_beside(engine, name, options, patience, || None).await
+}
+
+/// Acquires as [`acquire`] does for whoever has something else already, to be given up if this is not polled in time.
+async fn acquire_beside(
+    engine: &Grip,
+    name: &LockName,
+    options: &Options,
+    patience: Patience,
+    forfeit: impl Fn() -> Option<Forfeit>,
+) -> Result<Turn, Error> {
+    options.check()?;
     scope::check(&engine.id, name)?;
-    let turn = engine.acquire(name, |ticket| options.want(ticket, patience)).await?;
-    match options.token_floor {
-        Some(floor) if turn.lease().token() <= floor => {
-            let token = turn.lease().token().get();
-            Err(Error::TokenTooLow { name: name.to_string(), token, floor: floor.get() })
+    let judge = |token: FencingToken| match options.token_floor {
+        Some(floor) if token <= floor => {
+            Err(Error::TokenTooLow { name: name.to_string(), token: token.get(), floor: floor.get() })
         }
-        _ => Ok(turn),
+        _ => Ok(()),
+    };
+    engine.acquire(name, engine, |ticket| options.want(ticket, patience), judge, forfeit).await
+}
+
+// === impl Beside ===
+
+impl Beside {
+    fn forfeit(&self) -> Forfeit {
+        let forfeit = Arc::clone(&self.0);
+        Box::new(move || forfeit())
+    }
+}
+
+impl std::fmt::Debug for Beside {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Beside")
     }
 }
 
 // === impl Lock ===
 
 impl Lock {
-    pub(crate) fn new(engine: Arc<Engine>, name: LockName, timing: Timing) -> Self {
-        Self { engine, name, options: Options::new(timing) }
+    pub(crate) fn new(engine: Grip, name: LockName, timing: Timing) -> Self {
+        Self { engine, name, options: Options::new(timing), beside: None }
+    }
+
+    /// Makes it one of a set: `at_least` does not count before the set is [complete](LockGuard::complete), and what the set
+    /// has already is given up if this one is not polled in time.
+    pub(crate) fn of_set(&self, forfeit: impl Fn() + Send + Sync + 'static) -> Result<Self, Error> {
+        self.options.check()?;
+        let options = Options { at_least: Duration::ZERO, ..self.options };
+        Ok(Self { options, beside: Some(Beside(Arc::new(forfeit))), ..self.clone() })
+    }
+
+    async fn turn(&self, patience: Patience) -> Result<Turn, Error> {
+        let forfeit = || self.beside.as_ref().map(Beside::forfeit);
+        acquire_beside(&self.engine, &self.name, &self.options, patience, forfeit).await
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {
@@ -113,14 +179,19 @@ impl Lock {
         self
     }
 
-    /// Keeps the lock at least this long after it was acquired, even if the guard is dropped before: so that a quick job
-    /// does not run again on another machine within its period. Ends with the process if it crashes.
+    /// Keeps the lock at least this long from the moment its guard is there, even if the guard is dropped before: so that a
+    /// quick job does not run again on another machine within its period. What is cancelled or fails keeps nothing.
+    ///
+    /// Ends with the process if it crashes, not if its client is [shut down](crate::Client::shutdown): then the lock stays
+    /// reserved until the date of its end, and others have it two seconds later, for that is how far the wall clocks of a
+    /// cluster may be apart. With clocks further apart it ends so much sooner or later. More than `max_hold` is refused by
+    /// the acquisition, with [`Error::InvalidTiming`].
     pub fn at_least(mut self, duration: Duration) -> Self {
         self.options.at_least = duration;
         self
     }
 
-    /// Holds the lock at the most this long: then renewal stops, and the guard says lost. A stuck body must not keep the
+    /// Holds the lock at the most this long from the moment its guard is there: then renewal stops, and the guard says lost. A stuck body must not keep the
     /// lock for ever.
     pub fn max_hold(mut self, duration: Duration) -> Self {
         self.options.max_hold = Some(duration);
@@ -150,14 +221,22 @@ impl Lock {
 
     /// Acquires the lock, waiting in the queue for as long as it takes, as a mutex does.
     ///
-    /// A store that cannot be reached is waited for as well; use [`acquire_timeout`](Self::acquire_timeout) for a limit.
+    /// A store that cannot be reached is waited for as well, with a warning in the log after five seconds and whenever that
+    /// time has doubled; use [`acquire_timeout`](Self::acquire_timeout) for a limit.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] and [`Error::CrdMissing`] at once; [`Error::WouldDeadlock`] inside a body of this lock;
-    /// [`Error::ShutDown`]; [`Error::TokenTooLow`] if a floor was set.
+    /// [`Error::Forbidden`] and [`Error::CrdMissing`] when they have lasted ten seconds, as they do not right after a start
+    /// of the API server; an outdated resource, and what admission refuses ([`Error::Store`]), at once;
+    /// [`Error::WouldDeadlock`] inside a body of this lock;
+    /// [`Error::ShutDown`]; [`Error::TokenTooLow`] if a floor was set; [`Error::InvalidTiming`]
+    /// for options that contradict each other.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the queue, and gives back what was granted meanwhile; the place in the queue is lost.
+    ///
+    /// A future that is kept and not polled, such as `&mut acquiring` of a `select!` whose other branch goes on for long, may
+    /// get the lock without anybody to use it. It is not renewed for such a one: what is not taken well before it ends is
+    /// given back, within a ttl, and the future queues up again when it is next polled.
     ///
     /// # Examples
     /// ```
@@ -170,47 +249,85 @@ impl Lock {
     /// # Ok(()) }
     /// ```
     pub async fn acquire(&self) -> Result<LockGuard, Error> {
-        let turn = acquire(&self.engine, &self.name, &self.options, Patience::Wait).await?;
+        let turn = self.turn(Patience::Wait).await?;
         Ok(LockGuard { turn })
     }
 
     /// Acquires the lock if it is free; `None` if somebody has it.
     ///
-    /// Answers at once where the holder's date promises life. A record that looks dead is watched for at most its ttl.
-    /// Never joins the queue.
+    /// Answers at once where the holder's date promises life, and where [`at_least`](Self::at_least) keeps the lock for a
+    /// process that is no more. A record that looks dead is watched for at most its ttl. Never joins the queue.
     ///
     /// # Errors
-    /// As [`acquire`](Self::acquire), and [`Error::Store`] when the store does not answer for a third of the ttl.
+    /// As [`acquire`](Self::acquire), and [`Error::Store`] when the store does not answer for a third of the ttl,
+    /// or for up to twice that if one call takes so long.
     ///
     /// # Cancel safety
     /// Dropping the future gives back what was acquired meanwhile.
     pub async fn try_acquire(&self) -> Result<Option<LockGuard>, Error> {
-        match acquire(&self.engine, &self.name, &self.options, Patience::Try).await {
+        match self.turn(Patience::Try).await {
             Ok(turn) => Ok(Some(LockGuard { turn })),
             Err(Error::Busy { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Acquires the lock, waiting no longer than `limit`.
+    /// Acquires the lock, waiting no longer than `limit`. A limit of zero is one try, which takes as long as a request.
     ///
     /// # Errors
-    /// [`Error::Timeout`] after the limit, otherwise as [`acquire`](Self::acquire).
+    /// After the limit [`Error::Timeout`] if somebody had the lock, [`Error::Unavailable`] if nobody was seen to have it
+    /// because the store could not be used; otherwise as [`acquire`](Self::acquire). For one try as
+    /// [`try_acquire`](Self::try_acquire), and [`Error::Timeout`] if it is not free.
     ///
     /// # Cancel safety
     /// As [`acquire`](Self::acquire).
     pub async fn acquire_timeout(&self, limit: Duration) -> Result<LockGuard, Error> {
-        let clock = &self.engine.clock;
-        let over = clock.sleep_until(clock.now() + limit);
+        if limit.is_zero() {
+            let tried = self.attempt(false).await?;
+            return tried.ok_or_else(|| self.timeout(limit));
+        }
+        let since = self.engine.clock.now();
+        self.acquire_by(since, since + limit, limit).await
+    }
+
+    /// Acquires until `over`. A wait of `limit` that was begun at `since` is told why it was in vain.
+    pub(crate) async fn acquire_by(&self, since: Moment, over: Moment, limit: Duration) -> Result<LockGuard, Error> {
+        let mut acquiring = pin!(self.acquire());
+        let over = self.engine.clock.sleep_until(over);
         tokio::select! {
             biased;
-            acquired = self.acquire() => acquired,
-            () = over => Err(Error::Timeout { name: self.name.to_string(), after: limit }),
+            acquired = &mut acquiring => return acquired,
+            () = over => {}
+        }
+        // It still waits, so that there is somebody to ask.
+        tokio::select! {
+            biased;
+            acquired = &mut acquiring => acquired,
+            why = self.engine.why_not(&self.name, since) => Err(self.in_vain(&why, limit)),
         }
     }
 
+    fn in_vain(&self, why: &Why, after: Duration) -> Error {
+        match why {
+            Why::Held => self.timeout(after),
+            Why::Unseen(fault) => Error::unavailable(self.name.to_string(), after, fault.as_ref()),
+        }
+    }
+
+    pub(crate) fn timeout(&self, after: Duration) -> Error {
+        Error::Timeout { name: self.name.to_string(), after }
+    }
+
     /// Runs a body while the lock is held. The body is dropped at the deadline if the lock is lost, and always before the
-    /// release is sent.
+    /// release is sent. Returns when the lock is released, or its release has failed, which is logged: the ttl then ends it.
+    ///
+    /// The body is an async closure, `async |guard| { … }`. A closure that returns an async block, `|guard| async move { … }`,
+    /// could not borrow the guard, and the compiler says only that it does not know a type (E0282):
+    /// ```compile_fail,E0282
+    /// # async fn f(lock: msync::Lock) {
+    /// lock.run(|guard| async move { guard.token() }).await; // write: async |guard| guard.token()
+    /// # }
+    /// ```
     ///
     /// The hold is checked before every poll of the body: after a pause of the process, not one line of it runs on.
     /// Code that does not yield cannot be interrupted. The body must not outlive itself: tasks it spawned go on.
@@ -230,7 +347,17 @@ impl Lock {
     /// ```
     pub async fn run<T>(&self, body: impl AsyncFnOnce(&LockGuard) -> T) -> Result<T, Error> {
         let guard = self.acquire().await?;
-        guard.protect(body(&guard)).await
+        let ended = held(from_ref(guard.view()), OnLost::Cancel, || body(&guard)).await;
+        log_release(guard.release().await);
+        ended.map_err(Stopped::into_error)
+    }
+}
+
+/// Takes the end of a body's lock, whose caller is told of the body: what is lost needs no release.
+pub(crate) fn log_release(released: Result<(), Error>) {
+    match released {
+        Ok(()) | Err(Error::Lost { .. }) => {}
+        Err(error) => tracing::warn!(%error, "the lock was not released in order"),
     }
 }
 
@@ -241,23 +368,41 @@ impl LockGuard {
         Self { turn }
     }
 
-    pub(crate) fn turn_mut(&mut self) -> &mut Turn {
-        &mut self.turn
+    /// Returns a view of the hold, for tasks that work under it: it can be cloned and kept, and prolongs nothing.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), msync::Error> {
+    /// # let client = msync::Client::builder().memory(&msync::MemoryStore::new()).build();
+    /// let guard = client.lock("invoices")?.acquire().await?;
+    /// let lease = guard.lease();
+    /// let part = tokio::spawn(async move { lease.check() });
+    /// part.await.expect("does not panic")?;
+    /// # Ok(()) }
+    /// ```
+    pub fn lease(&self) -> Lease {
+        self.view().clone()
     }
 
-    /// Returns a view of the hold, for a body that runs under it.
-    pub(crate) fn lease(&self) -> &Lease {
+    /// Begins the `at_least` of a lock whose set has been acquired.
+    pub(crate) fn complete(&self, lock: &Lock) {
+        if !lock.options.at_least.is_zero() {
+            self.turn.keep(lock.options.at_least);
+        }
+    }
+
+    pub(crate) fn view(&self) -> &Lease {
         self.turn.lease()
     }
 
     /// Returns the name of the lock.
     pub fn name(&self) -> &LockName {
-        self.lease().name()
+        self.view().name()
     }
 
     /// Returns the fencing token of this acquisition (promise S1).
     pub fn token(&self) -> FencingToken {
-        self.lease().token()
+        self.view().token()
     }
 
     /// Says whether the lock is still held. Costs one look at the clock.
@@ -268,7 +413,7 @@ impl LockGuard {
     /// # Errors
     /// [`Error::Lost`], for ever from then on (promise S4).
     pub fn check(&self) -> Result<(), Error> {
-        self.lease().check()
+        self.view().check()
     }
 
     /// Says whether the lock is safe for some time more, even if no renewal succeeds.
@@ -276,12 +421,13 @@ impl LockGuard {
     /// # Errors
     /// [`Error::Lost`] when it is lost, [`Error::TooShort`] when less time remains.
     pub fn ensure(&self, duration: Duration) -> Result<(), Error> {
-        self.lease().ensure(duration)
+        self.view().ensure(duration)
     }
 
-    /// Returns for how long the lock is safe if no renewal succeeds; zero when it is lost.
+    /// Returns for how long the lock is safe if no renewal succeeds; zero when it is lost. After a wait in the queue it begins
+    /// with at least half of what its timing allows, the ttl less the margin.
     pub fn remaining(&self) -> Duration {
-        self.lease().remaining()
+        self.view().remaining()
     }
 
     /// Completes when the lock is lost, by the local deadline at the latest, whatever the network does (promise S3).
@@ -290,7 +436,7 @@ impl LockGuard {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub fn lost(&self) -> impl Future<Output = LossReason> + Send + use<> {
-        let lost = self.lease().lost();
+        let lost = self.view().lost();
         async move {
             match lost.await {
                 LossReason::Released => std::future::pending().await,
@@ -301,40 +447,39 @@ impl LockGuard {
 
     /// Returns a token that is cancelled when the lock is lost: for code that takes one.
     ///
-    /// Needs a tokio runtime. An orderly release does not cancel it.
+    /// Each call returns a token of its own, which may be cancelled by others as well. An orderly release does not cancel it.
     pub fn cancellation_token(&self) -> CancellationToken {
-        let (token, ended) = (CancellationToken::new(), self.lease().lost());
-        let watched = token.clone();
-        tokio::spawn(async move {
-            tokio::select! {
-                end = ended => if end != LossReason::Released { watched.cancel() },
-                () = watched.cancelled() => {}
-            }
-        });
-        token
+        self.view().cancellation_token()
     }
 
     /// Runs a body for as long as the lock is held; see [`Lock::run`].
     pub(crate) async fn protect<F: Future>(&self, body: F) -> Result<F::Output, Error> {
-        held(from_ref(self.lease()), OnLost::Cancel, || body).await.map_err(Stopped::into_error)
+        held(from_ref(self.view()), OnLost::Cancel, || body).await.map_err(Stopped::into_error)
     }
 
     /// Releases the lock and waits until the store has acknowledged it.
     ///
     /// # Errors
-    /// [`Error::Lost`] when it had been lost before; [`Error::Store`] when the release could not be made known: others
-    /// then wait for the ttl.
+    /// [`Error::Lost`] when it had been lost before; [`Error::Store`] when the release could not be made known, and
+    /// [`Error::Forbidden`] or [`Error::CrdMissing`] when it was refused for ten seconds: others then wait for the ttl, unless
+    /// one of the tries that go on until then succeeds.
     ///
     /// # Cancel safety
     /// Dropping the future does not stop the release, only the waiting for it.
     pub async fn release(self) -> Result<(), Error> {
+        self.turn.release().await.map(drop)
+    }
+
+    /// Releases in favour of somebody who waits; says whether anybody of that owner name did.
+    pub(crate) async fn release_to(mut self, owner: String) -> Result<bool, Error> {
+        self.turn.prefer(owner);
         self.turn.release().await
     }
 }
 
 impl std::fmt::Debug for LockGuard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (name, token, loss) = (self.name(), self.token(), self.lease().loss());
+        let (name, token, loss) = (self.name(), self.token(), self.view().loss());
         f.debug_struct("LockGuard").field("name", name).field("token", &token).field("loss", &loss).finish()
     }
 }

@@ -1,10 +1,18 @@
 //! Several locks at once: all or nothing.
 
-use std::time::Duration;
+use std::{
+    mem,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use futures::future::select_all;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Error, FencingToken, LeaseSet, Lock, LockGuard,
+    Error, FencingToken, LeaseSet, Lock, LockGuard, LossReason,
     held::{OnLost, Stopped, held},
+    lock::log_release,
 };
 
 /// Several locks that are acquired together, in the order of their names, so that two sets cannot deadlock.
@@ -13,9 +21,17 @@ use crate::{
 pub struct LockSet(Vec<Lock>);
 
 /// Several held locks. Dropping it releases all, the last acquired first.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[must_use = "the locks are released as soon as the guard is dropped; `let _ =` drops it at once"]
-pub struct LockSetGuard(Vec<LockGuard>);
+pub struct LockSetGuard {
+    guards: Vec<LockGuard>,
+    /// One for all who ask: its cancellation token has a task.
+    leases: OnceLock<LeaseSet>,
+}
+
+/// What an acquisition of a set has so far. Its locks are given up when it ends, or when it turns out not to be polled.
+#[derive(Default)]
+struct Hoard(Arc<Mutex<LockSetGuard>>);
 
 // === impl LockSet ===
 
@@ -47,14 +63,10 @@ impl LockSet {
     /// `max_hold`. Those that were acquired are released.
     ///
     /// # Cancel safety
-    /// Dropping the future releases those that were acquired.
+    /// Dropping the future releases those that were acquired. A future that is kept and not polled holds what it has until
+    /// it gets the next lock and does not take it within a ttl; when it is polled again it begins anew.
     pub async fn acquire(&self) -> Result<LockSetGuard, Error> {
-        let mut guards = LockSetGuard(Vec::with_capacity(self.0.len()));
-        for lock in &self.0 {
-            guards.0.push(lock.acquire().await?);
-        }
-        guards.check()?;
-        Ok(guards)
+        self.gather(|lock| async move { lock.acquire().await }).await
     }
 
     /// Acquires all if all are free; `None` if somebody has one of them.
@@ -65,35 +77,63 @@ impl LockSet {
     /// # Cancel safety
     /// Dropping the future releases those that were acquired.
     pub async fn try_acquire(&self) -> Result<Option<LockSetGuard>, Error> {
-        let mut guards = LockSetGuard(Vec::with_capacity(self.0.len()));
-        for lock in &self.0 {
-            match lock.try_acquire().await? {
-                Some(guard) => guards.0.push(guard),
-                None => return Ok(None),
-            }
+        let tried = |lock: Lock| async move {
+            lock.try_acquire().await?.ok_or_else(|| Error::Busy { name: lock.name().to_string() })
+        };
+        match self.gather(tried).await {
+            Ok(guards) => Ok(Some(guards)),
+            Err(Error::Busy { .. }) => Ok(None),
+            Err(error) => Err(error),
         }
-        guards.check()?;
-        Ok(Some(guards))
     }
 
-    /// Acquires all, waiting no longer than `limit` for all together.
+    /// Acquires one after the other, again from the first if what it had was given up meanwhile.
+    async fn gather<A, F>(&self, acquire: A) -> Result<LockSetGuard, Error>
+    where
+        A: Fn(Lock) -> F,
+        F: Future<Output = Result<LockGuard, Error>>,
+    {
+        let guards = loop {
+            let hoard = Hoard::default();
+            for (had, lock) in self.0.iter().enumerate() {
+                let guard = acquire(lock.of_set(hoard.forfeit())?).await?;
+                if !hoard.add(had, guard) {
+                    break;
+                }
+            }
+            let guards = hoard.take();
+            if guards.guards.len() == self.0.len() {
+                break guards;
+            }
+        };
+        guards.check()?;
+        // Not before there is a guard for the user: all or nothing.
+        guards.guards.iter().zip(&self.0).for_each(|(guard, lock)| guard.complete(lock));
+        Ok(guards)
+    }
+
+    /// Acquires all, waiting no longer than `limit` for all together. A limit of zero is one try of each.
     ///
     /// # Errors
-    /// [`Error::Timeout`], naming the set's first lock, after the limit; otherwise as [`acquire`](Self::acquire).
+    /// After the limit [`Error::Timeout`] or [`Error::Unavailable`], as [`Lock::acquire_timeout`], of the lock that was
+    /// waited for; otherwise as [`acquire`](Self::acquire). For one try as [`try_acquire`](Self::try_acquire), and
+    /// [`Error::Timeout`] names the lock that is not free.
     ///
     /// # Cancel safety
     /// Dropping the future releases those that were acquired.
     pub async fn acquire_timeout(&self, limit: Duration) -> Result<LockSetGuard, Error> {
-        let clock = self.0[0].clock();
-        let over = clock.sleep_until(clock.now() + limit);
-        tokio::select! {
-            biased;
-            acquired = self.acquire() => acquired,
-            () = over => Err(Error::Timeout { name: self.0[0].name().to_string(), after: limit }),
+        if limit.is_zero() {
+            return self.attempt().await;
         }
+        let since = self.0[0].clock().now();
+        self.gather(|lock| async move { lock.acquire_by(since, since + limit, limit).await }).await
     }
 
-    /// Runs a body while all are held; see [`Lock::run`].
+    async fn attempt(&self) -> Result<LockSetGuard, Error> {
+        self.gather(|lock| async move { lock.acquire_timeout(Duration::ZERO).await }).await
+    }
+
+    /// Runs a body while all are held; see [`Lock::run`]. Returns when all are released.
     ///
     /// # Errors
     /// [`Error::Lost`] when one was lost before the body ended, otherwise as [`acquire`](Self::acquire).
@@ -102,7 +142,9 @@ impl LockSet {
     /// Dropping the future drops the body, then releases.
     pub async fn run<T>(&self, body: impl AsyncFnOnce(&LockSetGuard) -> T) -> Result<T, Error> {
         let guards = self.acquire().await?;
-        guards.protect(body(&guards)).await
+        let ended = held(guards.lease().leases(), OnLost::Cancel, || body(&guards)).await;
+        log_release(guards.release().await);
+        ended.map_err(Stopped::into_error)
     }
 }
 
@@ -111,12 +153,12 @@ impl LockSet {
 impl LockSetGuard {
     /// Returns the guards, in the order in which they were acquired.
     pub fn guards(&self) -> &[LockGuard] {
-        &self.0
+        &self.guards
     }
 
     /// Returns the fencing tokens, in the order of the names.
     pub fn tokens(&self) -> impl Iterator<Item = FencingToken> {
-        self.0.iter().map(LockGuard::token)
+        self.guards.iter().map(LockGuard::token)
     }
 
     /// Says whether all are still held.
@@ -124,7 +166,7 @@ impl LockSetGuard {
     /// # Errors
     /// [`Error::Lost`] for the first that is not.
     pub fn check(&self) -> Result<(), Error> {
-        self.0.iter().try_for_each(LockGuard::check)
+        self.guards.iter().try_for_each(LockGuard::check)
     }
 
     /// Says whether all are safe for some time more, even if no renewal succeeds.
@@ -132,7 +174,39 @@ impl LockSetGuard {
     /// # Errors
     /// As [`LockGuard::ensure`], for the first that is not.
     pub fn ensure(&self, duration: Duration) -> Result<(), Error> {
-        self.0.iter().try_for_each(|guard| guard.ensure(duration))
+        self.guards.iter().try_for_each(|guard| guard.ensure(duration))
+    }
+
+    /// Returns for how long all are safe if no renewal succeeds; zero when one is lost.
+    pub fn remaining(&self) -> Duration {
+        self.guards.iter().map(LockGuard::remaining).min().unwrap_or_default()
+    }
+
+    /// Completes when the first is lost, by its local deadline at the latest; see [`LockGuard::lost`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), msync::Error> {
+    /// # let client = msync::Client::builder().memory(&msync::MemoryStore::new()).build();
+    /// # async fn transfer() {}
+    /// let guards = client.lock_all(["account-1", "account-2"])?.acquire().await?;
+    /// tokio::select! {
+    ///     reason = guards.lost() => println!("stop: {reason}"),
+    ///     () = transfer() => guards.release().await?,
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn lost(&self) -> impl Future<Output = LossReason> + Send + use<> {
+        let lost = select_all(self.guards.iter().map(|guard| Box::pin(guard.lost())));
+        async { lost.await.0 }
+    }
+
+    /// Returns a token that is cancelled when the first is lost; see [`LockGuard::cancellation_token`].
+    pub fn cancellation_token(&self) -> CancellationToken {
+        self.lease().cancellation_token()
     }
 
     /// Releases all and waits until the store has acknowledged each.
@@ -144,25 +218,59 @@ impl LockSetGuard {
     /// Dropping the future does not stop the release, only the waiting for it.
     pub async fn release(mut self) -> Result<(), Error> {
         let mut first = Ok(());
-        while let Some(guard) = self.0.pop() {
+        while let Some(guard) = self.guards.pop() {
             first = first.and(guard.release().await);
         }
         first
     }
 
-    /// Runs a body for as long as all are held.
-    pub(crate) async fn protect<F: Future>(&self, body: F) -> Result<F::Output, Error> {
-        held(self.lease().leases(), OnLost::Cancel, || body).await.map_err(Stopped::into_error)
+    /// Returns a view of the holds, for tasks that work under them: it can be cloned and kept, and prolongs nothing.
+    pub fn lease(&self) -> LeaseSet {
+        self.leases.get_or_init(|| LeaseSet::new(self.guards.iter().map(LockGuard::lease))).clone()
+    }
+}
+
+// === impl Hoard ===
+
+impl Hoard {
+    /// Adds a lock to those that were had before; says whether they are still there.
+    fn add(&self, had: usize, guard: LockGuard) -> bool {
+        let mut guards = self.guards();
+        let complete = guards.guards.len() == had;
+        guards.guards.push(guard);
+        complete
     }
 
-    /// Returns a view of the holds, for a body that runs under them.
-    pub(crate) fn lease(&self) -> LeaseSet {
-        LeaseSet::new(self.0.iter().map(|guard| guard.lease().clone()))
+    fn take(&self) -> LockSetGuard {
+        mem::take(&mut self.guards())
+    }
+
+    /// Returns what gives it all up, from wherever it is called.
+    fn forfeit(&self) -> impl Fn() + Send + Sync + use<> {
+        let guards = Arc::clone(&self.0);
+        move || {
+            let given_up = mem::take(&mut *locked(&guards));
+            drop(given_up);
+        }
+    }
+
+    fn guards(&self) -> MutexGuard<'_, LockSetGuard> {
+        locked(&self.0)
+    }
+}
+
+fn locked(guards: &Mutex<LockSetGuard>) -> MutexGuard<'_, LockSetGuard> {
+    guards.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Hoard {
+    fn drop(&mut self) {
+        drop(self.take());
     }
 }
 
 impl Drop for LockSetGuard {
     fn drop(&mut self) {
-        while self.0.pop().is_some() {}
+        while self.guards.pop().is_some() {}
     }
 }

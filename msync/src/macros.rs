@@ -42,8 +42,10 @@
 ///
 /// # Name
 /// A literal may hold parameters, their fields, and format specs. What is fixed is checked against RFC 1123 when the
-/// program is compiled. A name that turns out invalid at run time is escaped: the nearest valid name and a hash. The `Lock`
-/// object then shows the original, at most 1,024 bytes of it, in its annotation `metaparticle.io/original-name`.
+/// program is compiled. A name that turns out invalid at run time is escaped: the nearest valid name and a hash. It is that
+/// which `client.lock(…)` gives the same text; see [`LockName`](crate::LockName#one-rule-for-all-names). The `Lock`
+/// object then shows the original, at most 1,024 bytes of it, in its annotation `metaparticle.io/original-name`. An empty
+/// name is an error ([`InvalidName`](crate::Error::InvalidName)).
 /// ```
 /// # use msync::{Error, locked};
 /// # struct Shop { name: String }
@@ -111,7 +113,8 @@
 ///
 /// # `on_busy`
 /// What a lock means that is not free in time: `error` ([`Error::Busy`](crate::Error::Busy) or
-/// [`Error::Timeout`](crate::Error::Timeout)) or `skip`. It needs `wait`.
+/// [`Error::Timeout`](crate::Error::Timeout)) or `skip`. It needs `wait`. A store that cannot be used is not busy, and never
+/// skipped in silence: that is an error, or logged as one where the return type holds none.
 /// ```
 /// # use msync::{Error, Outcome, locked};
 /// #[locked("nightly", wait = none, on_busy = skip)]
@@ -259,6 +262,7 @@ pub use msync_macros::locked;
 /// #[leader_only( NAME {, OPTION} )]
 /// NAME   := "text-{param}-{self.field:spec}"  |  name = EXPR
 /// OPTION := on_follower = skip | on_follower = error | on_follower = wait
+///         | ttl = DURATION
 ///         | on_lost = cancel | on_lost = signal | on_lost = abort
 ///         | guard = IDENT
 ///         | via = EXPR
@@ -267,9 +271,19 @@ pub use msync_macros::locked;
 /// The name, `on_lost`, `guard`, `via` and `crate` mean what they mean in [`locked`](macro@crate::locked). Each name that
 /// occurs is an election with a campaign of its own, for the life of the client: let there be few.
 ///
+/// # `ttl`
+/// How long after a crash of the leader another leads; the client's without it. An election has one campaign per client, so
+/// the functions of one election have one ttl: that of the call that came first.
+/// ```
+/// # use msync::leader_only;
+/// #[leader_only("sweeper", ttl = "1m")]
+/// async fn sweep() {}
+/// ```
+///
 /// # `on_follower`
 /// What a call means while another process leads: `skip` (the default; the return types are those of `on_busy = skip`),
-/// `error` ([`Error::Busy`](crate::Error::Busy)), or `wait` until this process leads.
+/// `error` ([`Error::Busy`](crate::Error::Busy)), or `wait` until this process leads. When nobody has been seen to lead for
+/// a ttl and the store cannot be used, a call is an error, or logged as one.
 /// ```
 /// # use msync::{Error, Outcome, leader_only};
 /// #[leader_only("scheduler")]

@@ -5,13 +5,19 @@ use std::{
     cmp::Ordering,
     fmt,
     hash::{Hash, Hasher},
+    str::FromStr,
     sync::Arc,
 };
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::Error;
 
 /// The longest name that Kubernetes allows for an object.
 const MAX_LEN: usize = 253;
+
+/// The longest owner name: a DNS label, as host names are.
+const MAX_OWNER: usize = 63;
 
 /// The longest original that is kept: enough to recognise it by, and little beside what etcd stores in one object.
 const MAX_ORIGINAL: usize = 1024;
@@ -23,6 +29,28 @@ const MAX_KEPT: usize = MAX_LEN - 1 - 16;
 ///
 /// Lower-case letters, digits, `-` and `.`; every part between dots starts and ends with a letter or a digit;
 /// at most 253 characters.
+///
+/// # One rule for all names
+/// Every text but the empty one names a lock, wherever a name is given: to [`Client::lock`](crate::Client::lock),
+/// `lock_all`, `election`, `leader_loop`, and by the data in the template of an annotated function. A text that Kubernetes
+/// allows is the name; any other becomes the nearest name and a hash, by [`escaped`](Self::escaped), so that the same text
+/// is the same lock everywhere. Only what is *read as a name* must be one: [`new`](Self::new), `FromStr`, `TryFrom`,
+/// `Deserialize`, and the fixed text of an annotation, which the compiler checks.
+///
+/// ```
+/// use msync::{Client, LockName, MemoryStore};
+/// # fn main() -> Result<(), msync::Error> {
+/// let client = Client::builder().memory(&MemoryStore::new()).build();
+/// assert_eq!(client.lock("invoices")?.name().as_str(), "invoices");
+///
+/// let name = LockName::escaped("Router A");
+/// assert_eq!(name.as_str(), "router-a-29a186d67f649897");
+/// assert_eq!(client.lock("Router A")?.name(), &name);
+/// assert_eq!(client.election(&name)?.name(), &name);
+///
+/// assert!("Router A".parse::<LockName>().is_err());
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct LockName {
     text: Text,
@@ -58,8 +86,10 @@ impl LockName {
     }
 
     /// Makes a name of any text. One that is a name stays as it is; any other becomes the nearest name and a hash, so that
-    /// two originals do not share a lock, and the `Lock` object shows the original in an annotation.
-    #[doc(hidden)]
+    /// two originals do not share a lock, and the `Lock` object shows the original in its annotation
+    /// `metaparticle.io/original-name`.
+    ///
+    /// The same text gives the same name in every process and every version of msync.
     pub fn escaped(text: impl AsRef<str>) -> Self {
         let text = text.as_ref();
         if fault(text).is_none() {
@@ -67,6 +97,11 @@ impl LockName {
         }
         let name = format!("{}-{:016x}", sanitize(text, MAX_KEPT), fnv1a(text.as_bytes()));
         Self { original: Some(shortened(text).into()), ..Self::made(&name) }
+    }
+
+    /// Makes the name of whatever a caller calls a lock: any text but none at all, which is a mistake and nobody's name.
+    pub(crate) fn of(text: &str) -> Result<Self, Error> {
+        if text.is_empty() { Self::new(text) } else { Ok(Self::escaped(text)) }
     }
 
     /// Adds what the name was made of, as it stands in an object.
@@ -88,7 +123,6 @@ impl LockName {
     }
 
     /// Returns what the name was made of, if that was no name itself; at most its first 1,024 bytes.
-    #[doc(hidden)]
     pub fn original(&self) -> Option<&str> {
         self.original.as_deref()
     }
@@ -138,6 +172,43 @@ impl AsRef<str> for LockName {
     }
 }
 
+impl FromStr for LockName {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        Self::new(text)
+    }
+}
+
+impl TryFrom<&str> for LockName {
+    type Error = Error;
+
+    fn try_from(text: &str) -> Result<Self, Error> {
+        Self::new(text)
+    }
+}
+
+impl TryFrom<String> for LockName {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        Self::new(text)
+    }
+}
+
+impl Serialize for LockName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for LockName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        Self::new(text).map_err(de::Error::custom)
+    }
+}
+
 /// FNV-1a, 64 bits: the same in every process and every version, which the standard library's hasher does not promise.
 /// Two originals that do collide merely share a lock.
 fn fnv1a(bytes: &[u8]) -> u64 {
@@ -172,8 +243,19 @@ pub(crate) fn fault(name: &str) -> Option<&'static str> {
     None
 }
 
+/// Makes an owner of any text, such as a host name. One that is too long ends in a hash of all of it: owners that differ
+/// only at their end stay apart.
+pub(crate) fn owner(text: &str) -> String {
+    let whole = sanitize(text, usize::MAX);
+    if text.chars().count() <= MAX_OWNER {
+        return whole;
+    }
+    let hash = fnv1a(text.as_bytes());
+    format!("{}-{:08x}", sanitize(text, MAX_OWNER - 1 - 8), (hash >> 32) ^ (hash & 0xffff_ffff))
+}
+
 /// Makes an RFC 1123 name of any text, such as a host name: what is not allowed becomes `-`.
-pub(crate) fn sanitize(text: &str, max_len: usize) -> String {
+fn sanitize(text: &str, max_len: usize) -> String {
     let lower = text.to_ascii_lowercase();
     let clean: String = lower
         .chars()
@@ -251,8 +333,47 @@ mod tests {
     #[test]
     fn any_host_name_becomes_a_valid_owner() {
         for (host, owner) in [("Web_1", "web-1"), ("a..b", "a.b"), ("---", "unnamed"), ("", "unnamed"), ("x-", "x")] {
-            assert_eq!(sanitize(host, 63), owner);
+            assert_eq!(super::owner(host), owner);
             assert_eq!(fault(owner), None);
         }
+    }
+
+    #[test]
+    fn owners_that_differ_only_beyond_a_label_stay_apart() {
+        let stem = "x".repeat(63);
+        let long =
+            [format!("{stem}-a"), format!("{stem}-b"), format!("{stem}{stem}"), format!("{stem}."), "Ä".repeat(64)];
+        let owners = long.each_ref().map(|host| owner(host));
+        for (index, name) in owners.iter().enumerate() {
+            assert!(name.len() <= 63 && fault(name).is_none(), "{name}");
+            assert!(!owners[..index].contains(name), "{name} stands for two");
+        }
+        assert_eq!(owner(&stem), stem, "what fits stays as it is");
+    }
+
+    #[test]
+    fn whatever_is_called_a_lock_has_a_name_but_nothing_has_none() {
+        assert_eq!(LockName::of("a.b").unwrap().as_str(), "a.b");
+        assert_eq!(LockName::of("A b").unwrap(), LockName::escaped("A b"));
+        assert!(matches!(LockName::of(""), Err(Error::InvalidName { .. })));
+        let again = LockName::of(LockName::escaped("A b").as_str()).unwrap();
+        assert_eq!(again, LockName::escaped("A b"), "an escaped name is a name");
+    }
+
+    #[test]
+    fn what_is_read_as_a_name_must_be_one() {
+        let good = LockName::new("a-1").unwrap();
+        assert_eq!("a-1".parse::<LockName>().ok(), Some(good.clone()));
+        assert_eq!(LockName::try_from("a-1").ok(), Some(good.clone()));
+        assert_eq!(LockName::try_from("a-1".to_owned()).ok(), Some(good.clone()));
+        assert_eq!(serde_json::to_string(&good).unwrap(), "\"a-1\"");
+        assert_eq!(serde_json::from_str::<LockName>("\"a-1\"").unwrap(), good);
+        assert!("A".parse::<LockName>().is_err() && LockName::try_from("A").is_err());
+        let why = serde_json::from_str::<LockName>("\"A\"").unwrap_err().to_string();
+        assert!(why.contains("only lower-case letters"), "{why}");
+        assert!(
+            serde_json::from_slice::<LockName>(b"\"a\\u002db\"").is_ok(),
+            "escapes in JSON are no part of the text"
+        );
     }
 }

@@ -10,31 +10,35 @@
 //! Where a rule is borrowed: conditional take-over after an unchanged observation is client-go's `leaderelection`; the
 //! FIFO queue is the classic lock recipe of ZooKeeper and etcd; fencing is Kleppmann's (2016).
 
+mod collect;
 mod contest;
 mod event;
 mod hold;
 mod release;
+mod reply;
 #[cfg(test)]
 mod tests;
+mod trouble;
 mod view;
+mod watching;
 
 use std::{collections::VecDeque, time::Duration};
 
-use contest::{Contest, Move};
+use contest::{Contest, Move, Sent};
 pub use event::{Action, Call, Event, Notice, Outcome, Patience, Standing, Ticket, Want};
 pub use hold::{Attempt, Attempts, Hold, User};
 use release::Parting;
+pub use trouble::Report;
+use trouble::Trouble;
 pub use view::{State, View};
+pub use watching::{Sightless, Watching};
 
 use crate::{
     LossReason, Timing,
     clock::{Moment, Now},
-    record::{Change, EngineId, Entry, Refused, Term},
-    store::Snapshot,
+    config::MAX_ATTEMPT,
+    record::{Change, EngineId, Entry, Term},
 };
-
-/// The least that a failed call is followed by, however near the deadline is.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
 /// A call in flight.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -42,6 +46,11 @@ struct Flight {
     call: Call,
     /// Something was believed since it was sent: a read's answer may be older than that.
     overtaken: bool,
+    sent: Moment,
+    /// How long it may take.
+    limit: Duration,
+    /// What the contest had sent before it.
+    before: Sent,
 }
 
 /// The state machine of one lock in one engine.
@@ -55,17 +64,19 @@ pub struct Keeper {
     contest: Option<Box<Contest>>,
     hold: Option<Hold>,
     parting: Option<Parting>,
-    /// A term that is left to its ttl, because `at_least` outlives the client.
-    bequest: Option<Term>,
     flight: Option<Flight>,
     /// A write of ours may have been applied unseen.
     unsettled: bool,
-    failures: u32,
-    refusals: u32,
+    /// What calls have met since all was well. Boxed, as the contest.
+    trouble: Option<Box<Trouble>>,
+    /// When somebody was known to have the lock, another engine by the record or somebody here; while anybody waits.
+    seen_held: Moment,
     /// No call before this.
     pause: Moment,
-    /// The timing of the last acquisition, for what is still to be cleaned up after it.
+    /// The timing of the last hold, for what is still to be cleaned up after it.
     timing: Timing,
+    /// Whatever this engine wants is held by somebody, as a rule.
+    crowded: bool,
     shut: bool,
 }
 
@@ -88,13 +99,13 @@ impl Keeper {
             contest: None,
             hold: None,
             parting: None,
-            bequest: None,
             flight: None,
             unsettled: false,
-            failures: 0,
-            refusals: 0,
+            trouble: None,
+            seen_held: Moment::default(),
             pause: Moment::default(),
             timing: Timing::default(),
+            crowded: false,
             shut: false,
         }
     }
@@ -104,22 +115,41 @@ impl Keeper {
         Self { view: view.recalled(), ..Self::new(engine) }
     }
 
+    /// Tells whether the locks that this engine wants are held by somebody, as a rule. Then a new acquisition joins the queue
+    /// with its first call; if the guess is wrong that costs it a call, and if it is right it saves one.
+    pub fn expect_a_crowd(&mut self, crowded: bool) {
+        self.crowded = crowded;
+    }
+
     /// Takes an event and says what to do next.
     pub fn step(&mut self, event: Event, now: Now, random: &mut dyn FnMut() -> u64) -> Action {
         let mut cx = Context { now, random, notices: Vec::new() };
+        self.see_holder(now.local);
         self.expire(now.local);
         self.take(event, &mut cx);
         self.settle(&mut cx);
-        let call = if self.flight.is_none() && now.local >= self.pause { self.decide(&mut cx) } else { None };
-        if let Some(call) = &call {
-            self.flight = Some(Flight { call: call.clone(), overtaken: false });
+        let before = self.contest.as_ref().map_or(Sent::NOTHING, |contest| contest.sent());
+        let ready = self.flight.is_none() && now.local >= self.pause;
+        let call = if ready { self.decide(&mut cx) } else { None };
+        if ready && call.is_none() {
+            self.rest();
         }
+        let turn = self.usual(call.as_ref());
+        let timeout = self.timeout(turn, now.local);
+        if let Some(call) = &call {
+            self.flight =
+                Some(Flight { call: call.clone(), overtaken: false, sent: now.local, limit: timeout, before });
+        }
+        self.see_holder(now.local);
         Action {
-            timeout: self.timeout(call.as_ref()),
+            turn,
+            timeout,
             call,
             notices: cx.notices,
+            report: self.report(now.local),
             wake: self.wake(now),
             watch: self.contest.as_ref().is_some_and(|contest| contest.watches(&self.view)),
+            tell: self.awaits_collection(now.local),
         }
     }
 
@@ -154,11 +184,32 @@ impl Keeper {
         self.tickets.len()
     }
 
+    /// Says whether somebody was known to have the lock at some time since: then whoever waits, waits for that.
+    pub fn has_seen_holder(&self, since: Moment) -> bool {
+        self.seen_held >= since || (self.failures() == 0 && self.shows_another())
+    }
+
+    fn see_holder(&mut self, now: Moment) {
+        if self.tickets.is_empty() {
+            self.seen_held = Moment::default();
+        } else if self.hold.is_some() {
+            self.seen_held = now;
+        } else if self.shows_another() {
+            self.seen_held = self.seen_held.max(self.view.arrived());
+        }
+    }
+
+    fn shows_another(&self) -> bool {
+        self.view.record().is_some_and(|record| !record.is_free() && record.engine != self.engine)
+    }
+
     fn take(&mut self, event: Event, cx: &mut Context<'_>) {
         let now = cx.now.local;
         match event {
             Event::Want(want) => self.want(want, cx),
             Event::Cancel(ticket) => self.cancel(ticket, cx),
+            Event::Collected(ticket, since) => self.collected(ticket, since.min(now)),
+            Event::Keep(ticket, least) => self.keep_until(ticket, now + least),
             Event::Release(ticket, successor) => self.release(ticket, successor, cx),
             Event::Prolong(ticket) if self.is_user(ticket) => self.hold.iter_mut().for_each(|hold| hold.prolong(now)),
             Event::Reply(outcome) => self.reply(outcome, cx),
@@ -177,7 +228,9 @@ impl Keeper {
             Event::Unlisted if self.view.record().is_some_and(|record| record.engine == self.engine) => {
                 self.view.doubt(State::Unknown);
             }
-            Event::Prolong(_) | Event::Unlisted | Event::Tick => {}
+            // Deleted while nobody watched; or the list is older than what is believed.
+            Event::Missing if self.view.record().is_some() => self.view.doubt(State::Unknown),
+            Event::Prolong(_) | Event::Unlisted | Event::Missing | Event::Tick => {}
             Event::ShutDown => self.shut_down(cx),
         }
     }
@@ -192,19 +245,7 @@ impl Keeper {
             cx.notices.push(Notice::Busy(want.ticket));
             return;
         }
-        self.timing = want.timing;
         self.tickets.push_back(want);
-    }
-
-    fn cancel(&mut self, ticket: Ticket, cx: &mut Context<'_>) {
-        self.tickets.retain(|want| want.ticket != ticket);
-        if self.is_user(ticket) {
-            self.release(ticket, None, cx);
-        }
-    }
-
-    fn is_user(&self, ticket: Ticket) -> bool {
-        self.hold.as_ref().and_then(|hold| hold.user.as_ref()).is_some_and(|user| user.ticket == ticket)
     }
 
     fn shut_down(&mut self, cx: &mut Context<'_>) {
@@ -227,95 +268,12 @@ impl Keeper {
         }
     }
 
-    fn reply(&mut self, outcome: Outcome, cx: &mut Context<'_>) {
-        let Some(flight) = self.flight.take() else { return };
-        let now = cx.now.local;
-        if !matches!(outcome, Outcome::Busy(_) | Outcome::Unknown | Outcome::Fatal) {
-            self.failures = 0;
-        }
-        match outcome {
-            Outcome::Read(found) => {
-                self.view.believe_read(found.as_ref(), flight.overtaken, now);
-                self.unsettled = false;
-            }
-            Outcome::Applied(snapshot) => self.applied(&flight, &snapshot, now),
-            // A record that was seen meanwhile is younger than the state that the deletion tested. That it is no longer
-            // ours is no such news: the inbox shows our own deletion so, often before it is acknowledged.
-            Outcome::Deleted if flight.overtaken && self.view.record().is_some() => {}
-            Outcome::Deleted => self.view.deleted(now),
-            Outcome::Refused(refused) => self.refused(&flight, refused, cx),
-            Outcome::Busy(after) => self.back_off(after, cx),
-            Outcome::Unknown => self.lost_sight(&flight, cx),
-            Outcome::Fatal => self.fatal(cx),
-        }
-    }
-
-    fn applied(&mut self, flight: &Flight, snapshot: &Snapshot, now: Moment) {
-        self.refusals = 0;
-        if let Call::Apply(Change::Enqueue { claim }) = &flight.call
-            && let Some(contest) = &mut self.contest
-        {
-            contest.joined(claim.term);
-        }
-        let rolled_back = !self.view.believe(snapshot, now) && !flight.overtaken;
-        if rolled_back {
-            self.view.doubt(State::Exists);
-        }
-    }
-
-    /// A refusal says that the record is not what we thought, or that an earlier delivery of the same write was applied.
-    fn refused(&mut self, flight: &Flight, refused: Refused, cx: &mut Context<'_>) {
-        self.refusals += 1;
-        if !flight.overtaken {
-            self.view.doubt(if refused == Refused::Absent { State::Absent } else { State::Exists });
-        }
-        let forsaken = self.tickets.is_empty() && self.hold.is_none();
-        self.unsettled |= forsaken;
-        if refused == Refused::Full
-            && let Some(contest) = &mut self.contest
-        {
-            contest.queue_full(cx);
-        }
-        if self.refusals > 3 {
-            let most = Duration::from_millis(10 << self.refusals.min(6));
-            self.pause = cx.now.local + jitter(most, cx);
-        }
-    }
-
-    fn lost_sight(&mut self, flight: &Flight, cx: &mut Context<'_>) {
-        if flight.call != Call::Read {
-            self.unsettled = true;
-            if self.hold.is_none() && !flight.overtaken {
-                self.view.doubt(State::Unknown);
-            }
-        }
-        self.back_off(None, cx);
-    }
-
-    /// Waits before the next call, longer after each failure, but never past what a hold can bear.
-    fn back_off(&mut self, after: Option<Duration>, cx: &mut Context<'_>) {
-        self.failures += 1;
-        let now = cx.now.local;
-        let most = Duration::from_millis(50 << self.failures.min(7)).min(self.timing.attempt_timeout());
-        let wait = jitter(most, cx).max(after.unwrap_or_default());
-        let bearable = |hold: &Hold| (hold.remaining(now) / 3).max(SHORTEST_PAUSE);
-        let bearable = self.hold.as_ref().map_or(Duration::MAX, bearable);
-        self.pause = now + wait.min(bearable);
-    }
-
-    fn fatal(&mut self, cx: &mut Context<'_>) {
-        if self.hold.is_some() {
-            return self.back_off(None, cx);
-        }
-        cx.notices.extend(self.tickets.drain(..).map(|want| Notice::Failed(want.ticket)));
-        self.abandon(cx);
-    }
-
     /// Brings what is held in line with what is believed and wanted; sends nothing.
     fn settle(&mut self, cx: &mut Context<'_>) {
         self.check_hold(cx);
         self.check_contest(cx);
         self.assign(cx);
+        self.recall(cx);
         self.part(cx);
         self.check_parting(cx);
         if self.tickets.is_empty() {
@@ -346,7 +304,7 @@ impl Keeper {
         }
         let (Some(contest), Some(front)) = (&mut self.contest, self.tickets.front()) else { return };
         let State::Present(snapshot) = self.view.state() else { return };
-        if let Some(hold) = contest.won(snapshot, front, cx.now.local) {
+        if let Some(hold) = contest.won(snapshot, front, self.trouble.as_deref(), cx.now.local) {
             self.hold = Some(hold);
             self.contest = None;
         }
@@ -388,18 +346,18 @@ impl Keeper {
     fn keep(&mut self, cx: &mut Context<'_>) -> Option<Call> {
         let hold = self.hold.as_mut()?;
         let now = cx.now.local;
-        if !hold.is_renewed() {
+        if !hold.is_renewed() || !hold.serves() {
             return None;
         }
         let Some(record) = self.view.record() else { return Some(Call::Read) };
-        let farewell = self.shut && hold.user.is_none() && !hold.left_behind;
-        if now < hold.next_renewal && !farewell {
+        if self.shut && hold.user.is_none() {
+            return Some(Call::Apply(release::reserve(hold, record, cx)));
+        }
+        if now < hold.next_renewal {
             return None;
         }
-        let beat = fresh(cx);
-        let last = self.shut && hold.user.is_none() && now < hold.keep_until;
-        let ttl = if last { release::last_ttl(hold.keep_until.since(now)) } else { hold.timing.ttl() };
-        hold.attempt(beat, Attempt { last, ..Attempt::new(now, ttl, hold.timing.safety_margin()) });
+        let (beat, ttl) = (fresh(cx), hold.timing.ttl());
+        hold.attempt(beat, Attempt::new(now, ttl, hold.timing.safety_margin()));
         hold.next_renewal = now;
         Some(Call::Apply(Change::Renew {
             term: hold.term,
@@ -411,30 +369,49 @@ impl Keeper {
         }))
     }
 
-    fn timeout(&self, call: Option<&Call>) -> Duration {
-        let timing = self.hold.as_ref().map_or(self.timing, |hold| hold.timing);
+    /// Returns how long a call may take where calls are not slow.
+    fn usual(&self, call: Option<&Call>) -> Duration {
+        let timing = self.current_timing();
         match call {
-            Some(Call::Apply(Change::Enqueue { .. })) => timing.ttl() / 2,
+            Some(Call::Apply(Change::Enqueue { .. })) => (timing.ttl() / 2).min(MAX_ATTEMPT),
             _ => timing.attempt_timeout(),
         }
+    }
+
+    fn timeout(&self, usual: Duration, now: Moment) -> Duration {
+        let timing = self.current_timing();
+        let left = self.hold.as_ref().map(|hold| hold.remaining(now));
+        self.trouble.as_ref().map_or(usual, |trouble| trouble.patience(usual, &timing, left))
+    }
+
+    /// Returns the timing of what is held or striven for, not of who waits behind it: a claim's attempts fit its ttl.
+    fn current_timing(&self) -> Timing {
+        let contest = || self.contest.as_ref().map_or(self.timing, |contest| contest.timing());
+        self.hold.as_ref().map_or_else(contest, |hold| hold.timing)
     }
 
     fn wake(&self, now: Now) -> Option<Moment> {
         let hold = self.hold.as_ref().filter(|hold| hold.is_renewed());
         let ends = hold.into_iter().flat_map(|hold| [hold.deadline, hold.standing().until]);
         let kept = hold.filter(|hold| hold.user.is_none()).map(|hold| hold.keep_until);
-        let due = if self.flight.is_some() { None } else { self.due().map(|due| due.max(self.pause)) };
-        ends.chain(kept).chain(due).filter(|at| *at > now.local).min()
+        let uncollected = hold.and_then(|hold| Some([hold.collect_by(hold.uncollected()?), hold.next_renewal]));
+        let due = if self.flight.is_some() { None } else { self.due(now).map(|due| due.max(self.pause)) };
+        ends.chain(kept)
+            .chain(uncollected.into_iter().flatten())
+            .chain(due)
+            .chain(self.report_due())
+            .filter(|at| *at > now.local)
+            .min()
     }
 
     /// Returns when the next call is due, if time alone makes it so.
-    fn due(&self) -> Option<Moment> {
+    fn due(&self, now: Now) -> Option<Moment> {
         if let Some(hold) = &self.hold {
             let due = self.view.record().map_or(self.pause, |_| hold.next_renewal);
-            return hold.is_renewed().then_some(due);
+            return (hold.is_renewed() && hold.serves()).then_some(due);
         }
         let starting = self.contest.is_none() && !self.tickets.is_empty();
-        let contest = self.contest.as_ref().map(|contest| contest.due(&self.view));
+        let contest = self.contest.as_ref().map(|contest| contest.due(&self.view, now));
         let cleaning = (self.must_look() || self.parting.is_some() || self.has_strays()).then_some(self.pause);
         contest.into_iter().chain(cleaning).chain(starting.then_some(self.pause)).min()
     }

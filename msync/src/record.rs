@@ -3,7 +3,13 @@
 //! Pure: no clock, no I/O. The memory store and the model checker call [`Change::apply`]; the Kubernetes store sends
 //! the same change as one JSON patch whose `test` operations are the conditions, and a property test holds both equal.
 
+mod advert;
+mod identity;
+
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
+
+pub use advert::Advert;
+pub use identity::{EngineId, Role};
 
 use crate::{
     clock::Wall,
@@ -84,62 +90,8 @@ fn parse_nonce(text: &str) -> Option<u64> {
     }
 }
 
-/// Identifies one engine: its owner's name, a dot, 64 random bits of this process start. "" is nobody.
-#[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct EngineId(Arc<str>);
-
-// === impl EngineId ===
-
-impl EngineId {
-    /// Composes an id of an owner (an RFC 1123 name) and random bits.
-    pub fn new(owner: &str, bits: u64) -> Self {
-        Self(format!("{owner}.{bits:016x}").into())
-    }
-
-    /// Composes an id that also tells of which pod its engine is an incarnation.
-    pub fn of_pod(owner: &str, pod: u32, bits: u64) -> Self {
-        Self(format!("{owner}.{pod:08x}{bits:016x}").into())
-    }
-
-    /// Says whether both are incarnations of one pod: the same owner and pod, another process start.
-    pub fn is_kin_of(&self, other: &Self) -> bool {
-        self != other && self.pod().is_some() && self.pod() == other.pod()
-    }
-
-    /// Returns owner and pod, all but the random bits; `None` for an id without a pod.
-    fn pod(&self) -> Option<&str> {
-        let (owner, last) = self.0.rsplit_once('.')?;
-        let hex = last.len() == 24 && last.bytes().all(|b| b.is_ascii_hexdigit());
-        hex.then(|| &self.0[..owner.len() + 9])
-    }
-
-    /// Takes an id as it stands in a record, legible or not.
-    pub fn from_text(text: &str) -> Self {
-        Self(text.into())
-    }
-
-    /// Returns the owner, the part before the random bits.
-    pub fn owner(&self) -> &str {
-        self.0.rsplit_once('.').map_or(&*self.0, |(owner, _)| owner)
-    }
-
-    /// Returns the id as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for EngineId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for EngineId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "EngineId({})", self.0)
-    }
-}
+/// How far the wall clocks of a cluster may be apart before a [reservation](Record::is_reserved) is cut short.
+pub const WALL_SKEW: Duration = Duration::from_secs(2);
 
 /// What a holder or a waiter puts down: who, for which acquisition, for how long, and whether a grant counts at once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -246,6 +198,11 @@ pub struct Record {
     pub expiry: Option<Wall>,
     /// The queue, first come first.
     pub waiters: Vec<Entry>,
+    /// The engine that was the first of the queue when the holder was granted the lock; "" when nobody was. A hint: it tells
+    /// whom to watch from then on, who else would look once per ttl. Nobody believes anything because of it.
+    pub next: EngineId,
+    /// What a holder says of itself; of another term, it is out of date.
+    pub advertised: Option<Advert>,
 }
 
 // === impl Record ===
@@ -256,6 +213,12 @@ impl Record {
         self.term.is_none()
     }
 
+    /// Says whether no process holds it any more, and `at_least` of the last one keeps it until its expiry: nobody believes
+    /// in it, so the wall clock may end it.
+    pub fn is_reserved(&self) -> bool {
+        !self.is_free() && self.engine.is_reserved()
+    }
+
     /// Returns what a challenger watches.
     pub fn pair(&self) -> Pair {
         Pair { term: self.term, beat: self.beat }
@@ -264,6 +227,11 @@ impl Record {
     /// Returns how long a challenger must see no change: the record's ttl, not the challenger's own.
     pub fn patience(&self) -> Duration {
         if (MIN_TTL..=MAX_TTL).contains(&self.ttl) { self.ttl } else { FALLBACK_TTL }
+    }
+
+    /// Returns what the holder says of itself.
+    pub fn advert(&self) -> Option<&str> {
+        self.advertised.as_ref().filter(|advert| advert.term == self.term).map(|advert| &*advert.text)
     }
 
     /// Finds the place of a term in the queue.
@@ -282,7 +250,15 @@ impl Record {
             acquired: Some(wall),
             expiry: Some(wall + claim.ttl),
             waiters: Vec::new(),
+            next: EngineId::default(),
+            advertised: None,
         }
+    }
+
+    /// Returns the engine that is first in the queue once some entries have left it.
+    pub fn first_without(&self, gone: &[usize]) -> EngineId {
+        let stays = |(index, entry): (usize, &Entry)| entry.claim().filter(|_| !gone.contains(&index));
+        self.waiters.iter().enumerate().find_map(stays).map(|claim| claim.engine).unwrap_or_default()
     }
 }
 
@@ -341,6 +317,21 @@ pub enum Change {
         /// The writer's date.
         wall: Wall,
     },
+    /// Leaves a hold behind without a holder, to be kept until a date. Condition: the term, and the newest beat.
+    Reserve {
+        /// The holder's term.
+        term: Term,
+        /// The newest beat that the holder knows.
+        previous: Beat,
+        /// The nonce of this attempt.
+        beat: Beat,
+        /// The holder, whose owner the reservation names.
+        engine: EngineId,
+        /// What those must see no change for who cannot tell a reservation, or cannot read its date.
+        ttl: Duration,
+        /// The date of its end, by the writer's wall clock.
+        until: Wall,
+    },
     /// Hands the lock to a waiter. Condition: the term, and the entry at the index.
     Grant {
         /// The holder's term.
@@ -353,9 +344,13 @@ pub enum Change {
         entry: Entry,
         /// Other entries of the successor's term, by ascending index, which leave with it.
         duplicates: Vec<(usize, Entry)>,
+        /// The engine that is first in the queue then, as far as the holder has seen.
+        next: EngineId,
         /// The writer's date.
         wall: Wall,
     },
+    /// Says something of the holder. Condition: the term.
+    Advertise(Advert),
     /// Leaves the record free. Condition: the term, and nobody waits.
     Free {
         /// The holder's term.
@@ -402,7 +397,12 @@ impl Change {
         match self {
             Self::Create { claim, beat, .. } | Self::Claim { claim, beat, .. } => Some((claim.term, *beat)),
             Self::Renew { term, beat, .. } => Some((*term, *beat)),
-            Self::Grant { .. } | Self::Enqueue { .. } | Self::Leave { .. } | Self::Free { .. } => None,
+            Self::Grant { .. }
+            | Self::Enqueue { .. }
+            | Self::Leave { .. }
+            | Self::Advertise(_)
+            | Self::Reserve { .. }
+            | Self::Free { .. } => None,
         }
     }
 
@@ -414,11 +414,14 @@ impl Change {
             Self::Enqueue { .. } if record.waiters.len() >= MAX_WAITERS => return Err(Refused::Full),
             Self::Enqueue { .. } => true,
             Self::Leave { index, entry } => stands(index, entry),
-            Self::Renew { term, previous, .. } => record.pair() == Pair { term: *term, beat: *previous },
+            Self::Renew { term, previous, .. } | Self::Reserve { term, previous, .. } => {
+                record.pair() == Pair { term: *term, beat: *previous }
+            }
             Self::Grant { term, index, entry, duplicates, .. } => {
                 let legible = entry.claim().is_some();
                 legible && record.term == *term && stands(index, entry) && duplicates.iter().all(|(i, e)| stands(i, e))
             }
+            Self::Advertise(advert) => record.term == advert.term && !advert.term.is_none(),
             Self::Free { term, .. } => record.term == *term && record.waiters.is_empty(),
         };
         if holds { Ok(()) } else { Err(Refused::Mismatch) }
@@ -436,18 +439,24 @@ impl Change {
                 (next.beat, next.renewals, next.ttl) = (*beat, *renewals, *ttl);
                 next.expiry = Some(*wall + *ttl);
             }
+            Self::Reserve { beat, engine, ttl, until, .. } => {
+                (next.engine, next.beat, next.ttl) = (engine.reserved(), *beat, *ttl);
+                next.expiry = Some(*until);
+            }
             Self::Claim { claim, beat, removes, wall, .. } => {
-                next = Record::held_by(claim, *beat, 1, *wall);
+                next = Record { advertised: next.advertised, ..Record::held_by(claim, *beat, 1, *wall) };
                 next.waiters = without(&record.waiters, removes.iter().map(|(index, _)| *index));
             }
-            Self::Grant { beat, index, entry, duplicates, wall, .. } => {
+            Self::Grant { beat, index, entry, duplicates, next: first, wall, .. } => {
                 let claim = entry.claim().expect("checked: only a legible entry is granted to");
-                next = Record::held_by(&claim, *beat, 0, *wall);
+                next = Record { advertised: next.advertised, ..Record::held_by(&claim, *beat, 0, *wall) };
                 let gone = duplicates.iter().map(|(index, _)| *index).chain([*index]);
-                next.waiters = without(&record.waiters, gone);
+                (next.waiters, next.next) = (without(&record.waiters, gone), first.clone());
             }
+            Self::Advertise(advert) => next.advertised = Some(advert.clone()),
             Self::Free { wall, .. } => {
                 (next.engine, next.term, next.beat) = (EngineId::default(), Term::NONE, Beat::NONE);
+                next.next = EngineId::default();
                 next.expiry = Some(*wall);
             }
         }

@@ -46,22 +46,62 @@ pub enum Fault {
     Busy(Option<Duration>),
     /// Perhaps applied, perhaps not, perhaps later: time-outs, broken connections, 5xx.
     Unknown(Arc<dyn std::error::Error + Send + Sync>),
-    /// Certainly not applied, and trying again will not help.
+    /// Not usable as it is, and trying again at once will not help: certainly not applied, or not kept.
     Fatal(Fatal),
 }
 
 /// What a user must mend before the store can work.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Fatal {
-    /// The API server refuses the rights (403).
+    /// The API server refuses the rights (403) or the credentials (401). May pass: it has just started, a token is renewed.
     #[error("{0}")]
     Forbidden(String),
-    /// The custom resource is not installed.
+    /// The custom resource is not installed. May pass: it is being installed.
     #[error("{0}")]
     CrdMissing(String),
+    /// The custom resource is an older one, which does not keep what is written.
+    #[error("{0}")]
+    CrdOutdated(String),
     /// Anything else that will not heal by itself.
     #[error("{0}")]
     Other(Arc<dyn std::error::Error + Send + Sync>),
+}
+
+// === impl Fatal ===
+
+impl Fatal {
+    /// Says whether it may pass by itself within seconds.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, Self::Forbidden(_) | Self::CrdMissing(_))
+    }
+}
+
+// === impl Fault ===
+
+impl Fault {
+    /// Returns what it says, for people.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Self::Refused(refused) => format!("the API server refuses the write again and again ({refused:?})"),
+            Self::Busy(_) => "the API server is overloaded".to_owned(),
+            Self::Unknown(why) | Self::Fatal(Fatal::Other(why)) => chain(&**why),
+            Self::Fatal(fatal) => fatal.to_string(),
+        }
+    }
+}
+
+/// Writes an error with its sources, each said once: a transport says no more than "client error" by itself.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        source = error.source();
+    }
+    text
 }
 
 /// Makes the source of a fault of a text.
@@ -77,6 +117,10 @@ pub enum Scope {
     Lock(LockName),
     /// Every lock that one engine holds: its inbox.
     Engine(EngineId),
+    /// Every lock whose queue one engine came to be the first of by a hand-off.
+    Next(EngineId),
+    /// Every lock.
+    All,
 }
 
 // === impl Scope ===
@@ -87,6 +131,8 @@ impl Scope {
         match self {
             Self::Lock(watched) => watched == name,
             Self::Engine(engine) => *engine == record.engine,
+            Self::Next(engine) => *engine == record.next,
+            Self::All => true,
         }
     }
 }
@@ -99,8 +145,8 @@ pub enum Sighting {
     Listed(Vec<(LockName, Snapshot)>),
     /// A lock that matches, made or changed.
     Changed(LockName, Snapshot),
-    /// Within [`Scope::Lock`]: the lock was deleted, at this version. Within [`Scope::Engine`]: it no longer matches,
-    /// because it was deleted or because another engine has it.
+    /// Within [`Scope::Lock`] and [`Scope::All`]: the lock was deleted, at this version. Within the other
+    /// scopes: it no longer matches, because it was deleted or because of what it shows now.
     Gone(LockName, u64),
     /// Nothing new; the watch is alive.
     Alive,

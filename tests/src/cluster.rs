@@ -137,7 +137,8 @@ impl Cluster {
         &self.locks
     }
 
-    /// A client of msync of its own, with connections of its own.
+    /// A client of msync as [`Client::try_default`] makes it, on msync's own runtime and with its own connections:
+    /// `MSYNC_HTTP=1` runs a whole suite over HTTP/1.1.
     ///
     /// # Errors
     ///
@@ -147,10 +148,11 @@ impl Cluster {
     ///
     /// Nothing is lost.
     pub async fn client(&self, owner: &str, timing: Timing) -> Result<Client> {
-        Ok(self.client_of(self.server().client(ADMIN).await?, owner, timing))
+        let config = self.server().config(ADMIN).await?;
+        Ok(self.builder(owner, timing).config(config).build()?)
     }
 
-    /// A client whose connections go through a proxy.
+    /// The same, whose connections go through a proxy.
     ///
     /// # Errors
     ///
@@ -160,7 +162,9 @@ impl Cluster {
     ///
     /// Nothing is lost.
     pub async fn client_via(&self, proxy: &Proxy, owner: &str, timing: Timing) -> Result<Client> {
-        Ok(self.client_of(self.server().client_via(proxy, ADMIN).await?, owner, timing))
+        let mut config = self.server().config(ADMIN).await?;
+        config.cluster_url = format!("https://{}", proxy.addr()).parse()?;
+        Ok(self.builder(owner, timing).config(config).build()?)
     }
 
     /// A client whose requests are tampered with; kube's own retries are above that, if they are on.
@@ -178,9 +182,13 @@ impl Cluster {
         Ok(self.client_of(tamper.client(config)?, owner, timing))
     }
 
-    /// A client of msync on any client of kube.
+    /// A client of msync on any client of kube, which lives on the runtime that that was made on.
     pub fn client_of(&self, client: kube::Client, owner: &str, timing: Timing) -> Client {
-        Client::builder().namespace(&self.namespace).owner(owner).timing(timing).kube(client).build()
+        self.builder(owner, timing).kube(client).build()
+    }
+
+    fn builder(&self, owner: &str, timing: Timing) -> ClientBuilder {
+        Client::builder().namespace(&self.namespace).owner(owner).timing(timing)
     }
 
     /// What is stored under a name.
@@ -304,6 +312,21 @@ impl Cluster {
         Ok(())
     }
 
+    /// Puts finalizers on a `Lock`, as tools of others do, or takes all away.
+    ///
+    /// # Errors
+    ///
+    /// When the server refuses.
+    ///
+    /// # Cancel safety
+    ///
+    /// The edit may be applied.
+    pub async fn finalize(&self, lock: &str, finalizers: &[&str]) -> Result<()> {
+        let patch = Patch::Merge(json!({ "metadata": { "finalizers": finalizers } }));
+        self.raw().patch(lock, &PatchParams::default(), &patch).await?;
+        Ok(())
+    }
+
     /// Begins to record every state that a lock goes through.
     ///
     /// # Errors
@@ -325,6 +348,7 @@ impl Cluster {
     pub fn child(&self, test: &str, owner: &str, ttl: Duration) -> Result<Spawn> {
         let spawn = Spawn::this_test(test)?
             .env(CHILD_KUBECONFIG, self.server().kubeconfig(ADMIN)?)
+            .env("KUBECONFIG", self.server().kubeconfig(ADMIN)?)
             .env(CHILD_NAMESPACE, &self.namespace)
             .env(CHILD_OWNER, owner);
         Ok(spawn.env(CHILD_TTL, ttl.as_millis().to_string()))
@@ -365,7 +389,7 @@ impl Server {
 ///
 /// Nothing is lost.
 pub async fn child_client() -> Result<Client> {
-    Ok(child_builder()?.kube(kube::Client::try_from(child_config().await?)?).build())
+    Ok(child_builder()?.config(child_config().await?).build()?)
 }
 
 /// In a child process: how it reaches the server that its parent meant.

@@ -39,8 +39,12 @@ pub enum Kind {
     Renew,
     /// [`Change::Grant`].
     Grant,
+    /// [`Change::Reserve`].
+    Reserve,
     /// [`Change::Free`].
     Free,
+    /// [`Change::Advertise`].
+    Advertise,
     /// A deletion.
     Delete,
 }
@@ -276,7 +280,9 @@ fn kind(change: &Change) -> Kind {
         Change::Leave { .. } => Kind::Leave,
         Change::Renew { .. } => Kind::Renew,
         Change::Grant { .. } => Kind::Grant,
+        Change::Reserve { .. } => Kind::Reserve,
         Change::Free { .. } => Kind::Free,
+        Change::Advertise(_) => Kind::Advertise,
     }
 }
 

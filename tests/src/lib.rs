@@ -2,7 +2,7 @@
 //!
 //! A test that needs a cluster begins with [`testbed::TestServer::shared`] or, when it injects faults into the server or
 //! counts requests, with [`testbed::TestServer::start`]. Faults of the network are in [`proxy`], faults of single
-//! requests in [`tamper`], several real processes in [`process`]; [`cluster`] puts msync on top of it all, and [`ledger`]
+//! requests in [`tamper`], a webhook that denies or dawdles in [`webhook`], several real processes in [`process`]; [`cluster`] puts msync on top of it all, and [`ledger`]
 //! judges what many processes saw of one lock.
 // Servers, sockets and processes run in real time: there is no clock to inject.
 #![allow(clippy::disallowed_methods)]
@@ -11,8 +11,10 @@ pub mod cluster;
 pub mod dice;
 pub mod faulty;
 pub mod history;
+pub mod hostile;
 pub mod ledger;
 pub mod lock_request;
+pub mod logs;
 pub mod memory;
 pub mod pair;
 pub mod process;
@@ -20,6 +22,7 @@ pub mod proxy;
 pub mod store_contract;
 pub mod tamper;
 pub mod testbed;
+pub mod webhook;
 
 use std::{io::Write, time::Duration};
 

@@ -46,6 +46,8 @@ struct Net {
     weather: watch::Sender<Weather>,
     /// Counts calls of `reset`.
     resets: watch::Sender<u64>,
+    /// Counts calls of `forget`.
+    forgotten: watch::Sender<u64>,
     once: Mutex<Once>,
     /// Counts calls of `swallow_next_reply`.
     swallows: AtomicU64,
@@ -126,6 +128,12 @@ impl Proxy {
         self.net.resets.send_modify(|n| *n += 1);
     }
 
+    /// Forgets every existing connection, as a balancer does whose table of flows was cut: what either side sends on
+    /// one goes nowhere from now on, and nobody is told. New connections work.
+    pub fn forget(&self) {
+        self.net.forgotten.send_modify(|n| *n += 1);
+    }
+
     /// Closes the listener, so that new connections are refused, or opens it again; existing connections stay.
     pub fn refuse(&self, refuse: bool) {
         self.net.weather.send_modify(|w| w.refuse = refuse);
@@ -171,6 +179,7 @@ impl Net {
         Self {
             weather: watch::Sender::new(Weather::default()),
             resets: watch::Sender::new(0),
+            forgotten: watch::Sender::new(0),
             once: Mutex::default(),
             swallows: AtomicU64::new(0),
             swallowed: AtomicU64::new(0),

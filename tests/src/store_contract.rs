@@ -55,7 +55,15 @@ pub fn renew(term: u64, previous: u64, beat: u64) -> Change {
 
 /// Hands over to the waiter at an index.
 pub fn grant(term: u64, index: usize, entry: Entry) -> Change {
-    Change::Grant { term: Term(term), beat: Beat(term * 10 + 5), index, entry, duplicates: vec![], wall: WALL }
+    Change::Grant {
+        term: Term(term),
+        beat: Beat(term * 10 + 5),
+        index,
+        entry,
+        duplicates: vec![],
+        next: EngineId::new("next", term),
+        wall: WALL,
+    }
 }
 
 /// Takes a lock with this pair, removing these entries.
@@ -254,7 +262,15 @@ pub async fn enqueue_delivered_twice_stands_twice(store: Subject) {
     let twice = done(&store, &lock, enqueue("b", 2)).await;
     assert_eq!(twice.record.waiters, [entry.clone(), entry.clone()]);
     let duplicates = vec![(1, entry.clone())];
-    let grant = Change::Grant { term: Term(1), beat: Beat(20), index: 0, entry, duplicates, wall: WALL };
+    let grant = Change::Grant {
+        term: Term(1),
+        beat: Beat(20),
+        index: 0,
+        entry,
+        duplicates,
+        next: EngineId::default(),
+        wall: WALL,
+    };
     assert!(done(&store, &lock, grant).await.record.waiters.is_empty());
 }
 
@@ -372,6 +388,45 @@ pub async fn an_inbox_sees_a_lock_freed_and_taken_again(store: Subject) {
     assert_eq!(next(&mut inbox).await, Sighting::Gone(lock.clone(), freed.version.number));
     let taken = done(&store, &lock, take("a", 2, Pair::FREE, vec![])).await;
     assert_eq!(next(&mut inbox).await, Sighting::Changed(lock, taken));
+}
+
+/// Who came to be the first of the queue by a hand-off sees that, and every beat of the holder before it.
+pub async fn a_watch_of_who_is_next_shows_every_beat_since_the_hand_off(store: Subject) {
+    let (lock, other) = (name("handed-on"), name("another"));
+    done(&store, &lock, create("a", 1)).await;
+    done(&store, &lock, enqueue("b", 2)).await;
+    done(&store, &lock, enqueue("c", 3)).await;
+    let (mut watch, listed) = open(&store, Scope::Next(engine("c"))).await;
+    assert!(listed.is_empty());
+    done(&store, &other, create("c", 9)).await;
+    let next_is = |term, to: &str, next: EngineId| {
+        let (beat, entry, duplicates) = (Beat(term * 10 + 5), claim(to, term + 1).entry(), vec![]);
+        Change::Grant { term: Term(term), beat, index: 0, entry, duplicates, next, wall: WALL }
+    };
+    let granted = done(&store, &lock, next_is(1, "b", engine("c"))).await;
+    assert_eq!(next(&mut watch).await, Sighting::Changed(lock.clone(), granted.clone()));
+    let (_, listed) = open(&store, Scope::Next(engine("c"))).await;
+    assert_eq!(listed, [(lock.clone(), granted)]);
+    let renewed = done(&store, &lock, renew(2, 15, 21)).await;
+    assert_eq!(next(&mut watch).await, Sighting::Changed(lock.clone(), renewed));
+    let queued = done(&store, &lock, enqueue("d", 4)).await;
+    assert_eq!(next(&mut watch).await, Sighting::Changed(lock.clone(), queued));
+    let granted = done(&store, &lock, next_is(2, "c", engine("d"))).await;
+    assert_eq!(next(&mut watch).await, Sighting::Gone(lock, granted.version.number));
+}
+
+/// A watch of all locks shows each of them, and deletions.
+pub async fn a_watch_of_all_shows_every_lock(store: Subject) {
+    let (one, two) = (name("one"), name("two"));
+    let first = done(&store, &one, create("a", 1)).await;
+    let (mut watch, listed) = open(&store, Scope::All).await;
+    assert_eq!(listed, [(one.clone(), first.clone())]);
+    let second = done(&store, &two, create("b", 2)).await;
+    assert_eq!(next(&mut watch).await, Sighting::Changed(two.clone(), second));
+    store.delete(&one, &first.version).await.expect("deleted");
+    assert!(matches!(next(&mut watch).await, Sighting::Gone(gone, _) if gone == one));
+    let renewed = done(&store, &two, renew(2, 20, 21)).await;
+    assert_eq!(next(&mut watch).await, Sighting::Changed(two, renewed));
 }
 
 /// A watch that nobody polls for a while blocks no writer and loses nothing.

@@ -20,7 +20,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-pub use binary::build_once;
+pub use binary::{build_once, etcdmutex, helm};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, Config,
@@ -49,6 +49,8 @@ pub struct Options {
     pub watch_cache: bool,
     /// How often old versions are compacted away, so that watches from them answer 410; needs whole seconds.
     pub compaction: Option<Duration>,
+    /// How much etcd may store before it refuses every write, in bytes.
+    pub etcd_quota: Option<u64>,
     /// Users besides [`ADMIN`], without any rights.
     pub users: Vec<String>,
     /// Further flags of kube-apiserver, such as `--min-request-timeout=5`; they win over ours.
@@ -82,7 +84,14 @@ struct Own {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { fsync: false, watch_cache: true, compaction: None, users: Vec::new(), flags: Vec::new() }
+        Self {
+            fsync: false,
+            watch_cache: true,
+            compaction: None,
+            etcd_quota: None,
+            users: Vec::new(),
+            flags: Vec::new(),
+        }
     }
 }
 

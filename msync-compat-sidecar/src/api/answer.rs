@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Lock, Version};
+use super::{Grant, Lock, Version};
 
 /// What the body of an answer is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -73,14 +73,14 @@ impl Answer {
     }
 
     pub(super) fn lock(status: u16, lock: &Lock) -> Self {
-        let mut answer = Self::of(status, Kind::Json, lock.to_json()).versioned(lock.watch);
-        if let Some(grant) = lock.grant {
-            let millis = grant.remaining.as_millis();
-            answer = answer
-                .with("Msync-Fencing-Token", grant.token.to_string())
-                .with("Msync-Remaining-Seconds", format!("{}.{:03}", millis / 1000, millis % 1000));
-        }
-        answer
+        Self::of(status, Kind::Json, lock.to_json()).versioned(lock.watch).granted(lock.grant)
+    }
+
+    pub(super) fn granted(self, grant: Option<Grant>) -> Self {
+        let Some(grant) = grant else { return self };
+        let millis = grant.remaining.as_millis();
+        self.with("Msync-Fencing-Token", grant.token.to_string())
+            .with("Msync-Remaining-Seconds", format!("{}.{:03}", millis / 1000, millis % 1000))
     }
 
     pub(super) fn versioned(self, version: Option<Version>) -> Self {

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use super::{Client, Listing, Lock, Name, Version};
+use super::{Client, Inquiry, Led, Listing, Lock, Name, Version};
 
 /// A request that the sessions answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
     /// It concerns one lock.
     Lock(Call),
+    /// It concerns one election.
+    Election(Inquiry),
     /// What is held and awaited here?
     List,
     /// Can locks be taken?
@@ -96,6 +98,10 @@ pub enum Outcome {
     NotHeld,
     /// The version to be watched is not known here.
     Stale,
+    /// Who leads an election.
+    Leader(Led),
+    /// This sidecar takes no part in that election.
+    NoElection,
     /// What is held and awaited here.
     Listed(Listing),
     /// Locks can be taken.

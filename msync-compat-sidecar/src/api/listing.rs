@@ -1,8 +1,10 @@
 //! What a sidecar holds and waits for, as `GET /locks` shows it.
 
+use std::time::Duration;
+
 use serde::{Serialize, Serializer};
 
-use super::{Client, Name};
+use super::{Client, Led, Name};
 
 /// Every lock that is held or awaited by a client of this sidecar.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -13,6 +15,27 @@ pub struct Listing {
     pub draining: bool,
     /// Sorted by name.
     pub locks: Vec<Listed>,
+    /// Those in which this sidecar takes part, sorted by name.
+    pub elections: Vec<ListedElection>,
+}
+
+/// One election.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListedElection {
+    /// Its name.
+    #[serde(serialize_with = "name")]
+    pub name: Name,
+    /// Who leads; empty while nobody is known to.
+    pub leader: String,
+    /// This sidecar does.
+    pub leads: bool,
+    /// It leads: the fencing token, as text.
+    pub token: Option<String>,
+    /// It leads: how long it is safe.
+    pub remaining_seconds: Option<f64>,
+    /// How long ago somebody here asked; it takes part while that is less than half a minute.
+    pub asked_seconds: Option<f64>,
 }
 
 /// One lock.
@@ -52,6 +75,28 @@ pub struct Waiting {
     pub waited_seconds: f64,
     /// For how much longer.
     pub left_seconds: f64,
+    /// Its place in the lock's queue, from 1, as this sidecar last saw it.
+    pub place: Option<usize>,
+}
+
+impl ListedElection {
+    /// As it is told, and when somebody asked last.
+    pub fn new(name: &Name, led: Led, asked: Option<Duration>) -> Self {
+        Self {
+            name: name.clone(),
+            leader: led.leader,
+            leads: led.grant.is_some(),
+            token: led.grant.map(|grant| grant.token.to_string()),
+            remaining_seconds: led.grant.map(|grant| seconds(grant.remaining)),
+            asked_seconds: asked.map(seconds),
+        }
+    }
+}
+
+/// Seconds, to the millisecond.
+pub fn seconds(time: Duration) -> f64 {
+    let millis = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+    f64::from(millis) / 1000.0
 }
 
 impl Listing {

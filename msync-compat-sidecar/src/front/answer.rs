@@ -1,4 +1,4 @@
-//! The bytes of an answer: status line, fields and body in one buffer, so that they leave in one write.
+//! The bytes of an answer: status line, fields and body in one buffer, so that they leave in one write unless the body is large.
 //!
 //! Every body is a JSON object or nothing: Java's client takes any other body for a failed request and repeats it
 //! without a pause (contract, section 5).
@@ -11,6 +11,15 @@ use super::head::Refusal;
 /// The page loads nothing but what it asks this sidecar for, and is shown inside no other page.
 const POLICY: &str = "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
      connect-src 'self'; img-src data:; frame-ancestors 'none'\r\nCache-Control: no-store\r\n";
+
+/// How a stream of events begins; it ends with its connection, and a client that lives comes again a second later.
+pub(super) const EVENTS: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n\
+     Connection: close\r\n\r\nretry: 1000\n\n";
+
+/// One event; the body of an answer has no line breaks.
+pub(super) fn event(answer: &Answer) -> Vec<u8> {
+    format!("data: {}\n\n", answer.body).into_bytes()
+}
 
 /// What the rest of the exchange asks of an answer.
 #[derive(Debug, Clone, Copy, Default)]
@@ -27,8 +36,29 @@ impl From<Refusal> for Answer {
     }
 }
 
+/// An answer up to this long is one write with its head.
+const TOGETHER: usize = 16 * 1024;
+
+/// The answer as it goes over the wire: its head, with the body if that is short, and the body if it is not.
+pub(super) fn parts(answer: Answer, manner: Manner) -> [Vec<u8>; 2] {
+    if manner.head_only || answer.body.len() <= TOGETHER {
+        return [bytes(&answer, manner), Vec::new()];
+    }
+    let head = bytes_of_head(&answer, manner);
+    [head, answer.body.into_bytes()]
+}
+
 /// The answer as it goes over the wire.
 pub(super) fn bytes(answer: &Answer, manner: Manner) -> Vec<u8> {
+    let mut bytes = bytes_of_head(answer, manner);
+    if !manner.head_only {
+        bytes.reserve_exact(answer.body.len());
+        bytes.extend_from_slice(answer.body.as_bytes());
+    }
+    bytes
+}
+
+fn bytes_of_head(answer: &Answer, manner: Manner) -> Vec<u8> {
     let mut text = format!(
         "HTTP/1.1 {} {}\r\nDate: {}\r\n",
         answer.status,
@@ -56,11 +86,7 @@ pub(super) fn bytes(answer: &Answer, manner: Manner) -> Vec<u8> {
         text += "\r\n";
     }
     text += if manner.close { "Connection: close\r\n\r\n" } else { "Connection: keep-alive\r\n\r\n" };
-    let mut bytes = text.into_bytes();
-    if !manner.head_only {
-        bytes.extend_from_slice(answer.body.as_bytes());
-    }
-    bytes
+    text.into_bytes()
 }
 
 fn reason(status: u16) -> &'static str {

@@ -16,6 +16,8 @@ pub(super) struct Chunked {
     state: State,
     limit: usize,
     trailer: usize,
+    size: usize,
+    keep: bool,
     body: Vec<u8>,
 }
 
@@ -29,9 +31,9 @@ enum State {
 }
 
 impl Chunked {
-    /// Starts a body that may hold `limit` bytes once decoded.
-    pub(super) fn new(limit: usize) -> Self {
-        Self { state: State::Size, limit, trailer: 0, body: Vec::new() }
+    /// Starts a body that may hold `limit` bytes once decoded; they are dropped as they come unless `keep` says otherwise.
+    pub(super) fn new(limit: usize, keep: bool) -> Self {
+        Self { state: State::Size, limit, trailer: 0, size: 0, keep, body: Vec::new() }
     }
 
     /// The whole body, once [`Chunked::feed`] said that it is complete.
@@ -73,7 +75,7 @@ impl Chunked {
         let Ok(httparse::Status::Complete((used, size))) = httparse::parse_chunk_size(&bytes[..line]) else {
             return Err(BROKEN);
         };
-        let room = (self.limit - self.body.len()) as u64;
+        let room = (self.limit - self.size) as u64;
         if size > room {
             return Err(Refusal::new(413, "the body is too large"));
         }
@@ -84,7 +86,10 @@ impl Chunked {
 
     fn data(&mut self, bytes: &[u8], left: usize) -> usize {
         let taken = left.min(bytes.len());
-        self.body.extend_from_slice(&bytes[..taken]);
+        self.size += taken;
+        if self.keep {
+            self.body.extend_from_slice(&bytes[..taken]);
+        }
         self.state = if taken == left { State::DataEnd } else { State::Data(left - taken) };
         taken
     }
@@ -130,7 +135,7 @@ mod tests {
     use super::*;
 
     fn whole(bytes: &[u8]) -> Result<(usize, bool, Vec<u8>), Refusal> {
-        let mut chunked = Chunked::new(16);
+        let mut chunked = Chunked::new(16, true);
         let (used, done) = chunked.feed(bytes)?;
         Ok((used, done, chunked.into_body()))
     }
@@ -147,7 +152,7 @@ mod tests {
     fn every_split_gives_the_same_body() {
         let bytes = b"3\r\nabc\r\n2\r\nde\r\n0\r\nT: 1\r\n\r\n";
         for split in 0..bytes.len() {
-            let mut chunked = Chunked::new(16);
+            let mut chunked = Chunked::new(16, true);
             let (used, done) = chunked.feed(&bytes[..split]).unwrap();
             assert!(!done);
             assert_eq!(chunked.feed(&bytes[used..]).unwrap(), (bytes.len() - used, true));
@@ -171,6 +176,14 @@ mod tests {
             assert_eq!(whole(bytes).unwrap_err().status, 400, "{:?}", String::from_utf8_lossy(bytes));
         }
         assert_eq!(whole(&[b'1'; 300]).unwrap_err().status, 400);
+    }
+
+    #[test]
+    fn a_body_that_nobody_wants_is_read_to_its_end_and_dropped() {
+        let mut chunked = Chunked::new(16, false);
+        assert_eq!(chunked.feed(b"3\r\nabc\r\n0\r\n\r\nG").unwrap(), (13, true));
+        assert_eq!(chunked.into_body(), b"");
+        assert_eq!(Chunked::new(4, false).feed(b"3\r\nabc\r\n2\r\n").unwrap_err().status, 413);
     }
 
     #[test]

@@ -18,12 +18,18 @@ const FEWEST: u64 = 128;
 /// The bounds of the front. The default is what the sidecar runs with; tests shorten the times.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Client connections at once; more are answered 503 and closed.
+    /// Client connections at once; for a new one another that owes a request must go, and if there is none, it is answered
+    /// 503 and closed.
     pub connections: usize,
-    /// Connections beyond those that are told so at once; past these a connection is just closed.
+    /// Connections beyond those that wait for room or are told that there is none; past these a connection is just closed.
     pub turned_away: usize,
     /// Requests waiting for their answer at once; more are answered 503.
     pub pending: usize,
+    /// Requests of holders for their locks that wait for their answer at once, besides those.
+    pub beats: usize,
+    /// Bytes of requests and answers that are kept for all connections together, beyond the first KiB of each; what is over
+    /// it waits, and is answered 503 after a while.
+    pub bytes: usize,
     /// Bytes of a request line with its header fields; more are answered 431.
     pub head: usize,
     /// Bytes of a body; more are answered 413.
@@ -46,8 +52,10 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 16_384,
-            turned_away: 64,
-            pending: 2_048,
+            turned_away: 256,
+            pending: 2_304,
+            beats: 768,
+            bytes: 16 * 1024 * 1024,
             head: 16 * 1024,
             body: 64 * 1024,
             head_time: Duration::from_secs(5),
@@ -66,7 +74,7 @@ impl Limits {
     /// # Errors
     /// The process may open too few files to serve anybody.
     pub fn afforded(self) -> io::Result<Self> {
-        let wanted = (self.connections + self.turned_away) as u64 + PER_REQUEST * (self.pending as u64) + BASE + 256;
+        let wanted = (self.connections + self.turned_away) as u64 + PER_REQUEST * self.requests() + BASE + 256;
         let descriptors = raise_descriptors(wanted);
         if descriptors < FEWEST {
             let why = format!("only {descriptors} descriptors are allowed, at least {FEWEST} are needed (ulimit -n)");
@@ -75,9 +83,13 @@ impl Limits {
         Ok(self.within(descriptors))
     }
 
-    /// Requests that wait for a lock at once: half of all that are pending, so that beats always find a place.
+    /// Requests that wait for a lock at once: half of all that are pending, so that others find a place as well.
     pub fn long_polls(&self) -> usize {
         self.pending / 2
+    }
+
+    fn requests(&self) -> u64 {
+        (self.pending + self.beats) as u64
     }
 
     /// The same limits for a process that may open `descriptors` files.
@@ -86,9 +98,11 @@ impl Limits {
         // The API's connections, and what the process opens for a moment.
         let own = BASE + (descriptors / 16).min(256);
         self.turned_away = least(self.turned_away, descriptors / 16);
-        self.pending = least(self.pending, descriptors / 9);
-        let taken = own + self.turned_away as u64 + PER_REQUEST * self.pending as u64;
-        self.connections = least(self.connections, descriptors.saturating_sub(taken));
+        let left = descriptors.saturating_sub(own + self.turned_away as u64);
+        let requests = left / 2 / PER_REQUEST;
+        self.pending = least(self.pending, requests * 3 / 4);
+        self.beats = least(self.beats, requests / 4);
+        self.connections = least(self.connections, left.saturating_sub(PER_REQUEST * self.requests()));
         self
     }
 }
@@ -120,16 +134,16 @@ mod tests {
     #[test]
     fn a_generous_process_gets_the_full_limits() {
         let limits = Limits::default().within(1 << 20);
-        assert_eq!((limits.connections, limits.pending), (16_384, 2_048));
+        assert_eq!((limits.connections, limits.pending, limits.beats), (16_384, 2_304, 768));
     }
 
     #[test]
     fn requests_in_flight_never_exhaust_the_descriptors() {
         for descriptors in [FEWEST, 256, 1024, 20_000, 65_536] {
             let limits = Limits::default().within(descriptors);
-            let used = (limits.connections + limits.turned_away) as u64 + PER_REQUEST * limits.pending as u64;
+            let used = (limits.connections + limits.turned_away) as u64 + PER_REQUEST * limits.requests();
             assert!(used + BASE <= descriptors, "{descriptors}: {limits:?}");
-            assert!(limits.pending >= 4 && limits.connections >= 4, "{descriptors}: {limits:?}");
+            assert!(limits.pending >= 4 && limits.beats >= 1 && limits.connections >= 4, "{descriptors}: {limits:?}");
         }
         assert!(Limits::default().within(20_000).connections >= 10_000);
     }

@@ -5,7 +5,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use jiff::Timestamp;
 
 use crate::api::{Client, Name};
@@ -76,6 +76,20 @@ pub trait Backend: Send + Sync + 'static {
     /// A dropped acquisition leaves the queue, and nothing that anybody renews.
     fn acquire(&self, name: &Name, client: Option<&Client>)
     -> impl Future<Output = Result<Self::Hold, Trouble>> + Send;
+
+    /// Waits until this sidecar leads an election, for as long as it takes.
+    ///
+    /// # Cancel safety
+    /// As [`Backend::acquire`].
+    fn campaign(&self, name: &Name) -> impl Future<Output = Result<Self::Hold, Trouble>> + Send {
+        self.acquire(name, None)
+    }
+
+    /// Who leads an election, as far as can be seen, and again after each change; `None` while nobody does. Never ends.
+    fn leaders(&self, name: &Name) -> impl Stream<Item = Option<String>> + Send + 'static {
+        let owner = |record: Option<Record>| record.map(|record| record.owner).filter(|owner| !owner.is_empty());
+        self.sightings(name).map(owner)
+    }
 
     /// The record as it is known without a request: kept up to date for a lock that is held or awaited for this client.
     fn newest(&self, name: &Name, client: Option<&Client>) -> impl Future<Output = Option<Record>> + Send;

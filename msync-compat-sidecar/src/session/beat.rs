@@ -43,17 +43,15 @@ impl<B: Backend> Sessions<B> {
     }
 
     fn beat(&self, session: &mut Session<B::Hold>, name: &Name, now: Moment, ttl: Option<Duration>) -> Outcome {
-        let shorter = ttl.is_some_and(|ttl| ttl < session.lease.left(now));
         session.lease.beat(now, ttl, || session.hold.version());
         self.0.metrics.beat();
-        if shorter {
-            self.0.changed.notify_one();
-        }
         Outcome::Good(self.own(session, name, now, true))
     }
 
     /// A beat that needs a renewal first: because the hold leaves too little time to say 200, or because the client
     /// is due for a new expiry, which may not be past our own deadline.
+    ///
+    /// Nobody's turn is waited for: a renewal changes nobody's hold, and all beats that wait for one share it.
     pub(super) async fn freshen(&self, call: &Call) -> Option<Outcome> {
         let (hold, wanted, patience) = {
             let desk = self.desk();
@@ -97,7 +95,6 @@ impl<B: Backend> Sessions<B> {
             picture
         };
         self.0.metrics.acquired();
-        self.0.changed.notify_one();
         match judged {
             Beat::Good => Outcome::Good(picture),
             Beat::Stale | Beat::Lost => self.freshen(call).await.unwrap_or(match call.verb {

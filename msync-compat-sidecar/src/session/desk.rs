@@ -8,7 +8,7 @@ use tokio::sync::{Notify, OwnedMutexGuard};
 
 use super::lease::{Beat, Lease};
 use super::{Backend, Hold, Recent, Sessions};
-use crate::api::{Client, Lock, Name};
+use crate::api::{Call, Client, Lock, Name};
 use crate::clock::Moment;
 
 /// What is left of our own deadline just after a renewal, at least.
@@ -59,6 +59,11 @@ impl<H> Desk<H> {
 
     pub(super) fn is_awaited(&self, name: &Name) -> bool {
         self.waiting.values().any(|waiter| waiter.name == *name)
+    }
+
+    /// Says whether it is the client that asks for whom the lock is held.
+    pub(super) fn is_held_for(&self, call: &Call) -> bool {
+        self.held.get(&call.name).is_some_and(|session| session.client == call.client)
     }
 
     /// Tells the other requests of a client that it has the lock now.

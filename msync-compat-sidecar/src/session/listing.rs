@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::desk::{Session, Waiter};
 use super::{Backend, Hold, Record, Sessions};
-use crate::api::{Client, Listed, Listing, Name, Waiting};
+use crate::api::{Client, Listed, Listing, Name, Waiting, seconds};
 use crate::clock::Moment;
 
 impl<B: Backend> Sessions<B> {
@@ -14,11 +14,12 @@ impl<B: Backend> Sessions<B> {
             // In the time between, another may have got it: the next listing says so.
             let newest = self.0.backend.newest(&name, client.as_ref()).await;
             if let Some((lock, record)) = locks.get_mut(&name).zip(newest) {
-                lock.complete(record, self.now());
+                lock.complete(record, &self.0.identity.owner, self.now());
             }
         }
         let owner = self.0.identity.owner.clone();
-        Listing { owner, draining: self.0.draining.is_cancelled(), locks: locks.into_values().collect() }
+        let (draining, elections) = (self.0.draining.is_cancelled(), self.listed_elections());
+        Listing { owner, draining, locks: locks.into_values().collect(), elections }
     }
 
     /// What the desk knows, and whose view of the record to ask for.
@@ -63,18 +64,24 @@ impl Listed {
             client: session.client.clone(),
             token: Some(session.hold.token().to_string()),
             ttl_seconds: Some(session.lease.ttl().as_secs()),
-            remaining_seconds: Some(millis(session.remaining(now))),
+            remaining_seconds: Some(seconds(session.remaining(now))),
             ..Self::awaited(name)
         }
     }
 
-    fn complete(&mut self, record: Record, now: Moment) {
+    fn complete(&mut self, record: Record, owner: &str, now: Moment) {
+        // This sidecar queues for one of its requests at a time; the others come up behind it. What it holds itself it hands
+        // on to its own first, which need no place in the cluster's queue for that.
+        let ahead = record.queue.iter().position(|queued| queued == owner).or(self.held.then_some(0));
+        for (behind, waiting) in self.waiting.iter_mut().enumerate() {
+            waiting.place = ahead.map(|ahead| ahead + 1 + behind);
+        }
         self.queue = record.queue;
         if self.held {
             return;
         }
         let left = record.expiry.map(|expiry| expiry.duration_since(now.wall)).and_then(|left| left.try_into().ok());
-        self.remaining_seconds = left.filter(|_| !record.owner.is_empty()).map(millis);
+        self.remaining_seconds = left.filter(|_| !record.owner.is_empty()).map(seconds);
         self.owner = record.owner;
     }
 }
@@ -84,14 +91,9 @@ impl Waiter {
         let waited = now.since_boot.saturating_sub(self.since.since_boot);
         Waiting {
             client: self.client.clone(),
-            waited_seconds: millis(waited),
-            left_seconds: millis(self.wait.saturating_sub(waited)),
+            waited_seconds: seconds(waited),
+            left_seconds: seconds(self.wait.saturating_sub(waited)),
+            place: None,
         }
     }
-}
-
-/// Seconds, to the millisecond.
-fn millis(time: std::time::Duration) -> f64 {
-    let millis = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
-    f64::from(millis) / 1000.0
 }

@@ -5,6 +5,9 @@ use super::desk::Session;
 use super::{Backend, Hold, Record, Sessions, Trouble};
 use crate::api::{Call, Grant, Lock, Name, Outcome, Verb};
 use crate::clock::Moment;
+use crate::sparse::Sparse;
+
+static FROM_MEMORY: Sparse = Sparse::new();
 
 impl<B: Backend> Sessions<B> {
     /// A lock that is held here; its holder is also told what it has.
@@ -63,7 +66,9 @@ impl<B: Backend> Sessions<B> {
 
     /// The answer while the API server gives none: what is known, or 503 for a name that nobody here ever saw.
     pub(super) fn without_api(&self, call: &Call, trouble: &Trouble) -> Outcome {
-        tracing::warn!(lock = %call.name, error = %trouble.0, "answered from memory");
+        if let Some(unsaid) = FROM_MEMORY.say() {
+            tracing::warn!(lock = %call.name, error = %trouble.0, unsaid, "answered from memory");
+        }
         match (call.verb, self.remembered(&call.name)) {
             (Verb::Delete, _) | (_, None) => Outcome::Unavailable(trouble.0.clone()),
             (Verb::Get | Verb::Watch { .. }, Some(lock)) => Outcome::Good(lock),

@@ -35,6 +35,9 @@ impl<B: Backend> Sessions<B> {
             if let Some(outcome) = self.keep(call).await {
                 return outcome;
             }
+            if self.held() >= self.0.most {
+                return Outcome::Unavailable(format!("this sidecar holds as many locks as it may: {}", self.0.most));
+            }
             let place = self.place(call, wait);
             tokio::select! {
                 biased;
@@ -54,15 +57,7 @@ impl<B: Backend> Sessions<B> {
     }
 
     /// The beat of a client that has the lock already, perhaps by another request.
-    async fn keep(&self, call: &Call) -> Option<Outcome> {
-        if let Some(outcome) = self.at_once(call) {
-            return Some(outcome);
-        }
-        let mine = self.desk().held.get(&call.name).is_some_and(|session| session.client == call.client);
-        if !mine {
-            return None;
-        }
-        let _turn = self.turn(&call.name).await;
+    pub(super) async fn keep(&self, call: &Call) -> Option<Outcome> {
         match self.at_once(call) {
             None => self.freshen(call).await,
             outcome => outcome,

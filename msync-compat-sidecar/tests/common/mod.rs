@@ -98,7 +98,7 @@ pub(crate) struct Served {
 impl Served {
     pub(crate) fn start<L: Locks>(limits: Limits, locks: L) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let server = Server::start(&Arc::new(locks), &std::env::temp_dir(), runtime.handle()).unwrap();
+        let server = Server::start(&Arc::new(locks), &[std::env::temp_dir()], runtime.handle()).unwrap();
         let stop = CancellationToken::new();
         let front = Front::new(server.doors(), limits, Hosts::loopback(), stop.clone());
         let listeners = runtime.block_on(async { front::listen(&[IpAddr::V4(Ipv4Addr::LOCALHOST)], 0).unwrap() });

@@ -2,7 +2,7 @@ use kube::api::ObjectMeta;
 use serde_json::json;
 
 use super::*;
-use crate::record::{Beat, Claim, Term};
+use crate::record::{Advert, Beat, Claim, Term};
 
 fn record() -> Record {
     let claim = |term| Claim {
@@ -21,10 +21,19 @@ fn record() -> Record {
         acquired: Some(Wall::from_millis(1_795_356_000_000)),
         expiry: Some(Wall::from_millis(1_795_356_050_000)),
         waiters: vec![claim(2).entry(), Entry::from_text("dead")],
+        next: claim(2).engine,
+        advertised: Some(Advert { term: Term(0x5f0c), text: "10.0.0.7:8080".into() }),
     }
 }
 
+/// An object as the API server shows it: what the spec does not say has its default.
 fn lock(spec: impl Into<Value>) -> Lock {
+    let mut full = serde_json::to_value(LockSpec::default()).unwrap();
+    full.as_object_mut().unwrap().extend(spec.into().as_object().cloned().unwrap_or_default());
+    bare(full)
+}
+
+fn bare(spec: impl Into<Value>) -> Lock {
     let spec = spec.into();
     let metadata = json!({"name": "invoices", "namespace": "shop", "resourceVersion": "17", "uid": "u"});
     let object = json!({"apiVersion": "metaparticle.io/v1", "kind": "Lock", "metadata": metadata, "spec": spec});
@@ -46,6 +55,8 @@ fn a_record_is_written_as_the_resource_says() {
         "beat": "00000000000081c1", "renewals": 7, "instant": true, "ttlMilliseconds": 15000,
         "acquired": "2026-11-22T14:00:00.000Z", "expiry": "2026-11-22T14:00:50.000Z",
         "waiters": ["0000000000000002 web-7f9c.00000000000000ab 15000 instant", "dead"],
+        "next": "web-7f9c.00000000000000ab",
+        "advertised": "0000000000005f0c 10.0.0.7:8080",
     });
     assert_eq!(wire, expected);
 }
@@ -60,8 +71,18 @@ fn a_record_reads_back_as_it_was_written() {
 }
 
 #[test]
-fn missing_fields_are_neutral() {
-    assert_eq!(lock(json!({})).snapshot().unwrap().1.record, Record::default());
+fn a_field_that_is_not_there_says_that_the_resource_is_outdated() {
+    let whole = serde_json::to_value(LockSpec::default()).unwrap();
+    assert_eq!(bare(whole.clone()).snapshot().unwrap().1.record, Record::default());
+    for field in whole.as_object().unwrap().keys().filter(|field| *field != "next") {
+        let mut pruned = whole.clone();
+        pruned.as_object_mut().unwrap().remove(field);
+        let fault = bare(pruned).snapshot().unwrap_err();
+        let Fault::Fatal(Fatal::CrdOutdated(text)) = &fault else { panic!("{field}: {fault:?}") };
+        assert!(text.contains("outdated") && text.contains(field) && text.contains("crd.yaml"), "{text}");
+    }
+    let former = bare(json!({"owner": "web", "expiry": "2026-11-22T14:00:50.000Z"})).snapshot();
+    assert!(matches!(former, Err(Fault::Fatal(Fatal::CrdOutdated(_)))), "{former:?}");
 }
 
 #[test]
@@ -105,7 +126,7 @@ fn every_field_has_a_default_and_the_spec_has_one_too() {
     let spec = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
     assert_eq!(spec["default"], json!({}));
     let fields = spec["properties"].as_object().unwrap();
-    assert_eq!(fields.len(), 10);
+    assert_eq!(fields.len(), 12);
     let neutral = serde_json::to_value(LockSpec::default()).unwrap();
     for (name, schema) in fields {
         assert_eq!(schema["default"], neutral[name], "{name}");

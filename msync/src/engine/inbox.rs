@@ -1,4 +1,5 @@
-//! The inbox: one watch per engine over every lock it holds, for any number of locks.
+//! The inbox: one watch per engine over every lock it holds, for any number of locks; and a second one over every lock
+//! whose queue it is the first of since a hand-off.
 //!
 //! It brings grants, new waiters and losses at once. It may be late, silent or broken at the cost of time only: keepers
 //! look for themselves once per ttl.
@@ -10,55 +11,61 @@ use std::{
 };
 
 use futures::StreamExt;
+use tokio::sync::watch;
 
-use super::Engine;
+use super::{Engine, obstacle::Fitness};
 use crate::{
     LockName,
-    clock::{Clock, Moment},
-    protocol::Event,
-    store::{Fault, Scope, Sighting, Snapshot, Store, Watch, told},
+    clock::{Clock, Moment, Random},
+    protocol::{Event, Sightless, Watching},
+    record::EngineId,
+    store::{Fatal, Fault, Scope, Sighting, Snapshot, Store, Watch, told},
 };
 
-/// The longest pause between two attempts to watch.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How long a watch may be silent, bookmarks included, before it is opened anew.
+const SILENCE: Duration = Duration::from_secs(90);
 
 /// A watch that is opened anew when it was silent for too long, and that pauses after errors.
-pub(crate) struct Lookout {
+pub(super) struct Lookout {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     scope: Scope,
-    patience: Duration,
     watch: Watch,
     heard: Moment,
     /// Not polled before this.
     resume: Option<Moment>,
-    failures: u32,
+    random: Random,
+    watching: Watching,
+    /// Where the inbox's first answer, and any that says that the resource is no good, is noted.
+    fitness: Option<Arc<watch::Sender<Fitness>>>,
 }
 
 // === impl Lookout ===
 
 impl Lookout {
     /// Opens a watch.
-    pub(crate) fn new(engine: &Engine, scope: Scope) -> Self {
-        let (store, clock) = (Arc::clone(&engine.store), Arc::clone(&engine.clock));
+    pub(super) fn new(store: &Arc<dyn Store>, clock: &Arc<dyn Clock>, random: &Random, scope: Scope) -> Self {
+        let (store, clock) = (Arc::clone(store), Arc::clone(clock));
         let (watch, heard) = (store.watch(scope.clone()), clock.now());
-        Self { store, clock, scope, patience: engine.patience, watch, heard, resume: None, failures: 0 }
+        let (random, watching) = (Arc::clone(random), Watching::default());
+        Self { store, clock, scope, watch, heard, resume: None, random, watching, fitness: None }
     }
 
-    /// Opens a watch after a while, for whoever will not need it if its wait is short.
-    pub(super) fn later(engine: &Engine, scope: Scope, delay: Duration) -> Self {
-        let lookout = Self::new(engine, scope);
-        Self { resume: Some(lookout.heard + delay), ..lookout }
+    /// Hands on what is seen, for ever.
+    pub(super) async fn follow(mut self, tell: impl Fn(Sighting)) {
+        loop {
+            tell(self.next().await);
+        }
     }
 
     /// Returns the next sighting. Dropping this future loses nothing, not even a pause.
-    pub(crate) async fn next(&mut self) -> Sighting {
+    pub(super) async fn next(&mut self) -> Sighting {
         loop {
             if let Some(resume) = self.resume {
                 self.clock.sleep_until(resume).await;
                 self.resume = None;
             }
-            let silent = self.clock.sleep_until(self.heard + self.patience);
+            let silent = self.clock.sleep_until(self.heard + SILENCE);
             let seen = tokio::select! {
                 biased;
                 seen = self.watch.next() => Some(seen),
@@ -67,7 +74,7 @@ impl Lookout {
             self.heard = self.clock.now();
             match seen {
                 Some(Some(Ok(sighting))) => {
-                    self.failures = 0;
+                    self.note(&sighting);
                     return sighting;
                 }
                 Some(Some(Err(fault))) => self.pause(&fault),
@@ -86,22 +93,60 @@ impl Lookout {
         self.watch = self.store.watch(self.scope.clone());
     }
 
-    fn pause(&mut self, fault: &Fault) {
-        self.failures += 1;
-        match fault {
-            Fault::Fatal(fatal) if self.failures == 1 => {
-                tracing::warn!(%fatal, "cannot watch: hand-overs will be slow");
-            }
-            _ => tracing::debug!(?fault, failures = self.failures, "the watch failed"),
+    fn note(&mut self, sighting: &Sighting) {
+        self.find(Fitness::Fit);
+        // A list is no sign that watching works.
+        if matches!(sighting, Sighting::Listed(_)) {
+            return;
         }
-        let pause = Duration::from_millis(50 << self.failures.min(8)).min(LONGEST_PAUSE);
-        self.resume = Some(self.heard + pause);
+        if let Some(Sightless::Recovered { failures, lasting }) = self.watching.shown(self.heard) {
+            tracing::info!(scope = ?self.scope, failures, ?lasting, "the watch works again");
+        }
+    }
+
+    fn pause(&mut self, fault: &Fault) {
+        let after = if let Fault::Busy(after) = fault { *after } else { None };
+        let (why, lasts) = (fault.describe(), matches!(fault, Fault::Fatal(fatal) if !fatal.may_pass()));
+        let (resume, news) = self.watching.failed(&why, lasts, after, self.heard, (self.random)());
+        // What passes, the inbox meets as well, and one warning of it is enough.
+        let warns = matches!(fault, Fault::Fatal(_)) || !matches!(self.scope, Scope::Lock(_));
+        match news {
+            Some(_) if warns => {
+                let costs = match self.scope {
+                    Scope::Next(_) => "who waits may notice a crash one ttl later",
+                    Scope::Lock(_) | Scope::Engine(_) | Scope::All => "hand-overs will be slow",
+                };
+                tracing::warn!(scope = ?self.scope, fault = %why, costs, "cannot watch");
+            }
+            _ => tracing::debug!(scope = ?self.scope, ?fault, "the watch failed"),
+        }
+        match fault {
+            Fault::Fatal(Fatal::CrdOutdated(_)) => self.find(Fitness::Unfit(why)),
+            _ if self.is_unfit() => {}
+            _ => self.find(Fitness::Fit),
+        }
+        self.resume = Some(resume);
+    }
+
+    /// Any other failure says nothing new about a resource that was found outdated.
+    fn is_unfit(&self) -> bool {
+        self.fitness.as_ref().is_some_and(|fitness| matches!(*fitness.borrow(), Fitness::Unfit(_)))
+    }
+
+    fn find(&self, found: Fitness) {
+        let Some(fitness) = &self.fitness else { return };
+        fitness.send_if_modified(|fitness| {
+            let news = *fitness != found;
+            *fitness = found;
+            news
+        });
     }
 }
 
 /// Routes what the inbox sees, for as long as the engine lives.
 pub(super) async fn run(engine: Weak<Engine>) {
-    let Some(mut lookout) = open(&engine) else { return };
+    let Some(mut lookout) = open(&engine, Scope::Engine) else { return };
+    lookout.fitness = engine.upgrade().map(|engine| Arc::clone(&engine.fitness));
     let mut listed_before = false;
     loop {
         let sighting = lookout.next().await;
@@ -130,9 +175,29 @@ fn miss_unlisted(engine: &Engine, found: &[(LockName, Snapshot)]) {
     }
 }
 
-fn open(engine: &Weak<Engine>) -> Option<Lookout> {
+fn open(engine: &Weak<Engine>, scope: fn(EngineId) -> Scope) -> Option<Lookout> {
     let engine = engine.upgrade()?;
-    Some(Lookout::new(&engine, Scope::Engine(engine.id.clone())))
+    Some(Lookout::new(&engine.store, &engine.clock, &engine.random, scope(engine.id.clone())))
+}
+
+/// Tells keepers that they have come to the front of a queue, with the first beat of whoever is before them. Without it
+/// they would know when they look, once per ttl.
+pub(super) async fn run_next(engine: Weak<Engine>) {
+    let Some(mut lookout) = open(&engine, Scope::Next) else { return };
+    loop {
+        let sighting = lookout.next().await;
+        let Some(engine) = engine.upgrade() else { return };
+        match sighting {
+            Sighting::Listed(found) => {
+                for (name, snapshot) in found {
+                    engine.tell(&name, Event::Seen(snapshot));
+                }
+            }
+            Sighting::Changed(name, snapshot) => engine.tell(&name, Event::Seen(snapshot)),
+            // A lock that has become ours is shown by the inbox, any other change by the lock's own watch.
+            Sighting::Gone(..) | Sighting::Alive => {}
+        }
+    }
 }
 
 #[cfg(test)]

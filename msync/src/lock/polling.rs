@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use futures::stream::{self, Stream};
 
-use super::{Lock, LockGuard, acquire};
+use super::{Lock, LockGuard};
 use crate::{
     Error,
-    engine::Lookout,
+    engine::Listener,
     protocol::Patience,
-    store::{Scope, Sighting, Snapshot},
+    runtime,
+    store::{Sighting, Snapshot},
 };
 
 // === impl Lock: polling ===
@@ -28,7 +29,7 @@ impl Lock {
     /// Dropping the future gives back what was acquired meanwhile.
     #[doc(hidden)]
     pub async fn attempt(&self, create_only: bool) -> Result<Option<LockGuard>, Error> {
-        match acquire(&self.engine, &self.name, &self.options, Patience::Poll { create_only }).await {
+        match self.turn(Patience::Poll { create_only }).await {
             Ok(turn) => Ok(Some(LockGuard::new(turn))),
             Err(Error::Busy { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -64,21 +65,22 @@ impl Lock {
     }
 
     /// Watches the record: as it is at first, and again after every change or repetition; `None` while it is absent. The
-    /// stream never ends, and outlives failures of the API server.
+    /// stream never ends, and outlives failures of the API server. Whoever is slow to ask gets the newest states and not all.
     #[doc(hidden)]
     pub fn sightings(&self) -> impl Stream<Item = Option<Snapshot>> + Send + use<> {
-        let lookout = Lookout::new(&self.engine, Scope::Lock(self.name.clone()));
-        stream::unfold(lookout, |mut lookout| async {
+        let listener = Listener::new(&self.engine, self.name.clone());
+        let sightings = stream::unfold(listener, |mut listener| async {
             loop {
-                let seen = match lookout.next().await {
+                let seen = match listener.next().await {
                     Sighting::Listed(found) => found.into_iter().next().map(|(_, snapshot)| snapshot),
                     Sighting::Changed(_, snapshot) => Some(snapshot),
                     Sighting::Gone(..) => None,
                     Sighting::Alive => continue,
                 };
-                return Some((seen, lookout));
+                return Some((seen, listener));
             }
-        })
+        });
+        runtime::stream(self.engine.home, sightings)
     }
 }
 
@@ -100,7 +102,7 @@ impl LockGuard {
     /// Returns the newest `resourceVersion` that this process believes of the record of this hold.
     #[doc(hidden)]
     pub fn version(&self) -> u64 {
-        self.lease().standing().borrow().version
+        self.view().standing().borrow().version
     }
 }
 

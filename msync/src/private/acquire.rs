@@ -8,7 +8,7 @@ use super::{
 use crate::{Client, Error, Lease, LeaseSet, Lock, LockSet, Timing, campaign};
 
 pub(super) async fn one(config: &Config, name: Name) -> Result<(Hold, Lease), Missed> {
-    let mut lock = config.with_client(|client| Ok(client.lock_named(name.into_lock_name()))).await?;
+    let mut lock = config.with_client(|client| Ok(client.lock_named(name.into_lock_name()?))).await?;
     if config.sets_options() {
         lock = configured(lock, config, config.timing()?);
     }
@@ -21,7 +21,8 @@ pub(super) async fn one(config: &Config, name: Name) -> Result<(Hold, Lease), Mi
 }
 
 pub(super) async fn all(config: &Config, names: Vec<Name>) -> Result<(Hold, LeaseSet), Missed> {
-    let named = |client: &Client| names.into_iter().map(|name| client.lock_named(name.into_lock_name())).collect();
+    let names = names.into_iter().map(Name::into_lock_name).collect::<Result<Vec<_>, _>>()?;
+    let named = |client: &Client| names.into_iter().map(|name| client.lock_named(name)).collect();
     let mut locks = config.with_client(|client| LockSet::new(named(client))).await?;
     if config.sets_options() {
         let timing = config.timing()?;
@@ -37,8 +38,8 @@ pub(super) async fn all(config: &Config, names: Vec<Name>) -> Result<(Hold, Leas
 
 pub(super) async fn term(config: &Config, name: Name) -> Result<(Hold, Lease), Missed> {
     let client = config.with_client(|client| Ok(client.clone())).await?;
-    let name = name.into_lock_name();
-    let term = campaign::term(&client, &name, config.follower_waits()).await?;
+    let name = name.into_lock_name()?;
+    let term = campaign::term(&client, &name, config.timing()?, config.follower_waits()).await?;
     let term = term.ok_or_else(|| busy(name.to_string()))?;
     Ok(Hold::of_term(term, config.on_lost()))
 }

@@ -8,8 +8,9 @@ use std::{
 use super::Missed;
 use crate::{
     Error, Lease, LeaseSet, LockGuard, LockSetGuard,
-    campaign::Term,
+    candidate::Term,
     held::{OnLost, Sentry, Stopped},
+    lock::log_release,
 };
 
 /// What is held, and the watch over it. Dropping it releases.
@@ -29,7 +30,7 @@ enum Kept {
 
 impl Hold {
     pub(super) fn of_lock(guard: LockGuard, on_lost: OnLost) -> (Self, Lease) {
-        let lease = guard.lease().clone();
+        let lease = guard.lease();
         (Self::new(Kept::Lock(guard), on_lost), lease)
     }
 
@@ -59,11 +60,7 @@ impl Hold {
         let Self { sentry, stopped, kept } = self;
         sentry.report_drop(kept.leases());
         drop(sentry);
-        match kept.release().await {
-            // What is lost needs no release, and the caller is told of the loss.
-            Ok(()) | Err(Error::Lost { .. }) => {}
-            Err(error) => tracing::warn!(%error, "the lock was not released in order"),
-        }
+        log_release(kept.release().await);
         stopped.map(|stopped| stopped.into_error().into())
     }
 }
@@ -78,7 +75,7 @@ pub(super) fn why(missed: Option<Missed>) -> Missed {
 impl Kept {
     fn leases(&self) -> &[Lease] {
         match self {
-            Self::Lock(guard) => from_ref(guard.lease()),
+            Self::Lock(guard) => from_ref(guard.view()),
             Self::Locks(_, leases) => leases.leases(),
             Self::Term(term) => from_ref(&term.lease),
         }

@@ -46,8 +46,10 @@ pub trait SkipValue {
 /// Error types that can hold msync's.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot hold an `msync::Error`",
-    label = "the lock may be busy or lost: add `impl From<msync::Error> for {Self}`",
-    note = "with thiserror: a variant `Lock(#[from] msync::Error)`"
+    label = "the lock may be busy or lost, and no `{Self}` can be made of that",
+    note = "if `{Self}` is a type of yours, write `impl From<msync::Error> for {Self}`, or with thiserror a variant \
+            `Lock(#[from] msync::Error)`",
+    note = "if it is not, return `Result<_, msync::Error>`, `anyhow::Result<_>` or `Result<_, Box<dyn std::error::Error>>`"
 )]
 pub trait FromLockError {
     /// Makes the user's error.

@@ -5,11 +5,11 @@
 
 use std::fmt;
 
-use crate::LockName;
+use crate::{Error, LockName};
 
 /// The name of a lock or an election, as a macro hands it over.
 #[derive(Clone, Debug)]
-pub struct Name(LockName);
+pub struct Name(Result<LockName, Error>);
 
 /// What `name = …` may give: text.
 #[diagnostic::on_unimplemented(
@@ -37,21 +37,21 @@ impl Name {
     /// Takes a name that the compiler has checked.
     #[must_use]
     pub const fn fixed(name: &'static str) -> Self {
-        Self(LockName::checked(name))
+        Self(Ok(LockName::checked(name)))
     }
 
     /// Makes a name of a template.
     #[must_use]
     pub fn format(template: fmt::Arguments<'_>) -> Self {
-        Self(LockName::escaped(fmt::format(template)))
+        Self(LockName::of(&fmt::format(template)))
     }
 
     /// Takes the name that an expression gave.
     pub fn of<N: AsName + ?Sized>(name: &N) -> Self {
-        Self(LockName::escaped(name.as_name()))
+        Self(LockName::of(name.as_name()))
     }
 
-    pub(super) fn into_lock_name(self) -> LockName {
+    pub(super) fn into_lock_name(self) -> Result<LockName, Error> {
         self.0
     }
 }

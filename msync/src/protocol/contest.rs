@@ -4,15 +4,23 @@ mod poll;
 
 use std::{ops::Range, time::Duration};
 
-use super::{Attempt, Attempts, Call, Context, Hold, Keeper, Notice, Patience, State, Ticket, View, Want, fresh};
+use super::{
+    Attempt, Attempts, Call, Context, Flight, Hold, Keeper, Notice, Patience, State, Ticket, Trouble, View, Want,
+    fresh, jitter,
+};
 use crate::{
-    clock::Moment,
-    record::{Beat, Change, Claim, EngineId, Entry, Pair, Record, Term},
+    Timing,
+    clock::{Moment, Now},
+    record::{Beat, Change, Claim, EngineId, Entry, MAX_WAITERS, Pair, Record, Term},
     store::Snapshot,
 };
 
 /// The smallest step between the challenges of two neighbours in the queue.
 const SMALLEST_STAGGER: Duration = Duration::from_millis(250);
+/// How long whoever found the queue full waits before the first look for room; twice as long each time.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
+/// The longest that a lock may lie idle before those see it who found no room in its queue.
+const LONGEST_LOOK: Duration = Duration::from_secs(15);
 
 /// One term on its way to the lock.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -23,6 +31,8 @@ pub(super) struct Contest {
     started: Moment,
     /// Nothing has been sent yet.
     fresh: bool,
+    /// The lock is held by somebody, as a guess: its queue is joined without an attempt to make it.
+    joins_first: bool,
     attempts: Attempts,
     /// The local time before the *first* Enqueue of this term was sent: the anchor of an instant grant.
     first_enqueue: Option<Moment>,
@@ -30,12 +40,31 @@ pub(super) struct Contest {
     joined: bool,
     /// The beat of the grant to this term, once seen.
     granted: Option<Beat>,
-    /// The queue was full: no Enqueue before this.
+    /// The queue was full: no look for room before this.
     full_until: Moment,
+    /// How often in a row it was.
+    fulls: u32,
     /// The holder that a `Try` watches for a sign of life.
     watched: Option<Pair>,
     /// A random number of thousandths: which part of a stagger this contest adds, and when its term is first renewed.
     jitter: u32,
+}
+
+/// What a contest knows of its earlier calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Sent {
+    fresh: bool,
+    first_enqueue: Option<Moment>,
+}
+
+impl Sent {
+    /// There were none.
+    pub(super) const NOTHING: Self = Self { fresh: true, first_enqueue: None };
+
+    /// Says that nothing has been sent.
+    pub(super) fn is_nothing(self) -> bool {
+        self.fresh
+    }
 }
 
 /// What a contest does next.
@@ -55,14 +84,21 @@ impl Contest {
             want: want.clone(),
             started: cx.now.local,
             fresh: true,
+            joins_first: false,
             attempts: Attempts::new(),
             first_enqueue: None,
             joined: false,
             granted: None,
             full_until: Moment::default(),
+            fulls: 0,
             watched: None,
             jitter: u32::try_from((cx.random)() % 1000).unwrap_or(0),
         }
+    }
+
+    /// Returns the timing that its claim was made with.
+    pub(super) fn timing(&self) -> Timing {
+        self.want.timing
     }
 
     /// Returns the term that strives.
@@ -73,6 +109,16 @@ impl Contest {
     /// Notes that an entry of a term was appended.
     pub(super) fn joined(&mut self, term: Term) {
         self.joined |= term == self.claim.term;
+    }
+
+    /// Returns what tells of earlier calls.
+    pub(super) fn sent(&self) -> Sent {
+        Sent { fresh: self.fresh, first_enqueue: self.first_enqueue }
+    }
+
+    /// Notes that the latest call was never sent.
+    pub(super) fn unsent(&mut self, before: Sent) {
+        (self.fresh, self.first_enqueue) = (before.fresh, before.first_enqueue);
     }
 
     /// Says whether an entry of this term may be in the queue.
@@ -86,9 +132,12 @@ impl Contest {
         self.first_enqueue.is_some() && !self.joined && !view.record().is_some_and(seen)
     }
 
-    /// Notes that the queue has no room: tries again after a ttl.
+    /// Notes that the queue has no room: looks again after a while, since nobody tells those who are not in it of room or
+    /// of the lock's end. A watch each would show every one of them every renewal.
     pub(super) fn queue_full(&mut self, cx: &mut Context<'_>) {
-        self.full_until = cx.now.local + self.want.timing.ttl();
+        let most = LONGEST_LOOK.min(FIRST_LOOK * 2_u32.pow(self.fulls.min(4))).min(self.want.timing.ttl());
+        self.fulls += 1;
+        self.full_until = cx.now.local + jitter(most, cx);
     }
 
     /// Says whether the lock itself is to be watched: by the first two of the queue, so that a crash is noticed exactly
@@ -102,8 +151,20 @@ impl Contest {
         }
     }
 
-    /// Makes a hold of a record that shows this term, if enough of its deadline remains; otherwise it must be accepted.
-    pub(super) fn won(&mut self, snapshot: &Snapshot, front: &Want, now: Moment) -> Option<Hold> {
+    /// Says whether it waits where it does not watch.
+    pub(super) fn waits_behind(&self, view: &View) -> bool {
+        view.record().is_some_and(|record| record.rank_of(self.claim.term).is_some()) && !self.watches(view)
+    }
+
+    /// Makes a hold of a record that shows this term, if enough of its deadline remains, which is more where calls
+    /// are slow; otherwise it must be accepted.
+    pub(super) fn won(
+        &mut self,
+        snapshot: &Snapshot,
+        front: &Want,
+        trouble: Option<&Trouble>,
+        now: Moment,
+    ) -> Option<Hold> {
         let record = &snapshot.record;
         if record.term != self.claim.term {
             return None;
@@ -115,7 +176,9 @@ impl Contest {
             self.attempts.clear();
         }
         let deadline = attempt.map(|attempt| attempt.deadline).or_else(|| self.granted_deadline(record))?;
-        if deadline.since(now) < self.want.timing.attempt_timeout() {
+        let timing = &self.want.timing;
+        let least = trouble.map_or(timing.attempt_timeout(), |trouble| trouble.least_left(timing));
+        if deadline.since(now) < least.max(self.least_left(attempt.is_none())) {
             return None;
         }
         let mut hold = Hold::new(self.claim.term, front, snapshot.version.number, deadline, now);
@@ -129,6 +192,14 @@ impl Contest {
             None => now + self.want.timing.attempt_timeout() / 4,
         };
         Some(hold)
+    }
+
+    /// Returns how much must be left of a hold that begins. Of a granted one at least half of what a fresh one has: a long
+    /// wait has used up its time, and a body relies on some.
+    fn least_left(&self, granted: bool) -> Duration {
+        let timing = &self.want.timing;
+        let half = timing.ttl().saturating_sub(timing.safety_margin()) / 2;
+        if granted { timing.attempt_timeout().max(half) } else { timing.attempt_timeout() }
     }
 
     /// Returns when the first renewal follows: at a random moment in the last three quarters of the interval, so that locks
@@ -153,6 +224,7 @@ impl Contest {
         let waits = self.want.patience == Patience::Wait;
         match view.state() {
             State::Unknown if self.fresh && self.want.retained => self.claim_free(None, cx),
+            State::Unknown if self.fresh && self.joins_first => self.enqueue(cx),
             State::Unknown if self.fresh => self.create(cx),
             State::Absent => self.create(cx),
             State::Exists if waits && !self.joined && cx.now.local >= self.full_until => self.enqueue(cx),
@@ -170,7 +242,7 @@ impl Contest {
         if record.is_free() {
             return self.claim_free(Some(record), cx);
         }
-        if self.want.adopt && record.engine.is_kin_of(&self.claim.engine) {
+        if self.adopts(record, view) {
             return self.claim_seen(record, rank.map_or(0..0, |rank| rank..rank + 1), cx);
         }
         match self.want.patience {
@@ -179,24 +251,40 @@ impl Contest {
         }
     }
 
+    /// Says whether a record is that of an earlier start of this very engine: at once claimed, unless it shows life.
+    fn adopts(&self, record: &Record, view: &View) -> bool {
+        self.want.adopt && record.engine.is_kin_of(&self.claim.engine) && !view.shows_life()
+    }
+
     /// Waits in the queue, joins it, or challenges from it.
     fn queue(&mut self, record: &Record, rank: Option<usize>, view: &View, cx: &mut Context<'_>) -> Move {
-        let full = cx.now.local < self.full_until;
-        if rank.is_none() && !full {
+        let outside = rank.is_none() && cx.now.local >= self.full_until;
+        if outside && record.waiters.len() < MAX_WAITERS {
             if self.joined {
                 self.start_over(cx);
             }
             return self.enqueue(cx);
         }
+        if outside && view.arrived() < self.full_until {
+            return Move::Send(Call::Read);
+        }
+        if outside {
+            self.queue_full(cx);
+        }
         self.challenge(record, rank, view, cx)
     }
 
     /// Finds out whether a holder lives, for somebody who does not want to wait: by the date it wrote (a hint), then by
-    /// watching for one ttl.
+    /// watching for one ttl. A reservation shows no life: its date is all there is to know.
     fn observe(&mut self, record: &Record, view: &View, ticket: Ticket, cx: &mut Context<'_>) -> Move {
         let promises_life = record.expiry.is_some_and(|expiry| expiry > cx.now.wall);
         let watched = *self.watched.get_or_insert(record.pair());
-        if watched != record.pair() || (promises_life && cx.now.local < view.claimable_at(record)) {
+        let kept = if record.is_reserved() {
+            cx.now.local < self.claim_due(record, None, view, cx.now)
+        } else {
+            promises_life && cx.now.local < view.claimable_at(record, cx.now)
+        };
+        if watched != record.pair() || kept {
             return Move::GiveUp(Notice::Busy(ticket));
         }
         self.challenge(record, None, view, cx)
@@ -205,25 +293,33 @@ impl Contest {
     /// Takes over from a holder without a sign of life. Whoever does not watch the lock looks once more before.
     fn challenge(&mut self, record: &Record, rank: Option<usize>, view: &View, cx: &mut Context<'_>) -> Move {
         let now = cx.now.local;
-        if now >= self.claim_due(record, rank, view) {
-            let informed = self.watches(view) || view.arrived() >= view.claimable_at(record);
+        if now >= self.claim_due(record, rank, view, cx.now) {
+            let informed = self.watches(view) || view.arrived() >= view.claimable_at(record, cx.now);
             let up_to = rank.map_or(record.waiters.len(), |rank| rank + 1);
             return if informed { self.claim_seen(record, 0..up_to, cx) } else { Move::Send(Call::Read) };
         }
-        let look_again = !self.watches(view) && now >= view.arrived() + record.patience();
+        let look_again = !self.watches(view) && now >= self.look_due(record, view);
         if look_again { Move::Send(Call::Read) } else { Move::Wait }
     }
 
-    fn claim_due(&self, record: &Record, rank: Option<usize>, view: &View) -> Moment {
+    /// Returns when whoever does not watch the lock looks again: the holder it last saw may be long gone, and the present
+    /// one be as short-lived as itself.
+    fn look_due(&self, record: &Record, view: &View) -> Moment {
+        view.arrived() + record.patience().min(self.want.timing.ttl())
+    }
+
+    fn claim_due(&self, record: &Record, rank: Option<usize>, view: &View, now: Now) -> Moment {
         let rank = rank.unwrap_or(record.waiters.len());
-        let step = SMALLEST_STAGGER.max(record.patience() * 3 / 100);
+        // No renewal of a reservation can be seen late.
+        let part = if record.is_reserved() { Duration::ZERO } else { record.patience() * 3 / 100 };
+        let step = SMALLEST_STAGGER.max(part);
         let place = step * u32::try_from(rank).unwrap_or(u32::MAX);
         let jitter = if rank == 0 { Duration::ZERO } else { step * self.jitter / 2000 };
-        view.claimable_at(record) + place + jitter
+        view.claimable_at(record, now) + place + jitter
     }
 
     /// Returns when this contest acts next, if nothing happens before.
-    pub(super) fn due(&self, view: &View) -> Moment {
+    pub(super) fn due(&self, view: &View, now: Now) -> Moment {
         let Some(record) = view.record().filter(|_| !self.polls()) else { return Moment::default() };
         let ours = record.is_free() || record.term == self.claim.term;
         let rank = record.rank_of(self.claim.term);
@@ -231,8 +327,8 @@ impl Contest {
         if ours {
             return Moment::default();
         }
-        let claim = self.claim_due(record, rank, view);
-        let look = if self.watches(view) { claim } else { view.arrived() + record.patience() };
+        let claim = self.claim_due(record, rank, view, now);
+        let look = if self.watches(view) { claim } else { self.look_due(record, view) };
         let join = if may_join { self.full_until } else { claim };
         claim.min(look).min(join)
     }
@@ -302,12 +398,27 @@ fn own_place(record: &Record, term: Term) -> Option<(usize, Entry)> {
 // === impl Keeper: contending ===
 
 impl Keeper {
+    /// Says whether the call in flight guesses that the lock is absent, where joining its queue would do as well.
+    pub fn guesses(&self) -> bool {
+        let waits = self.tickets.front().is_some_and(|want| want.patience == Patience::Wait && !want.retained);
+        let guess =
+            |flight: &Flight| matches!(flight.call, Call::Apply(Change::Create { .. })) && flight.before.is_nothing();
+        waits && *self.view.state() == State::Unknown && self.flight.as_ref().is_some_and(guess)
+    }
+
+    /// Says whether an entry of this engine stands so far behind in the queue that it does not watch the lock.
+    pub fn waits_behind(&self) -> bool {
+        self.contest.as_ref().is_some_and(|contest| contest.waits_behind(&self.view))
+    }
+
     /// Strives for the lock on behalf of the first local acquisition.
     pub(super) fn contend(&mut self, cx: &mut Context<'_>) -> Move {
+        let failing = self.trouble.as_ref().is_some_and(|trouble| trouble.is_failing());
         let Some(front) = self.tickets.front() else { return Move::Wait };
         let contest = self.contest.get_or_insert_with(|| Box::new(Contest::new(&self.engine, front, cx)));
         contest.want.patience = front.patience;
-        if front.patience != Patience::Wait && self.failures > 0 && out_of_time(contest, cx) {
+        contest.joins_first = self.crowded && front.patience == Patience::Wait;
+        if front.patience != Patience::Wait && failing && out_of_time(contest, cx) {
             return Move::GiveUp(Notice::Failed(front.ticket));
         }
         if self.unsettled && contest.is_doubtful(&self.view) {

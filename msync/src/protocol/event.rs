@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use super::Report;
 use crate::{
     FencingToken, LossReason, Timing,
     clock::Moment,
-    record::{Change, Refused},
+    record::{Change, Refused, Term},
     store::{Snapshot, Version},
 };
 
@@ -55,6 +56,10 @@ pub enum Event {
     Want(Want),
     /// A local acquisition is given up, wanted or already had.
     Cancel(Ticket),
+    /// A user has had the guard of its acquisition since a moment: from then on it is renewed and kept for it.
+    Collected(Ticket, Moment),
+    /// A user that has its guard wants it kept for at least so long from now on: a set is complete.
+    Keep(Ticket, Duration),
     /// A user is done: its body and arguments have been dropped. It may wish for a successor, by owner.
     Release(Ticket, Option<String>),
     /// A user wants its hold renewed at once.
@@ -69,6 +74,8 @@ pub enum Event {
     Disowned(u64),
     /// The inbox watch started over and did not list this lock.
     Unlisted,
+    /// A watch of this lock itself started over and did not find it: a reason to read it, no more.
+    Missing,
     /// The client shuts down.
     ShutDown,
     /// Time has passed.
@@ -99,8 +106,13 @@ pub enum Outcome {
     Refused(Refused),
     /// Certainly not applied; try again, after the time given if any.
     Busy(Option<Duration>),
+    /// Never sent: it had to wait for its turn for too long.
+    Unsent,
     /// Perhaps applied, perhaps later.
     Unknown,
+    /// Certainly not applied: the rights, the credentials or the resource are missing. Final only when it lasts, for a
+    /// server that has just started says so of everything.
+    Denied,
     /// Certainly not applied, and trying again will not help.
     Fatal,
 }
@@ -108,8 +120,10 @@ pub enum Outcome {
 /// What the driver is to tell a local acquisition.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Notice {
-    /// It has the lock.
+    /// It has the lock, once it [collects](Event::Collected) it.
     Acquired(Ticket, FencingToken),
+    /// It has not collected the lock in time: [`Event::Cancel`] follows, or [`Event::Collected`] if it has after all.
+    Recall(Ticket),
     /// Somebody else has it, and it did not want to wait.
     Busy(Ticket),
     /// The store failed; the driver knows how.
@@ -118,6 +132,8 @@ pub enum Notice {
     ShutDown(Ticket),
     /// Its release has been acknowledged, or needed no write.
     Released(Ticket),
+    /// The same, and the candidate that it named has the lock next.
+    HandedOver(Ticket),
     /// Its release could not be made known; the ttl will.
     Abandoned(Ticket),
 }
@@ -133,8 +149,12 @@ pub struct Standing {
     pub ended: Option<LossReason>,
     /// `until` is the end of `max_hold`, not of the lease.
     pub max_hold_ends: bool,
+    /// The last renewal was refused, so that a loss by time is the server's will and not the network's.
+    pub refused: bool,
     /// The newest believed version of the record.
     pub version: u64,
+    /// The term of the hold.
+    pub term: Term,
 }
 
 // === impl Standing ===
@@ -145,7 +165,11 @@ impl Standing {
         if self.ticket != Some(ticket) {
             return Some(self.ended.unwrap_or(LossReason::Released));
         }
-        let late = if self.max_hold_ends { LossReason::MaxHold } else { LossReason::Deadline };
+        let late = match (self.max_hold_ends, self.refused) {
+            (true, _) => LossReason::MaxHold,
+            (false, true) => LossReason::Refused,
+            (false, false) => LossReason::Deadline,
+        };
         self.ended.or_else(|| (now >= self.until).then_some(late))
     }
 }
@@ -153,14 +177,21 @@ impl Standing {
 /// What is to be done after a step.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Action {
-    /// A call to send; its [`Event::Reply`] must follow, an [`Outcome::Unknown`] after [`Action::timeout`] at the latest.
+    /// A call to send; its [`Event::Reply`] must follow: an [`Outcome::Unsent`] after [`Action::turn`] if it was not sent, an
+    /// [`Outcome::Unknown`] after [`Action::timeout`] from the send.
     pub call: Option<Call>,
-    /// How long the call may take.
+    /// How long the call may wait to be sent, before it is thought over.
+    pub turn: Duration,
+    /// How long it may take then.
     pub timeout: Duration,
     /// What to tell whom.
     pub notices: Vec<Notice>,
+    /// What to tell people, once.
+    pub report: Option<Report>,
     /// When to step again, if nothing happens before.
     pub wake: Option<Moment>,
     /// Whether this lock itself is to be watched, besides the inbox.
     pub watch: bool,
+    /// Whether the user is to say so at once when it collects the lock: something waits for that.
+    pub tell: bool,
 }

@@ -20,7 +20,7 @@ pub struct Attempt {
     pub sent: Moment,
     /// The deadline that it confirms: `sent + ttl - margin`.
     pub deadline: Moment,
-    /// The last of its term: it lets the record outlive this process, as `at_least` promises.
+    /// The last of its term: it leaves the record to nobody, as long as `at_least` promises.
     pub last: bool,
 }
 
@@ -41,8 +41,22 @@ pub type Attempts = BTreeMap<Beat, Attempt>;
 pub struct User {
     /// Its acquisition within this process.
     pub ticket: Ticket,
-    /// When `max_hold` ends it.
-    pub end: Option<Moment>,
+    /// Its guard has reached it. Until then nothing is renewed for it, and nothing kept (promise S6): its future may be
+    /// one that nobody polls any more.
+    pub collected: bool,
+    at_least: Duration,
+    max_hold: Option<Duration>,
+    /// Since when it has had its guard, or the lock without one.
+    since: Moment,
+}
+
+// === impl User ===
+
+impl User {
+    /// Returns when `max_hold` ends it.
+    fn end(&self) -> Option<Moment> {
+        self.max_hold.map(|most| self.since + most)
+    }
 }
 
 /// One term that this engine has, or had until the guard noticed.
@@ -68,8 +82,12 @@ pub struct Hold {
     pub ended: Option<LossReason>,
     /// Who is to have it next, by the wish of the last user.
     pub successor: Option<String>,
-    /// The last renewal of the term has been confirmed.
+    /// The reservation of the term has been confirmed.
     pub left_behind: bool,
+    /// The last user never collected it: it is not renewed for the next one, who might not either.
+    pub spurned: bool,
+    /// The last write was refused, not lost.
+    pub refused: bool,
     /// The version that the tokens of this term are made of; `None` when its numbers are used up.
     base: Option<u64>,
     /// The newest believed version of the record.
@@ -96,6 +114,8 @@ impl Hold {
             ended: None,
             successor: None,
             left_behind: false,
+            spurned: false,
+            refused: false,
             base: Some(version),
             version,
             sequence: 0,
@@ -117,9 +137,9 @@ impl Hold {
     /// Ends what time has ended: the hold at its deadline, the user at its `max_hold`.
     pub fn expire(&mut self, now: Moment) {
         if self.is_renewed() && now >= self.deadline {
-            self.ended = Some(LossReason::Deadline);
+            self.ended = Some(if self.refused { LossReason::Refused } else { LossReason::Deadline });
         }
-        let over = self.user.as_ref().and_then(|user| user.end).is_some_and(|end| now >= end);
+        let over = self.user.as_ref().and_then(User::end).is_some_and(|end| now >= end);
         if over && self.is_renewed() {
             self.ended = Some(LossReason::MaxHold);
         }
@@ -170,16 +190,49 @@ impl Hold {
         if want.timing.ttl() != self.timing.ttl() {
             self.next_renewal = now;
         }
-        (self.timing, self.retained, self.handovers) = (want.timing, want.retained, self.handovers + 1);
-        self.keep_until = now + want.at_least;
-        self.user = Some(User { ticket: want.ticket, end: want.max_hold.map(|max| now + max) });
+        (self.timing, self.retained) = (want.timing, want.retained);
+        self.handovers = self.handovers.saturating_add(1);
+        let (ticket, at_least, max_hold) = (want.ticket, want.at_least, want.max_hold);
+        self.user = Some(User { ticket, collected: false, at_least, max_hold, since: now });
         Some(token)
+    }
+
+    /// Takes that the user has its guard since a moment: `at_least` and `max_hold` count from then.
+    pub fn collect(&mut self, since: Moment) {
+        let Some(user) = self.user.as_mut().filter(|user| !user.collected) else { return };
+        (user.collected, user.since) = (true, since);
+        (self.keep_until, self.spurned) = (since + user.at_least, false);
+    }
+
+    /// Returns the user, if it has not collected the lock yet.
+    pub fn uncollected(&self) -> Option<&User> {
+        self.user.as_ref().filter(|user| !user.collected)
+    }
+
+    /// Returns until when the user must have collected the lock: early enough to give it back while it is still held, and
+    /// not before the user had a moment's time.
+    pub fn collect_by(&self, user: &User) -> Moment {
+        let attempt = self.timing.attempt_timeout();
+        (self.deadline - attempt).max(user.since + attempt / 2)
+    }
+
+    /// Says whether renewing it serves somebody: a user who has it, one who waits for more time, or `at_least`.
+    pub fn serves(&self) -> bool {
+        match &self.user {
+            Some(user) => user.collected,
+            None => !self.spurned,
+        }
     }
 
     /// Says whether the next local acquisition may have it without a write.
     pub fn is_free_for_local(&self, now: Moment) -> bool {
         let safe = self.ended.is_none() && self.remaining(now) >= self.timing.attempt_timeout();
         self.user.is_none() && safe && now >= self.keep_until
+    }
+
+    /// Says whether the next local acquisition is to wait for a renewal that will not come.
+    pub fn is_stale(&self, now: Moment) -> bool {
+        self.spurned && (self.base.is_none() || !self.is_free_for_local(now))
     }
 
     /// Says whether waiters of other engines have waited for long enough: 16 local hand-overs, or one ttl.
@@ -189,13 +242,15 @@ impl Hold {
 
     /// Returns what guards see.
     pub fn standing(&self) -> Standing {
-        let end = self.user.as_ref().and_then(|user| user.end).unwrap_or(self.deadline);
+        let end = self.user.as_ref().and_then(User::end).unwrap_or(self.deadline);
         Standing {
             ticket: self.user.as_ref().map(|user| user.ticket),
             until: self.deadline.min(end),
             ended: self.ended,
             max_hold_ends: end < self.deadline,
+            refused: self.refused,
             version: self.version,
+            term: self.term,
         }
     }
 }

@@ -5,15 +5,15 @@
 
 use std::time::Duration;
 
-use super::{Call, Context, Keeper, Notice, State, Ticket, fresh};
+use super::{Attempt, Call, Context, Hold, Keeper, Notice, State, Ticket, fresh};
 use crate::{
     LossReason,
-    clock::Moment,
+    clock::{Moment, Wall},
     config::{MAX_TTL, MIN_TTL},
     record::{Change, Entry, Record, Term},
 };
 
-/// So many failures in a row end the attempt to give back: the ttl will do it.
+/// So many failures in a row, or a ttl of them, end the attempt to give back: the ttl will do it.
 const MOST_FAILURES: u32 = 8;
 
 /// A term that is being given back.
@@ -25,6 +25,8 @@ pub(super) struct Parting {
     retained: bool,
     /// Who is to have it next, by the wish of the last user.
     successor: Option<String>,
+    /// The last write that hands it on is for that one.
+    found: bool,
     /// After this, others may take over anyway.
     until: Moment,
 }
@@ -38,8 +40,14 @@ impl Keeper {
             return cx.notices.push(Notice::Released(ticket));
         }
         let Some(hold) = &mut self.hold else { return };
+        hold.spurned |= hold.uncollected().is_some();
+        let stays = hold.keep_until > cx.now.local || hold.ended.is_some();
+        let named_itself = successor.as_deref() == Some(self.engine.owner());
         (hold.user, hold.successor) = (None, successor);
-        if hold.keep_until > cx.now.local || hold.ended.is_some() || !self.tickets.is_empty() {
+        let next_is_here = !self.tickets.is_empty() && !self.wishes_another();
+        if next_is_here && named_itself && !stays {
+            cx.notices.push(Notice::HandedOver(ticket));
+        } else if stays || next_is_here {
             cx.notices.push(Notice::Released(ticket));
         } else {
             self.parting.get_or_insert_default().tickets.push(ticket);
@@ -63,7 +71,6 @@ impl Keeper {
         let parting = self.parting.get_or_insert_default();
         parting.until = now + hold.timing.ttl();
         (parting.retained, parting.successor) = (hold.retained, hold.successor);
-        self.bequest = outlives.then_some(hold.term);
         let renewing = matches!(&self.flight, Some(flight) if matches!(flight.call, Call::Apply(Change::Renew { .. })));
         self.unsettled |= hold.attempts.len() > usize::from(renewing);
         self.timing = hold.timing;
@@ -74,7 +81,7 @@ impl Keeper {
         let Some(hold) = &self.hold else { return false };
         let others = self.view.record().is_some_and(|record| super::waits_another(record, &self.engine));
         let waits = !self.tickets.is_empty() && hold.ended.is_none() && !self.wishes_another();
-        waits && !(others && hold.must_yield(cx.now.local))
+        waits && !hold.is_stale(cx.now.local) && !(others && hold.must_yield(cx.now.local))
     }
 
     /// Says whether the last user named a successor that waits in another engine: it goes before those who wait here.
@@ -87,7 +94,7 @@ impl Keeper {
 
     /// Removes one stray, if a believed record shows any.
     pub(super) fn clean_up(&mut self, cx: &mut Context<'_>) -> Option<Call> {
-        let gives_up = self.tickets.is_empty() && self.failures >= MOST_FAILURES && self.is_overdue(cx.now.local);
+        let gives_up = self.tickets.is_empty() && self.fails_for_good(cx.now.local) && self.is_overdue(cx.now.local);
         if gives_up {
             self.abandon(cx);
             return None;
@@ -122,8 +129,7 @@ impl Keeper {
     }
 
     fn is_stray(&self, record: &Record) -> bool {
-        let ours = record.engine == self.engine && !record.is_free();
-        ours && !self.wants(record.term) && self.bequest != Some(record.term)
+        record.engine == self.engine && !record.is_free() && !self.wants(record.term)
     }
 
     /// Finds an entry of ours that nobody here wants: of an ended term, or a second one of the holding term.
@@ -144,6 +150,9 @@ impl Keeper {
             let named = |entry: &Entry| entry.claim().is_some_and(|claim| claim.engine.owner() == owner);
             record.waiters.iter().position(named)
         });
+        if let Some(parting) = &mut self.parting {
+            parting.found = wished.is_some();
+        }
         let index = wished.unwrap_or(0);
         let wall = cx.now.wall;
         match record.waiters.get(index).cloned() {
@@ -151,7 +160,9 @@ impl Keeper {
             Some(entry) => {
                 let beat = fresh(cx);
                 let duplicates = later_entries_of_same_term(record, index, &entry);
-                Some(Call::Apply(Change::Grant { term: record.term, beat, index, entry, duplicates, wall }))
+                let gone: Vec<_> = duplicates.iter().map(|(index, _)| *index).chain([index]).collect();
+                let next = record.first_without(&gone);
+                Some(Call::Apply(Change::Grant { term: record.term, beat, index, entry, duplicates, next, wall }))
             }
             None if self.retains(record) => Some(Call::Apply(Change::Free { term: record.term, wall })),
             None => self.view.snapshot_version().cloned().map(Call::Delete),
@@ -161,6 +172,12 @@ impl Keeper {
     /// A term that this keeper never held, granted to somebody long gone, tells by its claim what it was for.
     fn retains(&self, record: &Record) -> bool {
         self.parting.as_ref().map_or(!record.instant && record.renewals == 0, |parting| parting.retained)
+    }
+
+    /// Says whether calls have failed so often, or for so long, that nothing is to be hoped for.
+    fn fails_for_good(&self, now: Moment) -> bool {
+        let since = self.trouble.as_ref().and_then(|trouble| trouble.since());
+        self.failures() >= MOST_FAILURES || since.is_some_and(|since| now.since(since) >= self.timing.ttl())
     }
 
     fn is_overdue(&self, now: Moment) -> bool {
@@ -174,21 +191,42 @@ impl Keeper {
             return;
         }
         let parting = self.parting.take().unwrap_or_default();
-        cx.notices.extend(parting.tickets.into_iter().map(Notice::Released));
+        let notice = if parting.found { Notice::HandedOver } else { Notice::Released };
+        cx.notices.extend(parting.tickets.into_iter().map(notice));
+    }
+
+    /// Tells those who wait for a release that the store refuses it. Says whether it is tried on: until the ttl is over.
+    pub(super) fn keeps_parting(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(parting) = self.parting.as_mut().filter(|parting| cx.now.local < parting.until) else { return false };
+        cx.notices.extend(parting.tickets.drain(..).map(Notice::Abandoned));
+        true
     }
 
     /// Gives up giving back: the ttl will do it.
     pub(super) fn abandon(&mut self, cx: &mut Context<'_>) {
         let parting = self.parting.take().unwrap_or_default();
         cx.notices.extend(parting.tickets.into_iter().map(Notice::Abandoned));
-        (self.unsettled, self.contest, self.failures) = (false, None, 0);
+        (self.unsettled, self.contest, self.trouble) = (false, None, None);
         self.view.doubt(State::Unknown);
     }
 }
 
-/// Returns the ttl that a record needs to live as long as `at_least` promises: clocks may run 1 % apart, twice.
-pub(super) fn last_ttl(left: Duration) -> Duration {
-    let padded = left.mul_f64(1.02).as_millis() + 1;
+/// Leaves what `at_least` keeps to nobody, since nobody will be left to renew it.
+pub(super) fn reserve(hold: &mut Hold, record: &Record, cx: &mut Context<'_>) -> Change {
+    let (now, beat) = (cx.now, fresh(cx));
+    let left = hold.keep_until.since(now.local);
+    hold.attempt(
+        beat,
+        Attempt { last: true, ..Attempt::new(now.local, hold.timing.ttl(), hold.timing.safety_margin()) },
+    );
+    let (term, previous, engine) = (hold.term, record.beat, record.engine.clone());
+    Change::Reserve { term, previous, beat, engine, ttl: last_ttl(left), until: (now.wall + left).min(Wall::LATEST) }
+}
+
+/// Returns the ttl that a record needs to live as long as `at_least` promises for those who go by it: their clock may be 1 %
+/// fast and this one 1 % slow.
+fn last_ttl(left: Duration) -> Duration {
+    let padded = left.mul_f64(1.0203).as_millis() + 1;
     Duration::from_millis(u64::try_from(padded).unwrap_or(u64::MAX)).clamp(MIN_TTL, MAX_TTL)
 }
 

@@ -1,14 +1,18 @@
 //! The rules of the protocol, one test each, and the bench they run on: one keeper, one object, one hand-moved clock.
 
 mod acquiring;
+mod adopting;
 mod belief;
 mod bugs;
 mod ending;
 mod pauses;
 mod queueing;
 mod releasing;
+mod reserving;
 mod shown;
 mod time;
+mod trouble;
+mod uncollected;
 mod viewing;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -48,6 +52,8 @@ struct Bench {
     notices: Vec<Notice>,
     /// Every call sent, oldest first.
     sent: VecDeque<Call>,
+    /// Users take what they have acquired, at once.
+    collects: bool,
 }
 
 impl Bench {
@@ -63,6 +69,7 @@ impl Bench {
             last: Action::default(),
             notices: Vec::new(),
             sent: VecDeque::new(),
+            collects: true,
         }
     }
 
@@ -99,7 +106,26 @@ impl Bench {
         Moment::from_nanos(millis * 1_000_000)
     }
 
+    /// Steps, and lets users answer as their futures and the driver do.
     fn step(&mut self, event: Event) -> &Action {
+        let notices = self.step_once(event);
+        let report = self.last.report;
+        for notice in notices {
+            match notice {
+                Notice::Acquired(ticket, _) if self.collects => {
+                    self.step(Event::Collected(ticket, Self::at(self.now)));
+                }
+                Notice::Recall(ticket) => {
+                    self.step(Event::Cancel(ticket));
+                }
+                _ => {}
+            }
+        }
+        self.last.report = self.last.report.or(report);
+        &self.last
+    }
+
+    fn step_once(&mut self, event: Event) -> Vec<Notice> {
         let now = Now { local: Self::at(self.now), wall: self.wall() };
         let bits = &mut self.bits;
         let action = self.keeper.step(event, now, &mut || {
@@ -113,7 +139,15 @@ impl Bench {
         }
         self.notices.extend(action.notices.iter().cloned());
         self.last = action;
-        &self.last
+        self.last.notices.clone()
+    }
+
+    fn collect(&mut self, ticket: u64) {
+        self.step(Event::Collected(Ticket(ticket), Self::at(self.now)));
+    }
+
+    fn renewals(&self) -> usize {
+        self.sent.iter().filter(|call| matches!(call, Call::Apply(Change::Renew { .. }))).count()
     }
 
     fn want(&mut self, want: Want) {
@@ -220,7 +254,15 @@ impl Bench {
     fn grant(&mut self, beat: u64) -> Snapshot {
         let (term, entry) = (self.record().term, self.record().waiters[0].clone());
         let wall = self.wall();
-        self.other(&Change::Grant { term, beat: Beat(beat), index: 0, entry, duplicates: Vec::new(), wall })
+        self.other(&Change::Grant {
+            term,
+            beat: Beat(beat),
+            index: 0,
+            entry,
+            duplicates: Vec::new(),
+            next: EngineId::default(),
+            wall,
+        })
     }
 
     /// Another engine joins the queue; this one is told, as the holder's inbox is.

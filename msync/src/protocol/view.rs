@@ -6,11 +6,14 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    clock::Moment,
-    config::ACCEPT_TIMEOUT,
-    record::{Pair, Record, Term},
+    clock::{Moment, Now, Wall},
+    config::{ACCEPT_TIMEOUT, MAX_TTL},
+    record::{EngineId, Pair, Record, Term, WALL_SKEW},
     store::{Snapshot, Version},
 };
+
+/// Later than any deadline.
+const NEVER: Moment = Moment::from_nanos(u64::MAX);
 
 /// What is known of the stored object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,6 +29,17 @@ pub enum State {
     Present(Snapshot),
 }
 
+/// The newest believed pair.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Sight {
+    pair: Pair,
+    /// When it was first seen.
+    since: Moment,
+    engine: EngineId,
+    /// Its engine has written while this one looked on: it is no incarnation that is long dead.
+    alive: bool,
+}
+
 /// The belief of one keeper.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct View {
@@ -34,8 +48,7 @@ pub struct View {
     version: u64,
     /// When the newest believed thing arrived.
     arrived: Moment,
-    /// The newest believed pair, and when it was first seen.
-    pair: Option<(Pair, Moment)>,
+    sight: Option<Sight>,
     /// When each entry of the queue was first seen *as an entry*: an instant grant is aged by it.
     entries: BTreeMap<Term, Moment>,
 }
@@ -75,6 +88,11 @@ impl View {
     /// Returns what outlives a keeper: since when the lock looks as it does. Its content is to be read anew.
     pub(super) fn recalled(self) -> Self {
         Self { state: State::Unknown, ..self }
+    }
+
+    /// Returns the newest believed version; zero if there is none.
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// Returns when the newest believed thing arrived.
@@ -142,11 +160,16 @@ impl View {
     ///
     /// The holder's deadline is anchored before the send of the beat that we see, so counting from the first sight of the
     /// pair is safe. A grant that nobody confirmed may be claimed sooner, since its holder believes nothing (accept), or
-    /// believes from an anchor before its entry was there (instant).
-    pub fn claimable_at(&self, record: &Record) -> Moment {
-        let Some((_, since)) = self.pair else { return Moment::from_nanos(u64::MAX) };
+    /// believes from an anchor before its entry was there (instant). Nobody believes in a reservation: its date ends it.
+    pub fn claimable_at(&self, record: &Record, now: Now) -> Moment {
+        let Some(Sight { since, .. }) = self.sight else { return NEVER };
         let (ttl, accept) = (record.patience(), ACCEPT_TIMEOUT);
         let full = since + ttl;
+        if record.is_reserved() {
+            // The rest of a long one does not fit into a ttl.
+            let unchanged = if record.ttl < MAX_TTL { full } else { NEVER };
+            return record.expiry.map_or(full, |until| unchanged.min(local(until + WALL_SKEW, now)));
+        }
         if record.renewals > 0 {
             return full;
         }
@@ -159,11 +182,24 @@ impl View {
         }
     }
 
+    /// Says whether the holder has shown that it lives: it has written since this engine first looked at the lock. What it
+    /// was granted is another's write.
+    pub fn shows_life(&self) -> bool {
+        self.sight.as_ref().is_some_and(|sight| sight.alive)
+    }
+
+    fn has_written(&self, record: &Record) -> bool {
+        let looked_before = self.version > 0;
+        let known = self.sight.as_ref().is_some_and(|sight| sight.alive && sight.engine == record.engine);
+        known || (looked_before && record.renewals > 0)
+    }
+
     fn take(&mut self, snapshot: &Snapshot, now: Moment) {
         let record = &snapshot.record;
         let pair = record.pair();
-        if self.pair.is_none_or(|(seen, _)| seen != pair) {
-            self.pair = Some((pair, now));
+        if self.sight.as_ref().is_none_or(|sight| sight.pair != pair) {
+            let alive = self.has_written(record);
+            self.sight = Some(Sight { pair, since: now, engine: record.engine.clone(), alive });
         }
         self.age_entries(record, now);
         (self.version, self.arrived) = (snapshot.version.number, now);
@@ -185,7 +221,12 @@ impl View {
 
     fn vanish(&mut self, version: u64, now: Moment) {
         (self.version, self.arrived) = (version, now);
-        (self.pair, self.state) = (None, State::Absent);
+        (self.sight, self.state) = (None, State::Absent);
         self.entries.clear();
     }
+}
+
+/// Says when a date comes, or has come, on the local clock.
+fn local(date: Wall, now: Now) -> Moment {
+    now.local + date.since(now.wall) - now.wall.since(date)
 }

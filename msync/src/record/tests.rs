@@ -43,7 +43,7 @@ fn renew(term: u64, previous: u64) -> Change {
 }
 
 fn grant(term: u64, index: usize, entry: Entry, duplicates: Vec<(usize, Entry)>) -> Change {
-    Change::Grant { term: T(term), beat: Beat(12), index, entry, duplicates, wall: LATER }
+    Change::Grant { term: T(term), beat: Beat(12), index, entry, duplicates, next: EngineId::new("n", 9), wall: LATER }
 }
 
 fn release(term: u64) -> Change {
@@ -336,9 +336,11 @@ fn an_engine_id_shows_itself_to_people() {
 
 #[test]
 fn only_another_start_of_the_same_pod_is_kin() {
-    let id = EngineId::of_pod("web", 0xa1, 1);
-    assert!(id.is_kin_of(&EngineId::of_pod("web", 0xa1, 2)));
-    for other in [id.clone(), EngineId::of_pod("web", 0xa2, 2), EngineId::of_pod("api", 0xa1, 2)] {
+    let id = EngineId::of_pod("web", Role::Library, 0xa1, 1);
+    let kin = |owner: &str, role: Role, pod: u32| EngineId::of_pod(owner, role, pod, 2);
+    assert!(id.is_kin_of(&kin("web", Role::Library, 0xa1)));
+    let (elsewhere, other_owner) = (kin("web", Role::Library, 0xa2), kin("api", Role::Library, 0xa1));
+    for other in [id.clone(), elsewhere, other_owner, kin("web", Role::Sidecar, 0xa1), id.reserved()] {
         assert!(!id.is_kin_of(&other), "{other}");
     }
     // Without a pod there is none, even if the random bits begin alike, or a hand has made them as long as a pod's.
@@ -376,4 +378,40 @@ fn patience_with_an_absurd_ttl_is_five_minutes() {
         assert_eq!(Record { ttl, ..held() }.patience(), FALLBACK_TTL);
     }
     assert_eq!(held().patience(), TTL);
+}
+
+// === Advertise ===
+
+fn advert(term: u64, text: &str) -> Advert {
+    Advert { term: T(term), text: text.into() }
+}
+
+#[test]
+fn advertise_tests_its_term_and_changes_nothing_else() {
+    let held = create().apply(None).unwrap();
+    let own = Advert { term: held.term, text: "10.0.0.7:80".into() };
+    let told = Change::Advertise(own.clone()).apply(Some(&held)).unwrap();
+    assert_eq!(told, Record { advertised: Some(own), ..held.clone() });
+    assert_eq!((told.advert(), held.advert()), (Some("10.0.0.7:80"), None));
+    assert_eq!(Change::Advertise(advert(99, "x")).apply(Some(&held)), Err(Refused::Mismatch));
+    assert_eq!(Change::Advertise(advert(99, "x")).apply(None), Err(Refused::Absent));
+    let nobody = Advert { term: Term::NONE, text: "x".into() };
+    assert_eq!(Change::Advertise(nobody).apply(Some(&Record::default())), Err(Refused::Mismatch));
+}
+
+#[test]
+fn an_advertisement_of_another_term_is_out_of_date() {
+    let held = create().apply(None).unwrap();
+    assert_eq!(Record { advertised: Some(advert(99, "x")), ..held }.advert(), None);
+}
+
+#[test]
+fn advertisements_are_read_as_they_are_written_and_nothing_else_is() {
+    for text in ["", "10.0.0.7:80", "a b  c", "ä\n"] {
+        let advert = advert(7, text);
+        assert_eq!(Advert::parse(&advert.to_string()), Some(advert));
+    }
+    for bad in ["", "x", " x", "0000000000000000 x", "7 x", "000000000000000G x"] {
+        assert_eq!(Advert::parse(bad), None, "{bad:?}");
+    }
 }

@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc};
 
 use futures::future::BoxFuture;
 use kube::{
-    Api, Client,
+    Api, Client, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
 };
 
@@ -16,10 +16,11 @@ use crate::{
     LockName,
     crd::Lock,
     record::{Change, Refused},
-    store::{Fault, Scope, Snapshot, Store, Version, Watch},
+    store::{Fatal, Fault, Scope, Snapshot, Store, Version, Watch},
 };
 
 mod fault;
+mod lingering;
 mod patch;
 mod watch;
 
@@ -51,8 +52,25 @@ impl KubeStore {
     async fn create(&self, name: &LockName, change: &Change) -> Result<Lock, Fault> {
         let record = change.apply(None).map_err(Fault::Refused)?;
         let how = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-        let call = self.call(Verb::Create);
-        self.locks.create(&how, &Lock::of(name, &record)).await.map_err(|error| call.fault(error))
+        let made = match self.locks.create(&how, &Lock::of(name, &record)).await {
+            Ok(lock) => lock,
+            Err(error) if lingering::is_named_by(&error) => return Err(self.lingers(name, error).await),
+            Err(error) => return Err(self.call(Verb::Create).fault(error)),
+        };
+        if let Err(fault) = made.snapshot() {
+            self.take_back(name, &made).await;
+            return Err(fault);
+        }
+        Ok(made)
+    }
+
+    /// Deletes what was made and is of no use, as under an outdated resource. One try: the fault is told anyway.
+    async fn take_back(&self, name: &LockName, made: &Lock) {
+        let preconditions = Preconditions { resource_version: made.resource_version(), uid: made.uid() };
+        let how = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        if let Err(error) = self.locks.delete(name.as_str(), &how).await {
+            tracing::debug!(lock = %name, %error, "an unusable lock is left behind");
+        }
     }
 
     async fn patch(&self, name: &LockName, change: &Change) -> Result<Lock, Fault> {
@@ -61,6 +79,38 @@ impl KubeStore {
         let call = self.call(Verb::Patch);
         self.locks.patch(name.as_str(), &how, &Patch::<()>::Json(patch)).await.map_err(|error| call.fault(error))
     }
+}
+
+impl KubeStore {
+    /// Looks why an object that is deleted is in the way.
+    async fn lingers(&self, name: &LockName, refused: kube::Error) -> Fault {
+        match self.locks.get(name.as_str()).await {
+            Ok(lock) => lingering::fault(&lock).unwrap_or_else(|| self.call(Verb::Create).fault(refused)),
+            Err(error) => self.call(Verb::Get).fault(error),
+        }
+    }
+
+    /// Frees what could only be marked as deleted, so that nobody waits for its ttl.
+    async fn free(&self, name: &LockName, lock: &Lock) -> Result<(), Fault> {
+        tracing::warn!(lock = %name, "{}", lingering::reason(lock));
+        let term = lock.snapshot()?.1.record.term;
+        let freed = Change::Free { term, wall: lingering::since(lock) };
+        self.patch(name, &freed).await.map(drop)
+    }
+}
+
+/// Reads what a list has brought. An illegible lock is left out: who reads it is told, and the others must not suffer for
+/// it. An outdated resource makes all of them illegible.
+fn legible(locks: &[Lock]) -> Result<Vec<(LockName, Snapshot)>, Fault> {
+    let mut found = Vec::with_capacity(locks.len());
+    for lock in locks {
+        match lock.snapshot() {
+            Ok(lock) => found.push(lock),
+            Err(fault @ Fault::Fatal(Fatal::CrdOutdated(_))) => return Err(fault),
+            Err(_) => {}
+        }
+    }
+    Ok(found)
 }
 
 impl fmt::Debug for KubeStore {
@@ -73,7 +123,7 @@ impl Store for KubeStore {
     fn read<'a>(&'a self, name: &'a LockName) -> BoxFuture<'a, Result<Option<Snapshot>, Fault>> {
         Box::pin(async move {
             match self.locks.get(name.as_str()).await.map_err(|error| self.call(Verb::Get).fault(error)) {
-                Ok(lock) => Ok(Some(lock.snapshot()?.1)),
+                Ok(lock) => lingering::read(&lock),
                 Err(Fault::Refused(Refused::Absent)) => Ok(None),
                 Err(fault) => Err(fault),
             }
@@ -86,6 +136,9 @@ impl Store for KubeStore {
                 Change::Create { .. } => self.create(name, change).await?,
                 _ => self.patch(name, change).await?,
             };
+            if matches!(change, Change::Claim { .. }) {
+                lingering::refuse(&lock)?;
+            }
             Ok(lock.snapshot()?.1)
         })
     }
@@ -95,9 +148,12 @@ impl Store for KubeStore {
             Preconditions { resource_version: Some(version.number.to_string()), uid: Some(version.uid.to_string()) };
         let how = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
         Box::pin(async move {
-            // A finalizer that others put on the object makes this succeed and leaves the object: it costs its ttl.
             let deleted = self.locks.delete(name.as_str(), &how).await;
-            deleted.map(drop).map_err(|error| self.call(Verb::Delete).fault(error))
+            let left = deleted.map_err(|error| self.call(Verb::Delete).fault(error))?.left();
+            match left.filter(lingering::is) {
+                Some(lock) => self.free(name, &lock).await,
+                None => Ok(()),
+            }
         })
     }
 
@@ -107,7 +163,7 @@ impl Store for KubeStore {
             let mut how = ListParams::default().limit(PAGE);
             loop {
                 let page = self.locks.list(&how).await.map_err(|error| self.call(Verb::List).fault(error))?;
-                found.extend(page.items.iter().filter_map(|lock| lock.snapshot().ok()));
+                found.extend(legible(&page.items)?);
                 how.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
                 if how.continue_token.is_none() {
                     return Ok(found);

@@ -42,10 +42,14 @@ pub struct Calls {
     pub leaves: u64,
     /// [`Change::Renew`].
     pub renews: u64,
+    /// [`Change::Reserve`].
+    pub reserves: u64,
     /// [`Change::Grant`].
     pub grants: u64,
     /// [`Change::Free`].
     pub frees: u64,
+    /// [`Change::Advertise`].
+    pub advertises: u64,
     /// Deletions.
     pub deletes: u64,
     /// Reads of all locks.
@@ -248,7 +252,7 @@ impl State {
 impl Calls {
     /// Returns how many requests asked for a change or a deletion.
     pub fn writes(&self) -> u64 {
-        let holds = self.creates + self.claims + self.renews + self.grants;
+        let holds = self.creates + self.claims + self.renews + self.reserves + self.grants;
         holds + self.enqueues + self.leaves + self.frees + self.deletes
     }
 
@@ -259,8 +263,10 @@ impl Calls {
             Change::Enqueue { .. } => &mut self.enqueues,
             Change::Leave { .. } => &mut self.leaves,
             Change::Renew { .. } => &mut self.renews,
+            Change::Reserve { .. } => &mut self.reserves,
             Change::Grant { .. } => &mut self.grants,
             Change::Free { .. } => &mut self.frees,
+            Change::Advertise(_) => &mut self.advertises,
         }
     }
 }

@@ -8,7 +8,7 @@ use msync::crd::Lock;
 
 use crate::{
     figures::{Figure, Sample, Table, millis},
-    raw::object,
+    raw::{object, write},
     server::Server,
     sizes::Sizes,
 };
@@ -43,7 +43,38 @@ pub(crate) async fn measure(server: &Server, sizes: &Sizes, table: &mut Table) -
     let requests = server.requests().await?.since(&before).calls();
     let each = requests as f64 / sizes.samples as f64;
     table.add(Figure::new('a', "acquire and release", "requests", each).over("create + delete", 2.0).budget("1 + 1"));
+    elections(server, &client, sizes, table).await?;
     client.shutdown().await;
+    Ok(())
+}
+
+/// Elections that nobody has campaigned for before, each beside two raw writes.
+async fn elections(server: &Server, client: &msync::Client, sizes: &Sizes, table: &mut Table) -> Result<()> {
+    let room = server.room().await?;
+    let locks = room.locks().await?;
+    locks.create(&PostParams::default(), &object("twice", 0)?).await?;
+    let [mut twice, mut campaign] = [const { Vec::new() }; 2];
+    let (mut requests, mut beat) = (0, 1);
+    for number in 0..sizes.samples {
+        let two = async {
+            write(&locks, "twice", beat + 1).await?;
+            write(&locks, "twice", beat + 2).await
+        };
+        twice.push(timed(two).await?.0);
+        beat += 2;
+        let election = client.election(format!("absent-{number}"))?;
+        let before = if number == 0 { Some(server.requests().await?) } else { None };
+        let (took, term) = timed(election.campaign()).await?;
+        campaign.push(took);
+        if let Some(before) = before {
+            requests = server.requests().await?.since(&before).calls();
+        }
+        term.resign().await?;
+    }
+    let twice = Sample::from_iter(twice).median();
+    let campaign = Figure::new('a', "lead an absent election", "ms", Sample::from_iter(campaign));
+    table.add(campaign.over("two writes", twice).budget("<= 1.3"));
+    table.add(Figure::new('a', "lead an absent election", "requests", requests as f64).budget("<= 2"));
     Ok(())
 }
 

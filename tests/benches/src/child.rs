@@ -11,7 +11,7 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 use msync::{
-    Client, Lock, LockGuard, Timing,
+    Client, ClientBuilder, Lock, LockGuard, Timing,
     clock::{BootClock, Clock},
     store::KubeStore,
 };
@@ -42,6 +42,16 @@ pub(crate) struct Place {
     pub(crate) ttl: Duration,
     /// Instead of the kubeconfig's server.
     pub(crate) url: Option<String>,
+    pub(crate) over: Over,
+}
+
+/// Whose connections a client has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Over {
+    /// msync's own.
+    Ours,
+    /// Those of a client of kube that is handed in.
+    Kube,
 }
 
 /// What a child does.
@@ -51,6 +61,10 @@ pub(crate) enum Role {
     Contend { lock: String, hold: Duration, engines: usize },
     /// Campaigns; resigns and campaigns again at every order.
     Campaign { election: String },
+    /// Acquires a lock; releases it and acquires it again at every order.
+    Wait { lock: String },
+    /// Answers every order with itself.
+    Echo,
     /// Acquires many locks at the first order, forgets what it sent at the second, and reports at every later one.
     Hold { locks: usize },
     /// At the first order, several engines begin to wait for many locks each; until the second. One after the other has
@@ -98,6 +112,8 @@ pub(crate) fn run((place, role): (Place, Role)) -> Result<()> {
         match role {
             Role::Contend { lock, hold, engines } => contend(&place, &lock, hold, engines, orders).await,
             Role::Campaign { election } => campaign(&place, &election, orders).await,
+            Role::Wait { lock } => wait(&place, &lock, orders).await,
+            Role::Echo => echo(orders).await,
             Role::Hold { locks } => hold(&place, locks, orders).await,
             Role::Crowd { engines, locks, together } => crowd(&place, engines, locks, together, orders).await,
         }
@@ -112,34 +128,57 @@ impl Place {
         Self { url: Some(url), ..self }
     }
 
-    async fn kube(&self) -> Result<kube::Client> {
+    async fn config(&self) -> Result<Config> {
         let kubeconfig = Kubeconfig::read_from(&self.kubeconfig)?;
         let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
         if let Some(url) = &self.url {
             config.cluster_url = url.parse()?;
         }
-        Ok(kube::Client::try_from(config)?)
+        Ok(config)
+    }
+
+    /// The same, with the connections of a client that is handed in.
+    pub(crate) fn handed_in(self) -> Self {
+        Self { over: Over::Kube, ..self }
     }
 
     async fn recording(&self) -> Result<Recording> {
-        Ok(Recording::new(KubeStore::new(self.kube().await?, &self.namespace)))
+        Ok(Recording::new(KubeStore::new(self.over.client(self.config().await?)?, &self.namespace)))
+    }
+
+    fn builder(&self, number: usize) -> Result<ClientBuilder> {
+        let owner = format!("{}-{number}", self.owner);
+        Ok(Client::builder().owner(owner).namespace(&self.namespace).timing(Timing::with_ttl(self.ttl)?))
     }
 
     fn client(&self, store: &Recording, number: usize) -> Result<Client> {
-        let owner = format!("{}-{number}", self.owner);
-        let timing = Timing::with_ttl(self.ttl)?;
-        Ok(Client::builder().owner(owner).timing(timing).store(Arc::new(store.clone())).build())
+        Ok(self.builder(number)?.store(Arc::new(store.clone())).build())
     }
 
-    /// A client whose connection is open.
+    /// A client as users make it, whose connection is open.
     async fn warm_client(&self, number: usize) -> Result<Client> {
-        self.warm(&self.recording().await?, number).await
+        let (builder, config) = (self.builder(number)?, self.config().await?);
+        let client = match self.over {
+            Over::Ours => builder.config(config).build()?,
+            Over::Kube => builder.kube(self.over.client(config)?).build(),
+        };
+        self.warm(client, number).await
     }
 
-    async fn warm(&self, store: &Recording, number: usize) -> Result<Client> {
-        let client = self.client(store, number)?;
+    async fn warm(&self, client: Client, number: usize) -> Result<Client> {
         client.lock(format!("warm-{}-{number}", self.owner))?.acquire().await?.release().await?;
         Ok(client)
+    }
+}
+
+// === impl Over ===
+
+impl Over {
+    pub(crate) fn client(self, config: Config) -> Result<kube::Client> {
+        Ok(match self {
+            Self::Ours => msync::transport::connect(config)?,
+            Self::Kube => kube::Client::try_from(config)?,
+        })
     }
 }
 
@@ -201,6 +240,26 @@ async fn campaign(place: &Place, election: &str, mut orders: Orders) -> Result<(
     }
 }
 
+async fn wait(place: &Place, lock: &str, mut orders: Orders) -> Result<()> {
+    let lock = place.warm_client(0).await?.lock(lock)?;
+    println!("ready");
+    loop {
+        let guard = lock.acquire().await?;
+        println!("holds {}", BootClock.now().as_nanos());
+        orders.recv().await;
+        println!("releases {}", BootClock.now().as_nanos());
+        guard.release().await?;
+    }
+}
+
+async fn echo(mut orders: Orders) -> Result<()> {
+    println!("ready");
+    while let Some(order) = orders.recv().await {
+        println!("{order}");
+    }
+    Ok(())
+}
+
 async fn hold(place: &Place, locks: usize, mut orders: Orders) -> Result<()> {
     let store = place.recording().await?;
     let client = place.client(&store, 0)?;
@@ -230,7 +289,7 @@ async fn crowd(place: &Place, engines: usize, locks: usize, together: bool, mut 
     let mut all = Vec::new();
     for number in 0..engines {
         let store = place.recording().await?;
-        all.push((place.warm(&store, number).await?, store));
+        all.push((place.warm(place.client(&store, number)?, number).await?, store));
     }
     println!("ready");
     orders.recv().await;

@@ -59,7 +59,7 @@ async fn kills(room: &Room<'_>, count: usize, raw: f64, table: &mut Table) -> Re
     let role = Role::Campaign { election: ELECTION.to_owned() };
     let mut leader = start(&room.place("pod-0-", KILL), &role).await?;
     leader.line_with("leads", LIMIT).await?;
-    let (mut took, mut watching) = (Sample::default(), Watching::start(room, ELECTION).await?);
+    let (mut took, mut watching) = (Sample::default(), Watching::start(&room.locks().await?, ELECTION).await?);
     for round in 1..=count {
         let name = format!("pod-{round}-");
         let mut follower = start(&room.place(&name, KILL), &role).await?;

@@ -22,6 +22,7 @@ mod macros;
 mod metrics;
 mod peer;
 mod plot;
+mod quiet;
 mod raw;
 mod recording;
 mod server;
@@ -50,6 +51,8 @@ enum Section {
     Acquire,
     /// b: hand-off between processes.
     Handoff,
+    /// q: hand-offs after everybody was quiet for a while, as in a service.
+    Quiet,
     /// d: hand-over between tasks of one process.
     Local,
     /// c: elections.
@@ -108,6 +111,7 @@ impl Section {
         match self {
             Self::Acquire => acquire::measure(server, sizes, table).await,
             Self::Handoff => contend::measure(server, sizes, table).await,
+            Self::Quiet => quiet::measure(server, sizes, table).await,
             Self::Election => election::measure(server, sizes, table).await,
             Self::Local => local::measure(server, sizes, table).await,
             Self::Held => held::measure(server, sizes, table).await,

@@ -40,9 +40,9 @@ pub(crate) struct Watching {
 // === impl Watching ===
 
 impl Watching {
-    pub(crate) async fn start(room: &Room<'_>, name: &str) -> Result<Self> {
+    pub(crate) async fn start(locks: &Api<Lock>, name: &str) -> Result<Self> {
         let how = WatchParams::default().fields(&format!("metadata.name={name}"));
-        let mut events = room.locks().await?.watch(&how, "0").await?.boxed();
+        let mut events = locks.watch(&how, "0").await?.boxed();
         let (sender, sights) = mpsc::unbounded_channel();
         let task = tokio::spawn(async move {
             while let Some(Ok(event)) = events.next().await {
@@ -96,6 +96,8 @@ pub(crate) async fn write(locks: &Api<Lock>, name: &str, beat: u64) -> Result<Lo
 /// Raw writes of an object of their own, each timed from its call to its event at another client.
 pub(crate) struct Writes {
     locks: Api<Lock>,
+    /// Those of another client, which watches.
+    others: Api<Lock>,
     name: String,
     watching: Watching,
     beat: u64,
@@ -108,16 +110,30 @@ impl Writes {
     pub(crate) async fn start(room: &Room<'_>, name: &str, waiters: usize) -> Result<Self> {
         let locks = room.locks().await?;
         locks.create(&PostParams::default(), &object(name, waiters)?).await?;
-        Ok(Self { locks, name: name.to_owned(), watching: Watching::start(room, name).await?, beat: 1 })
+        let others = room.locks().await?;
+        let watching = Watching::start(&others, name).await?;
+        Ok(Self { locks, others, name: name.to_owned(), watching, beat: 1 })
     }
 
     /// Milliseconds from the call of one write to its event.
     pub(crate) async fn one(&mut self) -> Result<f64> {
+        Ok(self.both().await?.1)
+    }
+
+    /// Milliseconds from the call of one write to its answer, and to its event.
+    pub(crate) async fn both(&mut self) -> Result<(f64, f64)> {
         self.beat += 1;
         let sent = BootClock.now();
         let written = write(&self.locks, &self.name, self.beat).await?;
+        let answered = millis(BootClock.now().since(sent));
         let arrived = self.watching.arrival(written.metadata.resource_version.as_deref()).await?;
-        Ok(millis(arrived.since(sent)))
+        Ok((answered, millis(arrived.since(sent))))
+    }
+
+    /// One write by the client that watches, until its answer.
+    pub(crate) async fn answered(&mut self) -> Result<()> {
+        self.beat += 1;
+        write(&self.others, &self.name, self.beat).await.map(drop)
     }
 
     /// One after the other, with pauses, until a moment.

@@ -5,13 +5,13 @@ use std::{fs, path::PathBuf, time::Duration};
 use anyhow::{Context, Result};
 use kube::Api;
 use msync::{
-    Client, Timing,
+    Client, ClientBuilder, Timing,
     crd::{Lock, install_crd},
 };
 use tests::testbed::{ADMIN, Options, TestServer};
 
 use crate::{
-    child::Place,
+    child::{Over, Place},
     metrics::{Requests, Usage},
 };
 
@@ -34,7 +34,7 @@ impl Server {
     pub(crate) async fn start() -> Result<Self> {
         let options = Options { fsync: true, ..Options::default() };
         let server = TestServer::start(options).await?.context("benchmarks need an API server of their own")?;
-        let client = server.client(ADMIN).await?;
+        let client = Over::Ours.client(server.config(ADMIN).await?)?;
         install_crd(&client).await?;
         Ok(Self { server, client })
     }
@@ -47,9 +47,14 @@ impl Server {
         &self.server
     }
 
-    /// A client of kube with connections of its own, warmed up: its first request takes tens of milliseconds.
+    /// A client of kube with msync's own connections, warmed up.
     pub(crate) async fn kube(&self) -> Result<kube::Client> {
-        let client = self.server.client(ADMIN).await?;
+        self.kube_over(Over::Ours).await
+    }
+
+    /// The same, with connections of either kind.
+    pub(crate) async fn kube_over(&self, over: Over) -> Result<kube::Client> {
+        let client = over.client(self.server.config(ADMIN).await?)?;
         client.apiserver_version().await?;
         Ok(client)
     }
@@ -61,6 +66,19 @@ impl Server {
     /// The counts as they are, while requests go on.
     pub(crate) async fn requests_now(&self) -> Result<Requests> {
         Requests::now(&self.client).await
+    }
+
+    /// Seconds that a histogram of the server's has summed up so far, and how often, for lines that contain all of these.
+    pub(crate) async fn seconds(&self, histogram: &str, labels: &[&str]) -> Result<(f64, f64)> {
+        let request = http::Request::get("/metrics").body(Vec::new())?;
+        let metrics = self.client.request_text(request).await.context("read the server's metrics")?;
+        let sum = |suffix: &str| {
+            let name = format!("{histogram}_{suffix}{{");
+            let lines =
+                metrics.lines().filter(|line| line.starts_with(&name) && labels.iter().all(|it| line.contains(it)));
+            lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+        };
+        Ok((sum("sum"), sum("count")))
     }
 
     pub(crate) async fn usage(&self) -> Result<Usage> {
@@ -84,17 +102,22 @@ impl Room<'_> {
 
     /// A client of msync with connections of its own, warmed up.
     pub(crate) async fn client(&self, owner: &str, ttl: Duration) -> Result<Client> {
-        Ok(self.client_of(self.server.kube().await?, owner, ttl)?)
+        let client = self.builder(owner, ttl)?.config(self.server.server.config(ADMIN).await?).build()?;
+        client.lock(format!("warm-{owner}"))?.acquire().await?.release().await?;
+        Ok(client)
     }
 
     pub(crate) fn client_of(&self, client: kube::Client, owner: &str, ttl: Duration) -> Result<Client, msync::Error> {
-        let timing = Timing::with_ttl(ttl)?;
-        Ok(Client::builder().namespace(&self.namespace).owner(owner).timing(timing).kube(client).build())
+        Ok(self.builder(owner, ttl)?.kube(client).build())
+    }
+
+    fn builder(&self, owner: &str, ttl: Duration) -> Result<ClientBuilder, msync::Error> {
+        Ok(Client::builder().namespace(&self.namespace).owner(owner).timing(Timing::with_ttl(ttl)?))
     }
 
     /// What a child process needs to make such a client.
     pub(crate) fn place(&self, owner: &str, ttl: Duration) -> Place {
         let (kubeconfig, namespace, owner) = (self.kubeconfig.clone(), self.namespace.clone(), owner.to_owned());
-        Place { kubeconfig, namespace, owner, ttl, url: None }
+        Place { kubeconfig, namespace, owner, ttl, url: None, over: Over::Ours }
     }
 }

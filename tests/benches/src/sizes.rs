@@ -25,6 +25,15 @@ pub(crate) struct Sizes {
     /// Elections that end by SIGKILL.
     #[arg(long, default_value_t = 20, default_value_if("quick", "true", "1"))]
     pub(crate) kills: usize,
+    /// How long everybody is quiet before a hand-off, in seconds.
+    #[arg(long, default_value_t = 5, default_value_if("quick", "true", "1"))]
+    pub(crate) quiet: u64,
+    /// Hand-offs of each kind after that.
+    #[arg(long, default_value_t = 12, default_value_if("quick", "true", "1"))]
+    pub(crate) quiet_rounds: usize,
+    /// Waiters in them.
+    #[arg(long, value_delimiter = ',', default_value = "1,10,50", default_value_if("quick", "true", "1"))]
+    pub(crate) quiet_waiters: Vec<usize>,
     /// How long a leader and a follower are left alone to count their requests, in seconds.
     #[arg(long, default_value_t = 300, default_value_if("quick", "true", "2"))]
     pub(crate) idle: u64,

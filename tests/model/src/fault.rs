@@ -1,6 +1,6 @@
 //! What goes wrong, and what it costs.
 
-use crate::{Budget, Request, World};
+use crate::{Budget, Guard, Request, World};
 
 /// One thing that goes wrong. Numbers are those of an engine or a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +17,8 @@ pub enum Fault {
     Pause(u8),
     /// A process dies and starts anew.
     Crash(u8),
+    /// A user stops to poll the future of its acquisition.
+    Neglect(u8, Guard),
     /// The object is deleted by hand.
     DeleteByHand,
     /// A tick passes, and one clock misses it.
@@ -50,6 +52,7 @@ impl Fault {
             Self::Stall(index) => world.node(index).stalled = true,
             Self::Pause(index) => world.node(index).paused = true,
             Self::Crash(index) => world.crash(index),
+            Self::Neglect(index, guard) => world.node(index).neglect(guard),
             Self::DeleteByHand => world.delete_by_hand(),
             Self::Slow(index) => world.pass(Some((index, 0))),
             Self::Fast(index) => world.pass(Some((index, 2))),
@@ -64,6 +67,7 @@ impl Fault {
             Self::Stall(_) => &mut budget.stalls,
             Self::Pause(_) => &mut budget.pauses,
             Self::Crash(_) => &mut budget.crashes,
+            Self::Neglect(..) => &mut budget.neglects,
             Self::DeleteByHand => &mut budget.deletions,
             Self::Slow(_) | Self::Fast(_) => &mut budget.slips,
         }

@@ -28,6 +28,8 @@ pub enum Act {
     Want(u8),
     /// A user drops its guard, or gives up waiting.
     End(u8, Guard),
+    /// A user polls its future again.
+    Poll(u8, Guard),
     /// A tick of true time passes.
     Pass,
     /// Something goes wrong.
@@ -80,8 +82,9 @@ impl Model for Lab {
             Act::Tick(index) => next.run(index, |node| node.step(Event::Tick)),
             Act::Look(index) => next.run(index, Node::look),
             Act::Want(index) => next.run(index, |node| node.want(&self.plan.peers[usize::from(index)])),
+            Act::Poll(index, guard) => next.run(index, |node| node.poll(guard)),
             Act::End(index, guard) => {
-                next.budget.cancels -= u8::from(guard.phase == Phase::Waiting);
+                next.budget.cancels -= u8::from(is_cancelled(guard));
                 next.run(index, |node| node.end(guard));
             }
         }
@@ -119,9 +122,15 @@ impl Lab {
             (node.may_want(peer), Act::Want(index)),
         ];
         acts.extend(can.into_iter().filter(|(can, _)| *can).map(|(_, act)| act));
-        let may_end = |guard: &&Guard| guard.phase != Phase::Waiting || world.budget.cancels > 0;
+        let may_end = |guard: &&Guard| !is_cancelled(**guard) || world.budget.cancels > 0;
         acts.extend(node.guards.iter().filter(may_end).map(|guard| Act::End(index, *guard)));
+        acts.extend(node.guards.iter().filter(|guard| !guard.polled).map(|guard| Act::Poll(index, *guard)));
     }
+}
+
+/// Says whether the end of an acquisition is one that never had a guard.
+fn is_cancelled(guard: Guard) -> bool {
+    matches!(guard.phase, Phase::Waiting | Phase::Offered(_))
 }
 
 fn network(world: &World, acts: &mut Vec<Act>) {
@@ -156,6 +165,8 @@ fn faults(world: &World) -> Vec<Fault> {
         if node.must_look() {
             faults.push(Fault::Stall(index));
         }
+        let waits = |guard: &&Guard| guard.polled && guard.phase == Phase::Waiting;
+        faults.extend(node.guards.iter().filter(waits).map(|guard| Fault::Neglect(index, *guard)));
     }
     faults.extend(world.server.stored.as_ref().map(|_| Fault::DeleteByHand));
     faults

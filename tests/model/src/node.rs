@@ -26,6 +26,8 @@ const KEPT_SIGHTINGS: usize = 2;
 pub enum Phase {
     /// It waits.
     Waiting,
+    /// It has been told that it has the lock, with this token, and has not taken it.
+    Offered(u64),
     /// It has been told that it has the lock.
     Held,
     /// It had the lock, and has seen that it is lost. Its guard is not dropped yet.
@@ -39,6 +41,8 @@ pub struct Guard {
     pub ticket: Ticket,
     /// How far it is.
     pub phase: Phase,
+    /// Its future is polled when it is woken.
+    pub polled: bool,
 }
 
 /// One engine, its clock, its watch and its users.
@@ -83,6 +87,18 @@ pub struct Step {
     pub opens: bool,
     /// What it broke.
     pub broken: Option<Promise>,
+}
+
+// === impl Step ===
+
+impl Step {
+    /// Adds what follows at once. A keeper has one call in flight.
+    fn follow(&mut self, next: Self) {
+        self.call = self.call.take().or(next.call);
+        self.tokens.extend(next.tokens);
+        self.opens |= next.opens;
+        self.broken = self.broken.or(next.broken);
+    }
 }
 
 // === impl Node ===
@@ -152,7 +168,7 @@ impl Node {
         self.wants -= 1;
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
-        self.guards.push(Guard { ticket, phase: Phase::Waiting });
+        self.guards.push(Guard { ticket, phase: Phase::Waiting, polled: true });
         self.step(Event::Want(peer.want(ticket)))
     }
 
@@ -160,9 +176,35 @@ impl Node {
     pub fn end(&mut self, guard: Guard) -> Step {
         self.guards.retain(|other| other.ticket != guard.ticket);
         match guard.phase {
-            Phase::Waiting => self.step(Event::Cancel(guard.ticket)),
+            Phase::Waiting | Phase::Offered(_) => self.step(Event::Cancel(guard.ticket)),
             Phase::Held | Phase::Lost => self.step(Event::Release(guard.ticket, None)),
         }
+    }
+
+    /// A user that waits stops to poll its future.
+    pub fn neglect(&mut self, guard: Guard) {
+        let same = self.guards.iter_mut().filter(|other| other.ticket == guard.ticket);
+        same.for_each(|guard| guard.polled = false);
+    }
+
+    /// A user polls its future again: it takes the lock if it has it still.
+    pub fn poll(&mut self, guard: Guard) -> Step {
+        let same = self.guards.iter_mut().filter(|other| other.ticket == guard.ticket);
+        same.for_each(|guard| guard.polled = true);
+        let lost = self.keeper.standing().loss(guard.ticket, self.now().local).is_some();
+        match guard.phase {
+            Phase::Offered(_) if lost => self.end(guard),
+            Phase::Offered(token) => self.collect(guard.ticket, token),
+            Phase::Waiting | Phase::Held | Phase::Lost => Step::default(),
+        }
+    }
+
+    fn collect(&mut self, ticket: Ticket, token: u64) -> Step {
+        let told = self.guards.iter_mut().filter(|guard| guard.ticket == ticket);
+        told.for_each(|guard| guard.phase = Phase::Held);
+        let mut step = self.step(Event::Collected(ticket, self.now().local));
+        step.tokens.insert(0, token);
+        step
     }
 
     /// The keeper sees the next event of the watch.
@@ -170,8 +212,29 @@ impl Node {
         self.sightings.pop_front().map(|event| self.step(event)).unwrap_or_default()
     }
 
-    /// Gives the keeper an event, as the driver does.
+    /// Gives the keeper an event, as the driver does, and then what its users answer at once.
     pub fn step(&mut self, event: Event) -> Step {
+        let (mut step, notices) = self.step_once(event);
+        for notice in notices {
+            match notice {
+                Notice::Acquired(ticket, token) if self.is_polled(ticket) => {
+                    step.follow(self.collect(ticket, token.get()));
+                }
+                Notice::Recall(ticket) => {
+                    self.guards.retain(|guard| guard.ticket != ticket);
+                    step.follow(self.step(Event::Cancel(ticket)));
+                }
+                _ => {}
+            }
+        }
+        step
+    }
+
+    fn is_polled(&self, ticket: Ticket) -> bool {
+        self.guards.iter().any(|guard| guard.ticket == ticket && guard.polled)
+    }
+
+    fn step_once(&mut self, event: Event) -> (Step, Vec<Notice>) {
         if matches!(event, Event::Reply(_)) {
             self.limit = None;
         }
@@ -184,7 +247,7 @@ impl Node {
         if self.keeper.is_idle() {
             self.retire();
         }
-        step
+        (step, action.notices)
     }
 
     /// The process dies, and starts anew without a memory.
@@ -244,24 +307,23 @@ impl Node {
             step.broken = self.reproach(call);
         }
         for notice in &action.notices {
-            self.tell(notice, step);
+            self.tell(notice);
         }
         let waits = self.keeper.waiting() > 0 && self.keeper.hold().is_none();
         step.opens = waits && action.watch && !self.looks_out;
         self.looks_out = waits && (action.watch || self.looks_out);
     }
 
-    fn tell(&mut self, notice: &Notice, step: &mut Step) {
+    fn tell(&mut self, notice: &Notice) {
         match notice {
             Notice::Acquired(ticket, token) => {
-                step.tokens.push(token.get());
                 let told = self.guards.iter_mut().filter(|guard| guard.ticket == *ticket);
-                told.for_each(|guard| guard.phase = Phase::Held);
+                told.for_each(|guard| guard.phase = Phase::Offered(token.get()));
             }
             Notice::Busy(ticket) | Notice::Failed(ticket) | Notice::ShutDown(ticket) => {
                 self.guards.retain(|guard| guard.ticket != *ticket);
             }
-            Notice::Released(_) | Notice::Abandoned(_) => {}
+            Notice::Released(_) | Notice::HandedOver(_) | Notice::Abandoned(_) | Notice::Recall(_) => {}
         }
     }
 
@@ -278,7 +340,7 @@ impl Node {
                     self.lost.extend(term.filter(|_| standing.ticket == Some(guard.ticket)));
                 }
                 (Phase::Lost, true) => broken = Some(Promise::LostIsFinal),
-                (Phase::Held, true) | (Phase::Lost, false) | (Phase::Waiting, _) => {}
+                (Phase::Held, true) | (Phase::Lost, false) | (Phase::Waiting | Phase::Offered(_), _) => {}
             }
         }
         broken
@@ -287,7 +349,11 @@ impl Node {
     /// Says what is wrong with sending a call.
     fn reproach(&self, call: &Call) -> Option<Promise> {
         let Call::Apply(Change::Renew { term, .. }) = call else { return None };
-        let wanted = self.keeper.waiting() > 0 || self.keeper.standing().ticket.is_some();
+        let untaken = |guard: &Guard| matches!(guard.phase, Phase::Offered(_));
+        let wanted = match self.keeper.standing().ticket {
+            Some(ticket) => !self.guards.iter().any(|guard| guard.ticket == ticket && untaken(guard)),
+            None => self.keeper.waiting() > 0,
+        };
         match (self.lost.contains(term), wanted) {
             (true, _) => Some(Promise::LostIsFinal),
             (false, false) => Some(Promise::OnlyWantedIsRenewed),

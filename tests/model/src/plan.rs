@@ -88,6 +88,8 @@ pub struct Budget {
     pub crashes: u8,
     /// Deletions of the object by hand.
     pub deletions: u8,
+    /// Acquisitions whose future is not polled for a while, or ever.
+    pub neglects: u8,
     /// Acquisitions that are given up while they wait.
     pub cancels: u8,
 }

@@ -26,6 +26,8 @@ pub enum Reach {
     Loss,
     /// The lock is granted to an engine that is no more.
     DeadWaiter,
+    /// A future has the lock and is not polled.
+    Untaken,
     /// The lock is handed on three times in a row.
     ChainOfThree,
     /// Two guards say held: what a deletion by hand leads to.
@@ -47,6 +49,10 @@ impl Reach {
             Self::DeadWaiter => {
                 Property::sometimes("grant to a dead waiter", |_, world: &World| has_dead_grantee(world))
             }
+            Self::Untaken => Property::sometimes("a lock that nobody takes", |_, world: &World| {
+                let untaken = |phase: Phase| matches!(phase, Phase::Offered(_));
+                world.nodes.iter().flat_map(|node| &node.guards).any(|guard| untaken(guard.phase))
+            }),
             Self::ChainOfThree => Property::sometimes("hand-off chain of three", |_, world: &World| {
                 world.server.origin == Origin::Granted(3)
             }),

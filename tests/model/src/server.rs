@@ -102,6 +102,7 @@ impl Origin {
             },
             Change::Free { .. } => Self::Nobody,
             Change::Enqueue { .. } | Change::Leave { .. } | Change::Renew { .. } => self,
+            Change::Reserve { .. } | Change::Advertise(_) => self,
         }
     }
 }

@@ -124,6 +124,13 @@ fn two_acquisitions_of_one_process_against_a_try() {
 }
 
 #[test]
+fn two_engines_with_a_future_that_is_not_polled() {
+    let budget = Budget { total: 2, late: 1, neglects: 1, ..Budget::default() };
+    let peers = [Peer::new(even(), 2).crowded(), Peer::new(even(), 1)];
+    explore(plan("two, late + not polled", peers, 6, budget), 1_200_000, &[Reach::Untaken]);
+}
+
+#[test]
 fn three_engines_with_a_late_message() {
     let budget = Budget { total: 1, late: 1, ..Budget::default() };
     let peers = [Peer::new(even(), 1), Peer::new(even(), 1), Peer::new(even(), 1)];

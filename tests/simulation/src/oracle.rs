@@ -2,7 +2,6 @@
 
 use msync::{
     FencingToken, LossReason,
-    clock::Moment,
     protocol::{Call, Hold, Keeper, Ticket},
     record::{Change, EngineId, Record},
 };
@@ -26,6 +25,10 @@ pub struct Tally {
     pub accepted: u64,
     /// Of them without a write, from another task of the same process.
     pub local: u64,
+    /// Given back because nobody collected it in time.
+    pub recalled: u64,
+    /// Left behind as a reservation.
+    pub reserved: u64,
     /// Losses that a user was told of before it had ended.
     pub losses: u64,
     /// Calls to the store.
@@ -59,6 +62,8 @@ impl Tally {
         self.instant += other.instant;
         self.accepted += other.accepted;
         self.local += other.local;
+        self.recalled += other.recalled;
+        self.reserved += other.reserved;
         self.losses += other.losses;
         self.calls += other.calls;
         self.steps += other.steps;
@@ -104,11 +109,13 @@ impl Oracle {
     /// S6, S7: what a process sends must be for somebody, and no release may be sent while a body runs.
     pub(crate) fn sent(&mut self, at: u64, process: &Process, call: &Call, keeper: &Keeper) {
         self.tally.calls += 1;
-        let now = process.clock.local(at);
         let held = keeper.hold().filter(|hold| hold.user.is_some());
         match call {
-            Call::Apply(Change::Renew { .. }) if !is_wanted(keeper, now) => {
+            Call::Apply(Change::Renew { .. }) if !is_wanted(at, process, keeper) => {
                 self.broken(at, format!("S6: p{} renews for nobody", process.index));
+            }
+            Call::Apply(Change::Reserve { .. }) if process.kept_until <= at => {
+                self.broken(at, format!("S6: p{} keeps what nobody had", process.index));
             }
             Call::Apply(Change::Renew { .. }) if keeper.hold().is_some_and(is_lost) => {
                 self.broken(at, format!("S4: p{} renews what it has lost", process.index));
@@ -135,6 +142,7 @@ impl Oracle {
         process: Option<&Process>,
     ) {
         let own = before.engine == *sender;
+        self.tally.reserved += u64::from(matches!(call, Call::Apply(Change::Reserve { .. })));
         let release = match call {
             Call::Apply(Change::Grant { index, .. }) => {
                 if *index != 0 {
@@ -162,6 +170,11 @@ impl Oracle {
     /// S8: a release before `at_least` keeps the lock for its process.
     pub(crate) fn keeps(&mut self, who: usize, until: u64) {
         self.kept = Some((who, until));
+    }
+
+    /// The wall clocks of this episode are not together: what a process leaves behind is kept by nobody.
+    pub(crate) fn forget_kept(&mut self, who: usize) {
+        self.kept.take_if(|(keeper, _)| *keeper == who);
     }
 
     /// Measures how long nobody holds while somebody waits, once the faults have ended.
@@ -200,9 +213,15 @@ impl Oracle {
     }
 }
 
-fn is_wanted(keeper: &Keeper, now: Moment) -> bool {
-    let held = keeper.hold().is_some_and(|hold| hold.user.is_some() || hold.keep_until > now);
-    held || keeper.waiting() > 0
+/// Says whether a renewal serves a user who has the lock, `at_least` of one who had it, or one who waits. Judged by what users
+/// did, not by what the keeper knows of it.
+fn is_wanted(at: u64, process: &Process, keeper: &Keeper) -> bool {
+    match keeper.standing().ticket {
+        Some(ticket) => process.has_taken(ticket),
+        // An accepted grant, or the next of this process: unless the last one did not take it.
+        None if process.kept_until > at => true,
+        None => keeper.waiting() > 0 && keeper.hold().is_none_or(|hold| process.untaken != Some(hold.term)),
+    }
 }
 
 fn is_lost(hold: &Hold) -> bool {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use msync::Timing;
 
-use crate::rng::Rng;
+use crate::{process::Home, rng::Rng};
 
 /// One millisecond of true time.
 pub(crate) const MILLI: u64 = 1_000_000;
@@ -26,6 +26,10 @@ pub(crate) struct Plan {
     pub(crate) retained: bool,
     /// Restarted processes claim their old record.
     pub(crate) adopt: bool,
+    /// Of what their identities tell.
+    pub(crate) home: Home,
+    /// Acquisitions whose future is not polled for a while, or ever, when it has the lock.
+    pub(crate) unpolled: u64,
     /// Requests that never arrive.
     pub(crate) request_lost: u64,
     /// Replies that never arrive.
@@ -78,9 +82,8 @@ impl Plan {
     /// Draws a plan. One in eight has no faults at all: there, orderly behaviour can be asked for.
     pub(crate) fn draw(rng: &mut Rng) -> Self {
         let mut plan = Self::orderly(rng);
-        if plan.adopt {
-            // The next life of an adopting pod claims at once, also what the last one left to its ttl.
-            plan.at_least = 0;
+        if rng.chance(300) {
+            (plan.adopt, plan.home) = (true, rng.pick(&[Home::Pod, Home::Pod, Home::SharedPod]));
         }
         if !rng.chance(125) {
             plan.disturb(rng);
@@ -107,7 +110,9 @@ impl Plan {
             ttl: millis.iter().max().map_or(0, |ttl| ttl * MILLI),
             instant: rng.pick(&[0, 500, 1000, 1000]),
             retained: rng.chance(400),
-            adopt: rng.chance(300),
+            adopt: false,
+            home: Home::None,
+            unpolled: rng.pick(&[0, 0, 50, 300]),
             request_lost: 0,
             reply_lost: 0,
             late: 0,

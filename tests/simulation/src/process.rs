@@ -6,7 +6,7 @@ use msync::{
     FencingToken,
     clock::{Moment, Now, Wall},
     protocol::{Keeper, Standing, Ticket, Want},
-    record::EngineId,
+    record::{EngineId, Role, Term, WALL_SKEW},
 };
 
 use crate::rng::Rng;
@@ -33,6 +33,8 @@ pub(crate) struct Task {
 pub(crate) enum Phase {
     /// It waits for the lock, since this true time.
     Waiting(u64),
+    /// It was told that it has the lock, and its future has not been polled since.
+    Offered(FencingToken),
     /// It has the lock, since this true time.
     Holding(u64, FencingToken),
     /// It has had the lock and was told that it is lost, but has not ended yet.
@@ -42,6 +44,7 @@ pub(crate) enum Phase {
 }
 
 /// One process.
+#[allow(clippy::struct_excessive_bools, reason = "a process is in several states at once")]
 #[derive(Debug)]
 pub(crate) struct Process {
     /// Its number, which outlives a restart.
@@ -74,10 +77,55 @@ pub(crate) struct Process {
     pub(crate) looks_at: Moment,
     /// Its tasks.
     pub(crate) tasks: Vec<Task>,
+    /// A task has taken the lock, and the keeper does not know yet: it is told with its next event.
+    pub(crate) collected: Option<(Ticket, Moment)>,
+    /// The keeper wants to know that at once.
+    pub(crate) tell: bool,
+    /// The term that a task was offered, as long as no task has taken it.
+    pub(crate) untaken: Option<Term>,
+    /// Until when, in true time, `at_least` of a task that had the lock keeps it.
+    pub(crate) kept_until: u64,
     /// It would begin another acquisition, had it not too many already.
     pub(crate) eager: bool,
     /// Calls sent in the current window, for the check of hot loops.
     pub(crate) burst: (u64, u32),
+}
+
+/// Of what its identity tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Home {
+    /// Of nothing but its owner.
+    None,
+    /// Of its pod.
+    Pod,
+    /// Of its pod, which the first two share in two roles.
+    SharedPod,
+}
+
+// === impl Home ===
+
+impl Home {
+    /// Returns the owner of a process.
+    pub(crate) fn owner(self, index: usize) -> String {
+        format!("p{}", self.pod(index))
+    }
+
+    /// Returns what a process is in its pod.
+    pub(crate) fn role(self, index: usize) -> Role {
+        if self == Self::SharedPod && index == 1 { Role::Library } else { Role::Sidecar }
+    }
+
+    fn pod(self, index: usize) -> usize {
+        if self == Self::SharedPod && index == 1 { 0 } else { index }
+    }
+
+    fn engine(self, index: usize, bits: u64) -> EngineId {
+        let (owner, pod) = (self.owner(index), u32::try_from(self.pod(index)).unwrap_or(0) + 1);
+        match self {
+            Self::None => EngineId::new(&owner, bits),
+            Self::Pod | Self::SharedPod => EngineId::of_pod(&owner, self.role(index), pod, bits),
+        }
+    }
 }
 
 // === impl LocalClock ===
@@ -87,7 +135,7 @@ impl LocalClock {
     pub(crate) fn draw(rng: &mut Rng) -> Self {
         let any = rng.between(990_000, 1_010_001);
         let ppm = rng.pick(&[990_000, 1_010_000, any]);
-        Self { offset: rng.between(1_000_000_000_000, 9_000_000_000_000), ppm, wall: 0 }
+        Self { offset: rng.between(1_000_000_000_000, 9_000_000_000_000), ppm, wall: wall_offset(rng) }
     }
 
     /// Reads it at a true time.
@@ -125,10 +173,8 @@ impl LocalClock {
 
 impl Process {
     /// Starts a process. With `pod`, its identity tells of which pod it is.
-    pub(crate) fn start(index: usize, incarnation: u64, pod: bool, rng: &mut Rng) -> Self {
-        let owner = format!("p{index}");
-        let number = u32::try_from(index).unwrap_or(0) + 1;
-        let engine = if pod { EngineId::of_pod(&owner, number, rng.bits()) } else { EngineId::new(&owner, rng.bits()) };
+    pub(crate) fn start(index: usize, incarnation: u64, home: Home, rng: &mut Rng) -> Self {
+        let engine = home.engine(index, rng.bits());
         Self {
             index,
             incarnation,
@@ -145,9 +191,19 @@ impl Process {
             standing: Standing::default(),
             looks_at: Moment::default(),
             tasks: Vec::new(),
+            collected: None,
+            tell: false,
+            untaken: None,
+            kept_until: 0,
             eager: false,
             burst: (0, 0),
         }
+    }
+
+    /// Says whether the task of a ticket has the lock, or had it until it was told that it is lost.
+    pub(crate) fn has_taken(&self, ticket: Ticket) -> bool {
+        let task = self.tasks.iter().find(|task| task.want.ticket == ticket);
+        task.is_some_and(|task| !matches!(task.phase, Phase::Waiting(_) | Phase::Offered(_)))
     }
 
     /// Returns the task of a ticket.
@@ -177,4 +233,10 @@ impl Process {
     pub(crate) fn waits(&self) -> bool {
         self.up && self.tasks.iter().any(|task| matches!(task.phase, Phase::Waiting(_)))
     }
+}
+
+/// The wall clocks of a cluster are together as far as a reservation needs it.
+fn wall_offset(rng: &mut Rng) -> i64 {
+    let most = u64::try_from(WALL_SKEW.as_millis()).unwrap_or(0) / 2 - 10;
+    i64::try_from(rng.below(2 * most + 1)).unwrap_or(0) - i64::try_from(most).unwrap_or(0)
 }

@@ -37,6 +37,8 @@ pub(crate) enum Happening {
     Begins { who: usize, life: u64 },
     /// A task ends.
     Ends { who: usize, life: u64, ticket: Ticket },
+    /// The future of an acquisition is polled again.
+    Polls { who: usize, life: u64, ticket: Ticket },
     /// An acquisition is given up.
     GivesUp { who: usize, life: u64, ticket: Ticket },
     /// The watches of a process start over.
@@ -60,6 +62,7 @@ impl Happening {
             | Self::Looks { who, life }
             | Self::Begins { who, life }
             | Self::Ends { who, life, .. }
+            | Self::Polls { who, life, .. }
             | Self::GivesUp { who, life, .. }
             | Self::Relists { who, life }
             | Self::Killed { who, life } => Some((*who, *life)),
@@ -92,7 +95,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(mut rng: Rng, trace: bool) -> Self {
         let plan = Plan::draw(&mut rng);
-        let processes = (0..plan.processes).map(|index| Process::start(index, 0, plan.adopt, &mut rng)).collect();
+        let processes = (0..plan.processes).map(|index| Process::start(index, 0, plan.home, &mut rng)).collect();
         let mut world = Self {
             oracle: Oracle::default(),
             plan,
@@ -173,6 +176,7 @@ impl World {
             Happening::Looks { who, .. } => self.look(who),
             Happening::Begins { who, .. } => self.begin(who),
             Happening::Ends { who, ticket, .. } => self.end(who, ticket),
+            Happening::Polls { who, ticket, .. } => self.poll(who, ticket),
             Happening::GivesUp { who, ticket, .. } => self.give_up(who, ticket),
             Happening::Relists { who, .. } => self.relist(who),
             Happening::Restarts { who } => self.restart(who),
@@ -186,8 +190,16 @@ impl World {
         }
     }
 
-    /// Steps the keeper of a process, as the engine will: one is made when it is needed, and dropped when it is idle.
+    /// Steps the keeper of a process, as its driver does, which looks first whether the lock was collected.
     pub(crate) fn step(&mut self, who: usize, event: Event) {
+        if let Some((ticket, since)) = self.processes[who].collected.take() {
+            self.step_once(who, Event::Collected(ticket, since));
+        }
+        self.step_once(who, event);
+    }
+
+    /// Steps the keeper of a process, as the engine will: one is made when it is needed, and dropped when it is idle.
+    fn step_once(&mut self, who: usize, event: Event) {
         let process = &mut self.processes[who];
         let mine = matches!(&event, Event::Seen(snapshot) if snapshot.record.engine == process.engine);
         let makes = matches!(event, Event::Want(_)) || mine;
@@ -218,7 +230,8 @@ impl World {
     }
 
     fn act(&mut self, who: usize, action: Action) {
-        self.notify(who, &action.notices);
+        self.processes[who].tell = action.tell;
+        let recalled = self.notify(who, &action.notices);
         if let Some(call) = action.call {
             self.send(who, &call, action.timeout);
         }
@@ -231,7 +244,10 @@ impl World {
             self.later(due.saturating_sub(self.at) + late, Happening::Wakes { who, life, wake });
         }
         self.look(who);
-        if self.processes[who].closing && self.processes[who].keeper.is_none() {
+        for ticket in recalled {
+            self.withdraw(who, ticket);
+        }
+        if self.processes[who].up && self.processes[who].closing && self.processes[who].keeper.is_none() {
             self.crash(who);
         }
     }
@@ -250,7 +266,8 @@ impl World {
         if fate.busy {
             let after = self.rng.chance(300).then(|| std::time::Duration::from_millis(self.rng.below(3000)));
             let delay = fate.reply.unwrap_or(0);
-            self.later(delay, Happening::Replied { to: who, life, id, outcome: Outcome::Busy(after) });
+            let outcome = if self.rng.chance(300) { Outcome::Unsent } else { Outcome::Busy(after) };
+            self.later(delay, Happening::Replied { to: who, life, id, outcome });
         }
         for (delay, reply) in [(fate.first, fate.reply.filter(|_| fate.second.is_none())), (fate.second, fate.reply)] {
             let Some(delay) = delay else { continue };

@@ -41,6 +41,8 @@ enum End {
     Closed,
     /// A fault: both sides see a reset.
     Reset,
+    /// A fault: neither side sees anything.
+    Forgotten,
 }
 
 /// Forwards both ways until either side closes or a fault resets the connection.
@@ -48,6 +50,7 @@ pub(super) async fn run(mut client: TcpStream, mut server: TcpStream, mut resets
     // Without this the kernel would delay small writes by itself.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let mute = Mute::default();
+    let mut forgotten = net.forgotten.subscribe();
     let end = {
         let (client_read, client_write) = client.split();
         let (server_read, server_write) = server.split();
@@ -56,9 +59,14 @@ pub(super) async fn run(mut client: TcpStream, mut server: TcpStream, mut resets
             end = pump(Direction::ToClient, server_read, client_write, net, &mute) => end,
             () = mute.expired() => End::Reset,
             _ = resets.changed() => End::Reset,
+            _ = forgotten.changed() => End::Forgotten,
         }
     };
-    if matches!(end, End::Reset) {
+    if matches!(end, End::Forgotten) {
+        // Both sides may write until their buffers are full, and are acknowledged; nobody reads it.
+        let _ = resets.changed().await;
+    }
+    if matches!(end, End::Reset | End::Forgotten) {
         let _ = (client.set_zero_linger(), server.set_zero_linger());
     }
 }

@@ -61,7 +61,7 @@ async fn supervise(program: &Path, flags: &[String], dir: &Path) -> Result<Child
 
 fn etcd_flags(options: &Options, dir: &Path, ports: &Ports) -> Vec<String> {
     let (client, peer) = (loopback("http", ports.etcd), loopback("http", ports.peer));
-    vec![
+    let mut flags = vec![
         format!("--data-dir={}", dir.join("etcd").display()),
         format!("--listen-client-urls={client}"),
         format!("--advertise-client-urls={client}"),
@@ -70,7 +70,9 @@ fn etcd_flags(options: &Options, dir: &Path, ports: &Ports) -> Vec<String> {
         format!("--initial-cluster=default={peer}"),
         format!("--unsafe-no-fsync={}", !options.fsync),
         "--log-level=error".into(),
-    ]
+    ];
+    flags.extend(options.etcd_quota.map(|bytes| format!("--quota-backend-bytes={bytes}")));
+    flags
 }
 
 /// The same settings as in `tests/apiserver/server.go`, where their reasons are.

@@ -1,4 +1,4 @@
-//! The Go program `tests/apiserver`, built once per content of its sources.
+//! The Go programs `tests/apiserver` and `tests/etcdmutex`, each built once per content of its sources.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -15,15 +15,38 @@ use crate::loudly;
 /// How often who waits for another's build says so.
 const REPORT: Duration = Duration::from_secs(15);
 
-/// The binary's path, after building it if need be; `None` when it is not built and there is no Go.
+/// The API server's binary, after building it if need be; `None` when it is not built and there is no Go.
 pub(super) fn apiserver() -> Result<Option<PathBuf>> {
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("apiserver");
+    go_program("apiserver", ".", "about five minutes on two cores, and 1.5 GB of Go modules and build cache")
+}
+
+/// The binary of a contender for one of etcd's own mutexes, after building it if need be; `None` when it is not built and
+/// there is no Go.
+///
+/// # Errors
+///
+/// When it cannot be built.
+pub fn etcdmutex() -> Result<Option<PathBuf>> {
+    go_program("etcdmutex", ".", "half a minute on two cores")
+}
+
+/// Helm, after building it from its Go module if need be; `None` when it is not built and there is no Go.
+///
+/// # Errors
+///
+/// When it cannot be built.
+pub fn helm() -> Result<Option<PathBuf>> {
+    go_program("helm", "helm.sh/helm/v3/cmd/helm", "two minutes on two cores")
+}
+
+fn go_program(name: &str, package: &str, cost: &str) -> Result<Option<PathBuf>> {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
     let dir = target_dir().join("msync-testbed");
-    let binary = dir.join(format!("apiserver-{:016x}", hash_of(&sources)?));
+    let binary = dir.join(format!("{name}-{:016x}", hash_of(&sources)?));
     if !binary.exists() && !go_is_installed() {
         return Ok(None);
     }
-    build_once(&binary, |output| go_build(&sources, output))?;
+    build_once(&binary, |output| go_build(&sources, package, output, cost))?;
     Ok(Some(binary))
 }
 
@@ -75,14 +98,14 @@ fn go_is_installed() -> bool {
     Command::new("go").arg("version").output().is_ok_and(|output| output.status.success())
 }
 
-fn go_build(sources: &Path, output: &Path) -> Result<()> {
-    loudly("building the API server, once: about five minutes on two cores, and 1.5 GB of Go modules and build cache");
+fn go_build(sources: &Path, package: &str, output: &Path, cost: &str) -> Result<()> {
+    loudly(&format!("building {}, once: {cost}", sources.display()));
     let start = Instant::now();
     // Stripped: half the size. A workspace file above the sources must not replace our go.mod.
     let status = Command::new("go")
         .args(["build", "-ldflags=-s -w", "-o"])
         .arg(output)
-        .arg(".")
+        .arg(package)
         .current_dir(sources)
         .env("GOWORK", "off")
         .status()
@@ -90,7 +113,7 @@ fn go_build(sources: &Path, output: &Path) -> Result<()> {
     if !status.success() {
         bail!("go build of {} failed: {status}", sources.display());
     }
-    loudly(&format!("built the API server in {} s", start.elapsed().as_secs()));
+    loudly(&format!("built it in {} s", start.elapsed().as_secs()));
     Ok(())
 }
 

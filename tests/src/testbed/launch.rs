@@ -115,6 +115,7 @@ async fn start_binary(binary: &Path, options: &Options, dir: &Path) -> Result<Ru
         .arg(format!("--fsync={}", options.fsync))
         .arg(format!("--watch-cache={}", options.watch_cache))
         .arg(format!("--users={}", options.users.join(",")))
+        .args(options.etcd_quota.map(|bytes| format!("--etcd-quota-bytes={bytes}")))
         .arg("--")
         .args(apiserver_flags(options))
         .stderr_to(&log_file(dir))?

@@ -162,7 +162,7 @@ impl Contender {
         match taken {
             Ok(won) => Ok(won),
             // The server is away, or somebody else has it.
-            Err(Error::Timeout { .. } | Error::Store { .. }) => Ok(None),
+            Err(Error::Timeout { .. } | Error::Unavailable { .. } | Error::Store { .. }) => Ok(None),
             Err(other) => Err(other.into()),
         }
     }

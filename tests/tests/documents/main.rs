@@ -132,7 +132,8 @@ fn trimmed(word: &str) -> &str {
 
 /// Says whether a word looks like a file of this repository: it starts with one of its folders and names a kind of file.
 fn is_a_path_of_ours(word: &str) -> bool {
-    let folders = ["msync/", "msync-macros/", "msync-compat-sidecar/", "msync-cli/", "examples/", "tests/", "docs/", "charts/"];
+    let folders =
+        ["msync/", "msync-macros/", "msync-compat-sidecar/", "msync-cli/", "examples/", "tests/", "docs/", "charts/"];
     let kinds = ["rs", "md", "yaml", "toml", "json", "go", "py", "sh", "svg"];
     let plain = !word.contains(['*', '{', '<', '$', '…']);
     let kind = Path::new(word).extension().and_then(|kind| kind.to_str()).unwrap_or_default();

@@ -5,3 +5,4 @@ mod faults;
 mod observe;
 mod processes;
 mod requests;
+mod standing;

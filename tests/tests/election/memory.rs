@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "tokio's clock is the injected one here")]
 
 mod observe;
+mod standing;
 
 use std::time::Duration;
 
@@ -100,10 +101,10 @@ async fn a_leadership_is_handed_over_to_whom_the_leader_names() {
     let store = MemoryStore::new();
     let first = client(&store, "first").election("e").unwrap().campaign().await.unwrap();
     let mut others = candidates(&store, &["a", "b", "c"]).await;
-    first.hand_over_to("b").await.unwrap();
+    assert!(first.hand_over_to("b").await.unwrap(), "found");
     let b = within(Duration::from_millis(10), "b leads", others.remove(1).1).await.unwrap();
     assert_eq!(record(&store, "e").unwrap().engine.owner(), "b");
-    b.hand_over_to("nobody-of-this-name").await.unwrap();
+    assert!(!b.hand_over_to("nobody-of-this-name").await.unwrap(), "not found");
     let a = within(Duration::from_millis(10), "the first in the queue leads", others.remove(0).1).await.unwrap();
     a.resign().await.unwrap();
     within(Duration::from_millis(10), "then the last", others.remove(0).1).await.unwrap().check().unwrap();
@@ -134,11 +135,38 @@ async fn a_hand_over_passes_by_local_candidates() {
     let local = campaign(&here);
     yields(5).await;
     let mut others = candidates(&store, &["there"]).await;
-    first.hand_over_to("there").await.unwrap();
+    assert!(first.hand_over_to("there").await.unwrap(), "found");
     let there = within(Duration::from_secs(1), "there leads", others.remove(0).1).await.unwrap();
     assert!(!local.is_finished());
     there.resign().await.unwrap();
     within(Duration::from_secs(1), "then here", local).await.unwrap().check().unwrap();
+}
+
+/// The name that a client was given is that of its owner, whatever had to be replaced in it.
+#[tokio::test(start_paused = true)]
+async fn a_leader_names_a_candidate_as_that_was_named() {
+    let long = "pod-of-a-very-long-name-".repeat(4);
+    let (one, two) = (format!("{long}1"), format!("{long}2"));
+    for wished in ["Pod_B", "pod-b", &two] {
+        let store = MemoryStore::new();
+        let first = client(&store, "first").election("e").unwrap().campaign().await.unwrap();
+        let mut others = candidates(&store, &["a", &one, "Pod_B", &two]).await;
+        assert!(first.hand_over_to(wished).await.unwrap(), "{wished}");
+        let place = if wished == two { 3 } else { 2 };
+        within(Duration::from_millis(10), wished, others.remove(place).1).await.unwrap().check().unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_names_itself_leaves_it_to_the_next_in_its_process() {
+    let store = MemoryStore::new();
+    let here = client(&store, "here");
+    let first = here.election("e").unwrap().campaign().await.unwrap();
+    let local = campaign(&here);
+    yields(5).await;
+    let _others = candidates(&store, &["there"]).await;
+    assert!(first.hand_over_to("here").await.unwrap(), "found");
+    within(Duration::from_secs(1), "leads", local).await.unwrap().check().unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,14 +1,17 @@
 //! Locks on a real API server.
 
 mod by_hand;
+mod crowd;
 mod fence;
 mod frozen;
+mod outdated;
 mod processes;
 mod promises;
 mod queue;
 mod replies;
 mod requests;
 mod statuses;
+mod unusable;
 mod zombies;
 
 use std::time::Duration;

@@ -3,14 +3,23 @@
 
 mod budget;
 mod by_hand;
+mod calls;
 mod cancel;
 mod faults;
 mod fence;
+mod holds;
 mod input;
 mod keep;
 mod liveness;
 mod local;
+mod own_runtime;
 mod run;
 mod runtime;
 mod safety;
 mod sets;
+#[cfg(unix)]
+mod signals;
+mod unusable;
+mod views;
+mod watches;
+mod watching;

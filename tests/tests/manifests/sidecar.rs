@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::documents;
 
 const NAME: &str = "msync-sidecar";
-/// Where msync-compat-sidecar/Containerfile puts the program.
+/// Where Containerfile puts the program.
 const PROGRAM: &str = "/msync-sidecar";
 const PROBES: [&str; 3] = ["startupProbe", "livenessProbe", "readinessProbe"];
 
@@ -97,7 +97,7 @@ fn the_private_sockets_are_on_the_empty_volume_of_the_pod() -> Result<()> {
 
 #[test]
 fn the_image_runs_the_program_that_the_probes_name() -> Result<()> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../msync-compat-sidecar/Containerfile");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Containerfile");
     let image = fs::read_to_string(file)?;
     let last = image.rsplit("\nFROM ").next().context("a last stage")?;
     assert!(last.starts_with("scratch\n"), "{last}");

@@ -50,6 +50,8 @@ async fn locks_pass_between_sidecars_as_their_clients_live_and_die() -> Result<(
         async { a_silent_client_gives_way_at_once(&a, &b).await.context("silent client") },
         async { a_killed_sidecar_costs_its_ttl(&place, &b).await.context("killed") },
         async { a_restarted_sidecar_keeps_its_locks(&place, &b).await.context("restart") },
+        async { two_sidecars_of_one_pod_exclude_each_other(&place).await.context("one pod") },
+        async { a_library_in_the_pod_is_no_earlier_start(server, &place).await.context("library in the pod") },
         async { the_library_contends_for_the_same_lock(server, &place, &a).await.context("library") },
         async { a_terminated_sidecar_serves_until_its_clients_are_done(&place, &b).await.context("SIGTERM") },
     )?;
@@ -105,6 +107,38 @@ async fn a_restarted_sidecar_keeps_its_locks(place: &Place, b: &Sidecar) -> Resu
     ensure!(second.put("kept").await? == 200 && start.elapsed() < 3 * SECOND, "at once");
     ensure!(b.put("kept").await? == 409);
     beat(&second, "kept", 2).await
+}
+
+/// Two containers with the same owner and `POD_UID`, of which the first is restarted while the second lives.
+async fn two_sidecars_of_one_pod_exclude_each_other(place: &Place) -> Result<()> {
+    let (mut a, b) = (place.sidecar("pod", Some("uid-3")).await?, place.sidecar("pod", Some("uid-3")).await?);
+    ensure!(a.put("of-a").await? == 200 && b.put("of-b").await? == 200);
+    for _ in 0..4 {
+        ensure!(b.put("of-a").await? == 409 && a.put("of-b").await? == 409, "neither takes what the other holds");
+        ensure!(a.put("of-a").await? == 200 && b.put("of-b").await? == 200);
+        sleep(SECOND).await;
+    }
+    a.process.kill()?;
+    ensure!(b.put("of-a").await? == 409, "what b sees of a is no proof");
+    let restarted = place.sidecar("pod", Some("uid-3")).await?;
+    let start = Instant::now();
+    ensure!(restarted.put("of-b").await? == 409, "b lives");
+    ensure!(restarted.put("of-a").await? == 200 && start.elapsed() < 5 * SECOND, "at once");
+    ensure!(b.put("of-b").await? == 200);
+    Ok(())
+}
+
+async fn a_library_in_the_pod_is_no_earlier_start(server: &TestServer, place: &Place) -> Result<()> {
+    let kube = server.client(ADMIN).await?;
+    let library = Client::builder().owner("both").pod_uid("uid-4").namespace(&place.namespace).kube(kube).build();
+    let guard = library.lock("both")?.acquire().await?;
+    let sidecar = place.sidecar("both", Some("uid-4")).await?;
+    ensure!(sidecar.put("both").await? == 409);
+    guard.check()?;
+    guard.release().await?;
+    ensure!(sidecar.put("both").await? == 200);
+    ensure!(library.lock("both")?.try_acquire().await?.is_none());
+    Ok(())
 }
 
 async fn the_library_contends_for_the_same_lock(server: &TestServer, place: &Place, a: &Sidecar) -> Result<()> {

@@ -2,9 +2,12 @@
 // Processes, sockets and servers run in real time: there is no clock to inject. The modules in paused time say so.
 #![allow(clippy::disallowed_methods)]
 
+mod beats;
 mod cluster;
 mod contract;
+mod election;
 mod figures;
+mod hostile;
 mod http;
 mod memory;
 mod page;

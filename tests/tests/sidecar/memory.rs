@@ -20,7 +20,7 @@ use msync_compat_sidecar::{
     clock::Moment,
     engine::{Engine, timing},
     server::Locks,
-    session::{Identity, Sessions},
+    session::{Identity, Part, Sessions},
 };
 use tokio::time::sleep;
 
@@ -42,6 +42,16 @@ impl Shared {
     }
 
     pub(crate) fn sidecar(&self, owner: &str, pod: Option<&str>) -> Sidecar {
+        self.started(owner, pod, Part::default())
+    }
+
+    /// A sidecar that takes part in the election `e`.
+    pub(crate) fn candidate(&self, owner: &str) -> Sidecar {
+        let elections = vec![Name::new("e").unwrap()];
+        self.started(owner, None, Part { elections, ..Part::default() })
+    }
+
+    fn started(&self, owner: &str, pod: Option<&str>, part: Part) -> Sidecar {
         let clock = TokioClock::default();
         let mut builder = Client::builder().owner(owner).timing(timing().unwrap()).clock(clock.clone());
         let named = builder.clone().store(Arc::new(self.clone())).build();
@@ -50,7 +60,7 @@ impl Shared {
         }
         let engine = Engine::new(builder.store(Arc::new(self.clone())).build(), named);
         let identity = Identity { owner: owner.into(), namespace: "default".into() };
-        let sessions = Sessions::new(engine, identity, Arc::new(move || moment(&clock)));
+        let sessions = Sessions::with(engine, identity, Arc::new(move || moment(&clock)), part);
         tokio::spawn(sessions.clone().run());
         Sidecar(sessions)
     }

@@ -1,6 +1,6 @@
 //! The status page in a headless Chromium, where there is one.
 
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use tests::{eventually, loudly, testbed::TestServer};
@@ -13,7 +13,7 @@ use crate::{
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// Draws the page; Debian's flags for a container without a display, and none of the browser's own traffic.
-const FLAGS: [&str; 11] = [
+const FLAGS: [&str; 10] = [
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -22,7 +22,6 @@ const FLAGS: [&str; 11] = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--window-size=1180,620",
     "--hide-scrollbars",
     // The page asks anew each second: time enough for the first answer, and an end.
     "--virtual-time-budget=3500",
@@ -36,18 +35,22 @@ async fn the_page_shows_who_holds_what_and_who_waits() -> Result<()> {
         return Ok(());
     }
     let place = Place::new(server).await?;
-    let (a, b) = (place.sidecar("web-7f9c-a", None).await?, place.sidecar("web-7f9c-b", None).await?);
+    let a = Sidecar::started(place.prepared("web-7f9c-a").args(["--elections", "elected,not-asked-for"])).await?;
+    let b = place.sidecar("web-7f9c-b", None).await?;
     let waiting = fill(&a, &b).await?;
     let drawn = draw(a.port()).await?;
     for shown in [
         "Locks of <span id=\"owner\">web-7f9c-a</span>",
-        ">3 held, 1 awaited<",
+        ">3 held, 2 requests wait, leads 1 of 2<",
+        ">elected<",
+        "class=\"mine\">leads<",
+        ">never<",
         ">invoices<",
         ">client without id<",
         ">ttl 300 s<",
         "<li>web-7f9c-b</li>",
-        "<td>web-7f9c-b</td>",
-        "<li>importer, ",
+        ">web-7f9c-b</td>",
+        "<li>place 1: importer, ",
         "updated ",
     ] {
         ensure!(drawn.contains(shown), "{shown} is not in {drawn}");
@@ -63,6 +66,8 @@ async fn fill(a: &Sidecar, b: &Sidecar) -> Result<Vec<tokio::task::JoinHandle<Re
     ensure!(ask_as(a.port(), "PUT", "invoices?ttl=300", "biller").await?.status == 200);
     ensure!(ask_as(a.port(), "PUT", "nightly-report.eu-central", "reports").await?.status == 200);
     ensure!(b.put("scheduler").await? == 200);
+    let inquiry = "GET /election/elected HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    ensure!(send(a.port(), inquiry).await?.status == 200);
     let (here, there) = (a.port(), b.port());
     let waiting = vec![
         tokio::spawn(ask_as(there, "PUT", "invoices?wait=300", "biller")),
@@ -76,26 +81,37 @@ async fn fill(a: &Sidecar, b: &Sidecar) -> Result<Vec<tokio::task::JoinHandle<Re
             locks[1]["queue"][0] == "web-7f9c-b"
                 && locks[1]["waiting"][0].is_object()
                 && locks[3]["owner"] == "web-7f9c-b"
+                && listing["elections"][0]["leads"] == true
         })
     })
     .await?;
     Ok(waiting)
 }
 
-/// The page's elements after its script has run; the picture is left in the target directory, to be looked at.
+/// The page's elements after its script has run; pictures of both themes, wide and narrow, are left in the target directory,
+/// to be looked at.
 async fn draw(port: u16) -> Result<String> {
     let profile = tempfile::tempdir()?;
     let target = std::path::Path::new(env!("CARGO_BIN_EXE_tested-sidecar")).ancestors().nth(2).context("the target")?;
-    let picture: PathBuf = target.join("msync-testbed/sidecar-page.png");
-    let browser = |wanted: String| {
+    let browser = |wanted: Vec<String>| {
         let mut browser = Command::new("chromium");
-        browser.args(FLAGS).arg(format!("--user-data-dir={}", profile.path().display())).arg(wanted);
+        browser.args(FLAGS).arg(format!("--user-data-dir={}", profile.path().display())).args(wanted);
         browser.arg(format!("http://localhost:{port}/"));
         tokio::task::spawn_blocking(move || browser.output())
     };
-    let output = browser(format!("--screenshot={}", picture.display())).await??;
-    let size = std::fs::metadata(&picture).map(|file| file.len()).unwrap_or_default();
-    ensure!(size > 10_000, "a picture of {size} bytes: {}", String::from_utf8_lossy(&output.stderr));
-    let output = browser("--dump-dom".into()).await??;
+    for (theme, scheme) in [("dark", 0), ("light", 1)] {
+        for (width, size) in [("wide", "1180,760"), ("narrow", "500,1100")] {
+            let picture = target.join(format!("msync-testbed/sidecar-page-{theme}-{width}.png"));
+            let wanted = vec![
+                format!("--screenshot={}", picture.display()),
+                format!("--blink-settings=preferredColorScheme={scheme}"),
+                format!("--window-size={size}"),
+            ];
+            let output = browser(wanted).await??;
+            let size = std::fs::metadata(&picture).map(|file| file.len()).unwrap_or_default();
+            ensure!(size > 10_000, "a picture of {size} bytes: {}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+    let output = browser(vec!["--dump-dom".into()]).await??;
     Ok(String::from_utf8(output.stdout)?)
 }

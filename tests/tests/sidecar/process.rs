@@ -37,9 +37,14 @@ impl Place {
         Ok(Self { kubeconfig: server.kubeconfig(ADMIN)?, namespace: server.namespace().await? })
     }
 
+    /// A sidecar of an owner, to be told more.
+    pub(crate) fn prepared(&self, owner: &str) -> Spawn {
+        prepared(owner).env("KUBECONFIG", &self.kubeconfig).args(["--namespace", &self.namespace])
+    }
+
     /// A sidecar of an owner, perhaps in a pod with a uid.
     pub(crate) async fn sidecar(&self, owner: &str, pod: Option<&str>) -> Result<Sidecar> {
-        let mut spawn = prepared(owner).env("KUBECONFIG", &self.kubeconfig).args(["--namespace", &self.namespace]);
+        let mut spawn = self.prepared(owner);
         if let Some(uid) = pod {
             spawn = spawn.env("POD_UID", uid);
         }
@@ -80,6 +85,7 @@ impl Sidecar {
 /// The program, told to take free ports.
 pub(crate) fn prepared(owner: &str) -> Spawn {
     Spawn::program(Path::new(env!("CARGO_BIN_EXE_tested-sidecar")))
-        .args(["--ports", "0,0", "--owner", owner, "--log", "warn"])
+        .args(["--ports", "0,0", "--owner", owner])
+        .env("MSYNC_LOG", "warn")
         .env("NO_COLOR", "1")
 }

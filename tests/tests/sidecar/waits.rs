@@ -15,23 +15,23 @@ const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
-const fn put_waiting(seconds: u64) -> Verb {
+pub(crate) const fn put_waiting(seconds: u64) -> Verb {
     Verb::Put { wait: secs(seconds), ttl: None }
 }
 
 /// Asks in the background, and gives the request time to arrive.
-async fn asked(sidecar: &Sidecar, client: Option<&'static str>, verb: Verb) -> JoinHandle<Outcome> {
+pub(crate) async fn asked(sidecar: &Sidecar, client: Option<&'static str>, verb: Verb) -> JoinHandle<Outcome> {
     let sidecar = Sidecar(sidecar.0.clone());
     let task = tokio::spawn(async move { sidecar.ask_as(client, verb).await });
     wait(0.1).await;
     task
 }
 
-async fn outcome(task: JoinHandle<Outcome>) -> Outcome {
+pub(crate) async fn outcome(task: JoinHandle<Outcome>) -> Outcome {
     tokio::time::timeout(secs(600), task).await.expect("an answer").unwrap()
 }
 
-fn token(outcome: &Outcome) -> u64 {
+pub(crate) fn token(outcome: &Outcome) -> u64 {
     match outcome {
         Outcome::Good(lock) => lock.grant.expect("a grant").token,
         other => panic!("{other:?}"),

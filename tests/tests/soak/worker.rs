@@ -55,7 +55,7 @@ async fn take(lock: &Lock, dice: &mut Dice) -> Result<Option<LockGuard>> {
     match taken {
         Ok(guard) => Ok(guard),
         // The server is frozen, or somebody else has it.
-        Err(Error::Timeout { .. } | Error::Store { .. }) => Ok(None),
+        Err(Error::Timeout { .. } | Error::Unavailable { .. } | Error::Store { .. }) => Ok(None),
         Err(other) => Err(other.into()),
     }
 }

@@ -51,5 +51,7 @@ on_both_stores! {
     a_watch_of_an_absent_lock_sees_it_made
     an_inbox_shows_what_its_engine_holds
     an_inbox_sees_a_lock_freed_and_taken_again
+    a_watch_of_who_is_next_shows_every_beat_since_the_hand_off
+    a_watch_of_all_shows_every_lock
     a_watch_that_lags_loses_nothing
 }

@@ -174,13 +174,13 @@ async fn a_missing_namespace_is_named() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_refused_token_may_heal_and_is_not_fatal() -> Result<()> {
+async fn a_refused_token_is_said_to_be_one() -> Result<()> {
     let Some(bench) = Bench::new().await? else { return Ok(()) };
     let mut config = bench.server.config(ADMIN).await?;
     config.auth_info = kube::config::AuthInfo { token: Some("expired".to_owned().into()), ..Default::default() };
     let store = kube_store(&Client::try_from(config)?, &bench.namespace);
     let fault = store.read(&name("a")).await.expect_err("nobody knows this token");
-    assert!(matches!(&fault, Fault::Unknown(why) if why.to_string().contains("401")), "{fault:?}");
+    assert!(matches!(&fault, Fault::Fatal(Fatal::Forbidden(text)) if text.contains("credentials")), "{fault:?}");
     Ok(())
 }
 

@@ -189,3 +189,15 @@ async fn kube_recovers_from_a_reset_of_idle_connections() -> Result<()> {
     assert!(proxy.connections() >= 2);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_forgotten_connection_is_silent_and_a_new_one_works() -> Result<()> {
+    let (proxy, mut stream) = proxied_echo().await?;
+    proxy.forget();
+    stream.write_all(b"lost").await?;
+    assert!(is_silent(&mut stream).await);
+    echoes(&mut TcpStream::connect(proxy.addr()).await?, b"new").await?;
+    proxy.reset();
+    assert!(is_reset(&mut stream).await);
+    Ok(())
+}

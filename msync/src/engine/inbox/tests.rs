@@ -6,7 +6,7 @@ use futures::{future::BoxFuture, stream};
 
 use super::*;
 use crate::{
-    clock::{TokioClock, os_random},
+    clock::TokioClock,
     record::{Change, EngineId},
     store::{Version, Watch},
 };
@@ -40,10 +40,8 @@ impl Store for Ending {
 }
 
 fn lookout(store: &Arc<Ending>) -> Lookout {
-    let id = EngineId::new("a", 1);
-    let clock = Arc::new(TokioClock::default());
-    let engine = Engine::new(id.clone(), Arc::clone(store) as _, clock, os_random(), Duration::from_secs(15));
-    Lookout::new(&engine, Scope::Engine(id))
+    let (store, clock): (Arc<dyn Store>, Arc<dyn Clock>) = (Arc::clone(store) as _, Arc::new(TokioClock::default()));
+    Lookout::new(&store, &clock, &crate::clock::os_random(), Scope::Engine(EngineId::new("a", 1)))
 }
 
 #[tokio::test(start_paused = true)]

@@ -30,11 +30,11 @@ impl Contest {
         if record.is_free() {
             return self.claim_free(Some(record), cx);
         }
-        if self.want.adopt && record.engine.is_kin_of(&self.claim.engine) {
+        if self.adopts(record, view) {
             return self.claim_seen(record, 0..0, cx);
         }
         // Whoever waits in the queue comes first; who has let that pass as well is as dead as the holder.
-        if cx.now.local >= self.claim_due(record, None, view) {
+        if cx.now.local >= self.claim_due(record, None, view, cx.now) {
             return self.claim_seen(record, 0..record.waiters.len(), cx);
         }
         Move::GiveUp(Notice::Busy(ticket))

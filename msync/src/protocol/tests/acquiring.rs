@@ -209,20 +209,48 @@ fn a_waiter_far_back_looks_before_it_claims() {
 }
 
 #[test]
-fn a_full_queue_is_tried_again_after_a_ttl() {
-    let mut bench = Bench::held(TTL);
+fn whoever_finds_the_queue_full_looks_for_room_less_and_less_often() {
+    let mut bench = Bench::held(1_000 * TTL);
     for number in 2..66 {
         bench.other(&Change::Enqueue { claim: rival(number, TTL) });
     }
-    bench.want(want(1));
+    bench.want(Want { timing: timing(1_000 * TTL), ..want(1) });
     bench.settle();
-    let count =
-        |bench: &Bench| bench.sent.iter().filter(|call| matches!(call, Call::Apply(Change::Enqueue { .. }))).count();
-    assert_eq!(count(&bench), 1);
-    bench.pass(TTL - 1);
-    assert_eq!(count(&bench), 1);
-    bench.pass(500);
-    assert_eq!(count(&bench), 2);
+    let mut looks = Vec::new();
+    for _ in 0..20 {
+        looks.push(bench.wake());
+        assert_eq!(bench.call, Some(Call::Read), "one request a look");
+        bench.settle();
+    }
+    assert!(looks[0] <= 1_000 && looks[19] > 7_000, "{looks:?}");
+    assert!(looks.iter().all(|look| *look <= 15_000), "{looks:?}");
+}
+
+#[test]
+fn whoever_finds_the_queue_full_joins_when_there_is_room() {
+    let mut bench = Bench::held(100 * TTL);
+    for number in 2..66 {
+        bench.other(&Change::Enqueue { claim: rival(number, TTL) });
+    }
+    bench.want(Want { timing: timing(100 * TTL), ..want(1) });
+    bench.settle();
+    let entry = bench.record().waiters[0].clone();
+    bench.other(&Change::Leave { index: 0, entry });
+    bench.pass(1_000);
+    assert_eq!(bench.record().waiters.len(), 64, "it has joined");
+}
+
+#[test]
+fn whoever_finds_the_queue_full_takes_a_lock_that_is_gone() {
+    let mut bench = Bench::held(100 * TTL);
+    for number in 2..66 {
+        bench.other(&Change::Enqueue { claim: rival(number, TTL) });
+    }
+    bench.want(Want { timing: timing(100 * TTL), ..want(1) });
+    bench.settle();
+    (bench.stored, bench.version) = (None, bench.version + 1);
+    bench.pass(1_000);
+    assert!(bench.has(1));
 }
 
 #[test]
@@ -269,8 +297,8 @@ fn a_try_does_not_wait_behind_others_of_its_process() {
 #[test]
 fn a_restarted_pod_claims_its_old_record_at_once() {
     let mut bench = Bench::new();
-    bench.keeper = Keeper::new(EngineId::of_pod("side", 1, 2));
-    let old = Claim { engine: EngineId::of_pod("side", 1, 1), ..rival(1, TTL) };
+    bench.keeper = Keeper::new(EngineId::of_pod("side", crate::record::Role::Sidecar, 1, 2));
+    let old = Claim { engine: EngineId::of_pod("side", crate::record::Role::Sidecar, 1, 1), ..rival(1, TTL) };
     bench.other(&Change::Create { claim: old, beat: Beat(1), wall: bench.wall() });
     bench.want(Want { adopt: true, ..campaign(1) });
     bench.settle();
@@ -281,10 +309,59 @@ fn a_restarted_pod_claims_its_old_record_at_once() {
 #[test]
 fn another_pod_of_the_same_name_is_not_adopted() {
     let mut bench = Bench::new();
-    bench.keeper = Keeper::new(EngineId::of_pod("side", 1, 2));
-    let old = Claim { engine: EngineId::of_pod("side", 3, 1), ..rival(1, TTL) };
+    bench.keeper = Keeper::new(EngineId::of_pod("side", crate::record::Role::Sidecar, 1, 2));
+    let old = Claim { engine: EngineId::of_pod("side", crate::record::Role::Sidecar, 3, 1), ..rival(1, TTL) };
     bench.other(&Change::Create { claim: old, beat: Beat(1), wall: bench.wall() });
     bench.want(Want { adopt: true, ..campaign(1) });
     bench.settle();
     assert!(!bench.has(1));
+}
+
+#[test]
+fn in_a_crowd_the_first_call_joins_the_queue() {
+    let mut bench = Bench::held(TTL);
+    bench.keeper.expect_a_crowd(true);
+    bench.want(want(1));
+    assert!(matches!(bench.change(), Change::Enqueue { .. }));
+    bench.settle();
+    assert_eq!((bench.sent.len(), bench.record().waiters.len()), (1, 1));
+}
+
+#[test]
+fn in_a_crowd_a_lock_that_is_absent_after_all_is_made() {
+    let mut bench = Bench::new();
+    bench.keeper.expect_a_crowd(true);
+    bench.want(want(1));
+    bench.settle();
+    assert!(bench.has(1));
+    assert_eq!(bench.sent.len(), 2);
+}
+
+#[test]
+fn what_is_known_to_be_absent_is_no_guess() {
+    let mut bench = Bench::new();
+    bench.want(want(1));
+    assert!(bench.keeper.guesses());
+    bench.serve();
+    bench.release(1);
+    bench.settle();
+    bench.want(want(2));
+    assert!(matches!(bench.change(), Change::Create { .. }));
+    assert!(!bench.keeper.guesses(), "thought over it would be the same");
+}
+
+#[test]
+fn who_does_not_want_to_wait_has_nothing_to_think_over() {
+    let mut bench = Bench::new();
+    bench.want(attempt(1));
+    assert!(matches!(bench.change(), Change::Create { .. }) && !bench.keeper.guesses());
+}
+
+#[test]
+fn in_a_crowd_who_does_not_want_to_wait_does_not_join_the_queue() {
+    let mut bench = Bench::held(TTL);
+    bench.keeper.expect_a_crowd(true);
+    bench.want(attempt(1));
+    bench.settle();
+    assert!(bench.record().waiters.is_empty());
 }

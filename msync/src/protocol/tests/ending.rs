@@ -66,9 +66,8 @@ fn a_release_is_tried_for_a_ttl_before_it_is_given_up() {
     while !bench.told(&Notice::Abandoned(Ticket(1))) {
         assert!(bench.call.is_some());
         bench.reply(Outcome::Busy(None));
-        if let Some(wake) = bench.last.wake {
-            bench.now = wake.as_nanos().div_ceil(1_000_000);
-            bench.step(Event::Tick);
+        while bench.call.is_none() && bench.last.wake.is_some() {
+            bench.wake();
         }
     }
     assert!(bench.now >= 100_000 + TTL, "{}", bench.now);
@@ -117,6 +116,8 @@ fn a_wished_successor_goes_before_those_here_if_it_waits() {
         bench.step(Event::Release(Ticket(1), Some(wished.to_owned())));
         bench.settle();
         assert_eq!((bench.has(2), bench.record().term == Term(3)), (goes_local, !goes_local), "{wished}");
+        assert_eq!(bench.told(&Notice::HandedOver(Ticket(1))), !goes_local, "{wished}");
+        assert_eq!(bench.told(&Notice::Released(Ticket(1))), goes_local, "{wished}");
     }
 }
 

@@ -3,10 +3,10 @@
 use super::*;
 
 #[test]
-fn pauses_double_with_every_failure_up_to_the_time_out_of_a_call() {
+fn pauses_double_with_every_failure_up_to_two_seconds_or_the_time_out_of_a_call() {
     let mut bench = Bench::new();
     bench.want(want(1));
-    for most in [100, 200, 400, 800, 1_600, 1_666, 1_666] {
+    for most in [100, 200, 400, 800, 1_600, 2_000, 2_000] {
         bench.reply(Outcome::Busy(None));
         assert_eq!(bench.call, None);
         let pause = bench.wake();
@@ -49,7 +49,8 @@ fn no_pause_takes_more_than_a_third_of_what_a_hold_has_left() {
     assert_eq!(bench.wake(), 2_000, "6,000 are left");
     bench.sleep(3_980);
     bench.reply(Outcome::Busy(Some(ms(5_000))));
-    assert_eq!(bench.wake(), 10, "20 are left, but a pause there must be");
+    assert_eq!(bench.wake(), 20, "the deadline: 20 are left, but a pause there must be");
+    assert_eq!(bench.call, None);
 }
 
 #[test]
@@ -65,7 +66,7 @@ fn refusals_in_a_row_are_followed_by_pauses_from_the_fourth_on() {
         assert_eq!(bench.call, Some(Call::Read), "at once");
         bench.serve();
     }
-    for most in [160, 320, 640, 640] {
+    for most in [100, 200, 400, 800] {
         refuse(&mut bench);
         assert_eq!(bench.call, None);
         let pause = bench.wake();
@@ -157,4 +158,79 @@ fn pauses_are_random_and_within_their_half() {
     };
     let pauses: std::collections::BTreeSet<_> = (0..64).map(|n| pause(n << 56)).collect();
     assert!(pauses.len() > 20 && pauses.iter().all(|pause| (50..=100).contains(pause)), "{pauses:?}");
+}
+
+#[test]
+fn a_call_that_was_never_sent_is_decided_anew_at_once_and_leaves_nothing_to_look_after() {
+    let mut bench = Bench::new();
+    bench.want(want(1));
+    let first = bench.call.clone();
+    bench.sleep(1_666);
+    bench.reply(Outcome::Unsent);
+    assert!(matches!(bench.change(), Change::Create { .. }), "no look, no pause");
+    assert_ne!(bench.call, first, "with a beat and an anchor of its own");
+    bench.reply(Outcome::Unsent);
+    bench.step(Event::Cancel(Ticket(1)));
+    bench.reply(Outcome::Unsent);
+    assert!(bench.call.is_none() && bench.keeper.is_idle());
+}
+
+#[test]
+fn an_enqueue_that_was_never_sent_anchors_nothing() {
+    let mut bench = Bench::held(TTL);
+    bench.want(want(1));
+    bench.serve();
+    for _ in 0..10 {
+        assert!(matches!(bench.change(), Change::Enqueue { .. }));
+        bench.sleep(5_000);
+        bench.reply(Outcome::Unsent);
+    }
+    bench.serve();
+    bench.grant(9);
+    bench.seen();
+    assert!(bench.has(1), "the anchor is that of the one that was sent");
+    assert_eq!(bench.until(), bench.now + 9_000);
+}
+
+#[test]
+fn a_repeated_enqueue_that_was_never_sent_leaves_the_anchor_of_the_first() {
+    let mut bench = Bench::held(TTL);
+    bench.want(want(1));
+    bench.serve();
+    let (sent, landed) = (bench.now, bench.land());
+    assert!(matches!(landed, Outcome::Applied(_)));
+    bench.reply(Outcome::Busy(None));
+    bench.wake();
+    bench.sleep(1_000);
+    bench.reply(Outcome::Unsent);
+    bench.grant(9);
+    bench.seen();
+    assert!(bench.has(1));
+    assert_eq!(bench.until(), sent + 9_000);
+}
+
+#[test]
+fn a_renewal_that_was_never_sent_moves_no_deadline() {
+    let mut bench = Bench::holding();
+    let until = bench.until();
+    bench.step(Event::Prolong(Ticket(1)));
+    bench.sleep(1_000);
+    bench.reply(Outcome::Unsent);
+    assert!(matches!(bench.change(), Change::Renew { .. }));
+    assert_eq!(bench.until(), until);
+    bench.serve();
+    assert_eq!(bench.until(), bench.now + 9_000, "anchored when it was decided anew");
+}
+
+#[test]
+fn no_call_may_take_longer_than_ten_seconds() {
+    let long = Want { timing: timing(24 * 3_600_000), ..want(1) };
+    let mut bench = Bench::new();
+    bench.want(long.clone());
+    assert_eq!(bench.last.timeout, ms(10_000));
+    let mut bench = Bench::held(TTL);
+    bench.want(long);
+    bench.serve();
+    assert!(matches!(bench.change(), Change::Enqueue { .. }));
+    assert_eq!(bench.last.timeout, ms(10_000));
 }

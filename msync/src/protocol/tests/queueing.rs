@@ -152,7 +152,10 @@ fn an_entry_that_was_seen_needs_no_look_though_its_answer_was_lost() {
     bench.land();
     bench.seen();
     bench.lose();
-    bench.wake();
+    while bench.call.is_none() {
+        bench.wake();
+        assert_eq!(bench.last.report, None, "all is well");
+    }
     assert!(matches!(bench.change(), Change::Claim { .. }), "the next thing it does, a ttl later");
 }
 
@@ -196,17 +199,45 @@ fn a_poll_that_finds_its_own_claim_too_old_confirms_it() {
 }
 
 #[test]
-fn who_finds_the_queue_full_joins_after_a_ttl_of_its_own() {
+fn who_finds_the_queue_full_looks_after_a_ttl_of_its_own_at_the_latest() {
     let mut bench = Bench::held(TTL);
     for number in 0..MAX_WAITERS {
         bench.other(&Change::Enqueue { claim: rival(number as u64 + 2, TTL) });
     }
     bench.want(Want { timing: timing(2_000), ..want(1) });
     bench.settle();
-    let full = bench.now;
-    bench.wake();
-    assert!(matches!(bench.change(), Change::Enqueue { .. }));
-    assert_eq!(bench.now, full + 2_000);
+    for _ in 0..5 {
+        assert!(bench.wake() <= 2_000);
+        assert_eq!(bench.call, Some(Call::Read));
+        bench.settle();
+    }
+}
+
+/// The holder that it sees may be followed by one that lives as shortly as itself.
+#[test]
+fn who_is_third_in_the_queue_looks_after_its_own_ttl_if_that_is_shorter_than_the_records() {
+    let mut bench = Bench::held(1_000 * TTL);
+    for number in 2..4 {
+        bench.other(&Change::Enqueue { claim: rival(number, TTL) });
+    }
+    bench.want(want(1));
+    bench.settle();
+    assert_eq!(bench.wake(), TTL);
+    assert_eq!(bench.call, Some(Call::Read));
+}
+
+#[test]
+fn who_waits_behind_the_first_does_not_set_its_time_outs() {
+    let mut bench = Bench::new();
+    bench.want(Want { timing: timing(1_000), ..want(1) });
+    let alone = bench.last.timeout;
+    let mut crowded = Bench::new();
+    crowded.want(Want { timing: timing(1_000), ..want(1) });
+    crowded.want(Want { timing: timing(3_600_000), ..want(2) });
+    crowded.lose();
+    crowded.wake();
+    assert!(crowded.call.is_some());
+    assert_eq!(crowded.last.timeout, alone);
 }
 
 #[test]

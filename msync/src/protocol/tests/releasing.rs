@@ -11,6 +11,33 @@ fn renewals(bench: &Bench) -> usize {
 }
 
 #[test]
+fn a_grant_tells_who_is_next_then() {
+    let mut bench = Bench::holding();
+    for number in [2, 3, 4] {
+        bench.rival_joins(number);
+    }
+    let dead = Entry::from_text("edited by hand");
+    let mut record = bench.record().clone();
+    record.waiters.insert(1, dead);
+    bench.store(record);
+    bench.seen();
+    bench.release(1);
+    let Change::Grant { entry, next, .. } = bench.change() else { panic!("a grant") };
+    assert_eq!((entry.claim().unwrap().term, next), (Term(2), &rival(3, TTL).engine));
+    bench.settle();
+    assert_eq!(bench.record().next, rival(3, TTL).engine);
+}
+
+#[test]
+fn a_grant_to_the_last_of_the_queue_says_that_nobody_is_next() {
+    let mut bench = Bench::holding();
+    bench.rival_joins(2);
+    bench.release(1);
+    let Change::Grant { next, .. } = bench.change() else { panic!("a grant") };
+    assert_eq!(*next, EngineId::default());
+}
+
+#[test]
 fn a_plain_lock_leaves_nothing_behind() {
     let mut bench = Bench::holding();
     bench.release(1);
@@ -312,19 +339,6 @@ fn at_least_keeps_the_hold_after_its_user() {
 }
 
 #[test]
-fn s8_at_shutdown_the_last_renewal_lets_the_record_live_as_long_as_promised() {
-    let mut bench = Bench::new();
-    bench.want(Want { at_least: ms(25_000), ..want(1) });
-    bench.settle();
-    bench.release(1);
-    bench.pass(5_000);
-    bench.step(Event::ShutDown);
-    bench.settle();
-    assert_eq!(bench.record().ttl, ms(20_401), "what remains x 1.02");
-    assert!(bench.keeper.is_idle(), "and nothing else is done");
-}
-
-#[test]
 fn max_hold_ends_the_user_and_the_renewals() {
     let mut bench = Bench::new();
     bench.want(Want { max_hold: Some(ms(15_000)), ..want(1) });
@@ -364,6 +378,22 @@ fn a_wished_successor_goes_first() {
     bench.step(Event::Release(Ticket(1), Some("heir".to_owned())));
     bench.settle();
     assert_eq!(bench.record().term, Term(4));
+    assert!(bench.told(&Notice::HandedOver(Ticket(1))));
+}
+
+/// The grant was refused, since the one it was for has just left.
+#[test]
+fn a_wished_successor_that_leaves_meanwhile_was_not_found() {
+    let mut bench = Bench::holding();
+    let claim = Claim { engine: EngineId::new("heir", 1), ..rival(4, TTL) };
+    let seen = bench.other(&Change::Enqueue { claim });
+    let entry = seen.record.waiters[0].clone();
+    bench.step(Event::Seen(seen));
+    bench.step(Event::Release(Ticket(1), Some("heir".to_owned())));
+    assert!(matches!(bench.change(), Change::Grant { .. }));
+    bench.other(&Change::Leave { index: 0, entry });
+    bench.settle();
+    assert!(bench.told(&Notice::Released(Ticket(1))) && !bench.told(&Notice::HandedOver(Ticket(1))));
 }
 
 #[test]

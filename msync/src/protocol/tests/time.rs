@@ -252,7 +252,7 @@ fn an_instant_grant_is_anchored_before_the_first_of_two_enqueues() {
     bench.want(want(1));
     bench.serve();
     let first = bench.call.clone().unwrap();
-    bench.sleep(5_000);
+    bench.sleep(2_000);
     bench.lose();
     bench.sleep(1_700);
     bench.step(Event::Tick);
@@ -279,7 +279,15 @@ fn a_term_ages_as_an_entry_and_not_as_a_holder() {
     bench.other(&Change::Enqueue { claim: rival(2, TTL) });
     let (term, entry) = (Term(3), rival(2, TTL).entry());
     let wall = Wall::from_millis(0);
-    bench.other(&Change::Grant { term, beat: Beat(4), index: 1, entry, duplicates: Vec::new(), wall });
+    bench.other(&Change::Grant {
+        term,
+        beat: Beat(4),
+        index: 1,
+        entry,
+        duplicates: Vec::new(),
+        next: EngineId::default(),
+        wall,
+    });
     bench.seen();
     bench.pass(TTL - 1);
     assert!(!bench.has(1));

@@ -57,7 +57,8 @@ fn a_read_is_believed_whatever_its_version_unless_it_was_overtaken() {
 #[test]
 fn a_view_of_a_keeper_before_recalls_since_when_and_no_content() {
     let view = view();
-    let (record, claimable) = (at(5).record, view.claimable_at(&at(5).record));
+    let now = Now::default();
+    let (record, claimable) = (at(5).record, view.claimable_at(&at(5).record, now));
     let recalled = view.recalled();
-    assert_eq!((recalled.record(), recalled.claimable_at(&record)), (None, claimable));
+    assert_eq!((recalled.record(), recalled.claimable_at(&record, now)), (None, claimable));
 }

@@ -1,16 +1,19 @@
 //! What an error of the API server means to the protocol, and what a user is told about it.
 //!
-//! The codes alone do not say: 422 is a condition that failed, a full queue or a schema; 404 an object, a namespace or a
-//! resource that is missing. The rules were taken from a real API server (1.36); the contract suite holds them.
+//! The codes alone do not say: 422 is a condition that failed, a full queue, a schema or a policy; 404 an object, a
+//! namespace or a resource that is missing; and a webhook denies with whatever code it likes. The rules were taken from a real API server (1.36); the contract suite holds them.
 
 use std::{sync::Arc, time::Duration};
 
-use kube::core::response::Status;
+use kube::core::response::{Status, StatusDetails};
 
 use crate::{
     record::Refused,
     store::{Fatal, Fault, told},
 };
+
+/// How the API server refuses a field selector that the resource does not allow.
+const UNSELECTABLE: &str = "field label not supported";
 
 /// What was asked of the API server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,13 +58,25 @@ impl Call {
             kube::Error::Api(status) => self.refusal(&status),
             // The request could not even be built: it would be no better the next time.
             kube::Error::BuildRequest(_) | kube::Error::HttpError(_) => Fault::Fatal(Fatal::Other(Arc::new(error))),
+            kube::Error::Service(why) if has_ended(&*why) => {
+                Fault::Fatal(Fatal::Other(told(format!("{ENDED} ({why})"))))
+            }
             _ => Fault::Unknown(Arc::new(error)),
         }
     }
 
     /// Says what an answer of the API server means.
     pub(super) fn refusal(&self, status: &Status) -> Fault {
+        if is_denied_by_webhook(status) {
+            return self.denied(status);
+        }
         match (status.code, self.verb) {
+            (400, Verb::List | Verb::Watch) if status.message.contains(UNSELECTABLE) => {
+                let field = if status.message.contains("spec.next") { "spec.next" } else { "spec.engine" };
+                Fault::Fatal(crate::crd::outdated(&format!("it does not select by {field}")))
+            }
+            // Passes when a token is renewed, and otherwise not.
+            (401, _) => Fault::Fatal(Fatal::Forbidden(self.unauthorized(status))),
             (403, _) => Fault::Fatal(self.forbidden(status)),
             (404, _) => self.not_found(status),
             (409, Verb::Create) if status.is_already_exists() => Fault::Refused(Refused::Exists),
@@ -70,8 +85,8 @@ impl Call {
             (409, _) => Fault::Busy(None),
             (422, _) => self.invalid(status),
             (429, _) => Fault::Busy(retry_after(status)),
-            // 401 heals when the token is renewed; 408, 410 and 5xx say nothing about what was applied.
-            (401 | 408 | 410, _) => Fault::Unknown(told(self.describe(status))),
+            // 408, 410 and 5xx say nothing about what was applied.
+            (408 | 410, _) => Fault::Unknown(told(self.describe(status))),
             (400..=499, _) => Fault::Fatal(Fatal::Other(told(self.describe(status)))),
             _ => Fault::Unknown(told(self.describe(status))),
         }
@@ -89,10 +104,18 @@ impl Call {
         }
     }
 
-    /// A failed `test` and a missing path have no causes; whatever the schema refuses has.
+    /// A webhook may answer with any code at all, so that its 404 is no missing lock and its 409 no conflict.
+    fn denied(&self, status: &Status) -> Fault {
+        match status.code {
+            429 => Fault::Busy(retry_after(status)),
+            500.. => Fault::Unknown(told(self.describe(status))),
+            _ => Fault::Fatal(Fatal::Other(told(self.describe(status)))),
+        }
+    }
+
     fn invalid(&self, status: &Status) -> Fault {
         let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
-        if causes.is_empty() && self.verb == Verb::Patch {
+        if self.verb == Verb::Patch && is_failed_condition(status) {
             return Fault::Refused(Refused::Mismatch);
         }
         if causes.iter().any(|cause| cause.reason == "FieldValueTooMany") {
@@ -119,10 +142,42 @@ impl Call {
         ))
     }
 
+    fn unauthorized(&self, status: &Status) -> String {
+        let (verb, namespace) = (self.verb.name(), &self.namespace);
+        format!(
+            "the API server does not accept the credentials to {verb} locks in namespace {namespace}: is the token or \
+             certificate of the kubeconfig or of the pod's service account still valid? (it says: {})",
+            status.message
+        )
+    }
+
     fn describe(&self, status: &Status) -> String {
         let (verb, namespace) = (self.verb.name(), &self.namespace);
         format!("the API server answers {} to {verb} locks in namespace {namespace}: {}", status.code, status.message)
     }
+}
+
+/// Says whether a patch was refused for a `test` that failed or a path that is missing. Such a status is about nothing: it
+/// names neither object nor resource and has no causes. What the schema or a policy refuses names the object.
+fn is_failed_condition(status: &Status) -> bool {
+    let about_nothing = |details: &StatusDetails| {
+        details.name.is_empty() && details.kind.is_empty() && details.group.is_empty() && details.causes.is_empty()
+    };
+    status.reason == "Invalid" && status.details.as_ref().is_some_and(about_nothing)
+}
+
+/// Says whether an admission webhook has spoken: the API server puts that before whatever the webhook says.
+fn is_denied_by_webhook(status: &Status) -> bool {
+    status.message.starts_with("admission webhook \"")
+}
+
+const ENDED: &str = "the kube client's worker has ended with the tokio runtime that the client was made on: make it on a \
+                     runtime that lasts, or give msync the configuration, by ClientBuilder::config or Client::try_default";
+
+/// A kube client's requests go through a task, tower's `Buffer`. Nothing that is sent to one that has ended is ever applied,
+/// and no other is started. kube does not export the type of that error.
+fn has_ended(error: &(dyn std::error::Error + Send + Sync)) -> bool {
+    error.to_string().contains("buffer's worker closed")
 }
 
 fn retry_after(status: &Status) -> Option<Duration> {

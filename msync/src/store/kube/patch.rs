@@ -14,7 +14,8 @@ use crate::{
     record::{Beat, Change, Claim, Entry, Pair, Term},
 };
 
-/// Builds the patch of a change; `None` when no patch could apply it: a creation, or a grant to a dead waiter.
+/// Builds the patch of a change; `None` when no patch could apply it: a creation, a grant to a dead waiter, or
+/// an advertisement of nobody.
 pub(super) fn of(change: &Change) -> Option<Patch> {
     let mut ops = Operations::default();
     match change {
@@ -23,6 +24,7 @@ pub(super) fn of(change: &Change) -> Option<Patch> {
             ops.test_pair(*seen);
             ops.take_out(removes.iter());
             ops.hold(claim, *beat, 1, *wall);
+            ops.set("next", json!(""));
         }
         Change::Enqueue { claim } => ops.add(["waiters", "-"], json!(claim.entry().as_str())),
         Change::Leave { index, entry } => ops.take_out([&(*index, entry.clone())]),
@@ -33,16 +35,30 @@ pub(super) fn of(change: &Change) -> Option<Patch> {
             ops.set("ttlMilliseconds", json!(millis(*ttl)));
             ops.set("expiry", json!((*wall + *ttl).to_string()));
         }
-        Change::Grant { term, beat, index, entry, duplicates, wall } => {
+        Change::Reserve { term, previous, beat, engine, ttl, until } => {
+            ops.test_pair(Pair { term: *term, beat: *previous });
+            ops.set("engine", json!(engine.reserved().as_str()));
+            ops.set("owner", json!(engine.owner()));
+            ops.set("beat", json!(beat.to_string()));
+            ops.set("ttlMilliseconds", json!(millis(*ttl)));
+            ops.set("expiry", json!(until.to_string()));
+        }
+        Change::Grant { term, beat, index, entry, duplicates, next, wall } => {
             let claim = entry.claim()?;
             ops.test_term(*term);
             ops.take_out(duplicates.iter().chain([&(*index, entry.clone())]));
             ops.hold(&claim, *beat, 0, *wall);
+            ops.set("next", json!(next.as_str()));
+        }
+        Change::Advertise(advert) if advert.term.is_none() => return None,
+        Change::Advertise(advert) => {
+            ops.test_term(advert.term);
+            ops.set("advertised", json!(advert.to_string()));
         }
         Change::Free { term, wall } => {
             ops.test_term(*term);
             ops.test(["waiters"], json!([]));
-            for field in ["owner", "engine", "term", "beat"] {
+            for field in ["owner", "engine", "term", "beat", "next"] {
                 ops.set(field, json!(""));
             }
             ops.set("expiry", json!(wall.to_string()));

@@ -69,16 +69,16 @@ impl Watcher {
     }
 
     async fn list(&mut self) -> Result<Sighting, Fault> {
-        let how = ListParams { field_selector: Some(self.selector()), ..ListParams::default() };
+        let how = ListParams { field_selector: self.selector(), ..ListParams::default() };
         let list = self.locks.list(&how).await.map_err(|error| self.call(Verb::List).fault(error))?;
         let version = list.metadata.resource_version.unwrap_or_default();
+        let found = super::legible(&list.items)?;
         self.place = Place::At { version, proven: false };
-        // An illegible lock is left out, and so will be read, which names it; the others must not suffer for it.
-        Ok(Sighting::Listed(list.items.iter().filter_map(|lock| lock.snapshot().ok()).collect()))
+        Ok(Sighting::Listed(found))
     }
 
     async fn connect(&mut self, version: String, proven: bool) -> Result<(), Fault> {
-        let how = WatchParams::default().fields(&self.selector()).timeout(TIMEOUT_SECONDS);
+        let how = WatchParams { field_selector: self.selector(), ..WatchParams::default() }.timeout(TIMEOUT_SECONDS);
         match self.locks.watch(&how, &version).await {
             Ok(events) => self.place = Place::Open { events: events.boxed(), version, proven, quiet: true },
             Err(kube::Error::Api(status)) => return self.refused(&status, proven),
@@ -119,10 +119,12 @@ impl Watcher {
         if status.code == 410 && proven { Ok(()) } else { Err(self.call(Verb::Watch).refusal(status)) }
     }
 
-    fn selector(&self) -> String {
+    fn selector(&self) -> Option<String> {
         match &self.scope {
-            Scope::Lock(name) => format!("metadata.name={name}"),
-            Scope::Engine(engine) => format!("spec.engine={engine}"),
+            Scope::Lock(name) => Some(format!("metadata.name={name}")),
+            Scope::Engine(engine) => Some(format!("spec.engine={engine}")),
+            Scope::Next(engine) => Some(format!("spec.next={engine}")),
+            Scope::All => None,
         }
     }
 

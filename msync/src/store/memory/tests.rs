@@ -42,8 +42,15 @@ async fn a_grant_to_another_engine_is_gone_for_the_one_and_changed_for_the_other
     let held = store.apply(&name(), &create("a", 1)).await.unwrap();
     let queued = store.apply(&name(), &Change::Enqueue { claim: claim("b", 2) }).await.unwrap();
     let entry = queued.record.waiters[0].clone();
-    let grant =
-        Change::Grant { term: Term(1), beat: Beat(9), index: 0, entry, duplicates: vec![], wall: Wall::default() };
+    let grant = Change::Grant {
+        term: Term(1),
+        beat: Beat(9),
+        index: 0,
+        entry,
+        duplicates: vec![],
+        next: EngineId::default(),
+        wall: Wall::default(),
+    };
     let granted = store.apply(&name(), &grant).await.unwrap();
     let first = Sighting::Listed(vec![]);
     assert_eq!(

@@ -85,12 +85,13 @@ impl Director {
         let machine = Arc::new(Machine::new(index, life, stage.time, LocalClock::draw(rng)));
         let random = Mutex::new(Rng::new(rng.bits()));
         let mut builder = Client::builder()
-            .owner(format!("p{index}"))
+            .owner(stage.plan.home.owner(index))
             .timing(stage.plan.timings[0])
             .clock(LocalTime(Arc::clone(&machine)))
             .random(move || random.lock().expect("never poisoned").bits());
         if stage.plan.adopt {
-            builder = builder.pod_uid(format!("pod-{index}"));
+            let owner = stage.plan.home.owner(index);
+            builder = builder.pod(stage.plan.home.role(index), format!("pod of {owner}"));
         }
         let wire = Wire { stage: Arc::clone(&stage), machine: Arc::clone(&machine) };
         let client = builder.store(Arc::new(wire)).build();
@@ -242,7 +243,13 @@ impl Director {
         let (client, machine, news) = (process.client.clone(), Arc::clone(&process.machine), self.news.clone());
         let stage = Arc::clone(&self.stage);
         self.stage.say(|| format!("{machine:?} shuts down"));
-        self.stage.with(|state| state.judge.story.shutdowns += 1);
+        let jumps = self.stage.plan.jump > 0;
+        self.stage.with(|state| {
+            state.judge.story.shutdowns += 1;
+            if jumps {
+                state.judge.forget_kept(&machine);
+            }
+        });
         self.pending += 1;
         tokio::spawn(async move {
             tokio::select! {

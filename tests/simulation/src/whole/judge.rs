@@ -36,6 +36,8 @@ pub struct Story {
     pub local: u64,
     /// Acquisitions that were given up, or found the lock busy.
     pub in_vain: u64,
+    /// Acquisitions that were alive and not polled for a while.
+    pub neglected: u64,
     /// Losses that a user was told of.
     pub losses: u64,
     /// Writes to the fenced register that it took.
@@ -59,6 +61,8 @@ struct Ask {
     machine: Arc<Machine>,
     waits: bool,
     at_least: u64,
+    /// Its future is alive and not polled.
+    neglected: bool,
 }
 
 /// What an acquisition shows of itself.
@@ -93,6 +97,8 @@ struct Hold {
 struct Life {
     kept_until: u64,
     unwanted_since: u64,
+    /// The last term that was renewed while nobody had it or polled for it, and since when.
+    untaken: Option<(Term, u64)>,
     window: (u64, u32),
     /// Owners that this process wished to have the lock next.
     wishes: BTreeSet<String>,
@@ -129,6 +135,7 @@ impl Story {
         self.acquisitions += other.acquisitions;
         self.local += other.local;
         self.in_vain += other.in_vain;
+        self.neglected += other.neglected;
         self.losses += other.losses;
         self.written += other.written;
         self.fenced_off += other.fenced_off;
@@ -166,15 +173,21 @@ impl Judge {
     /// A user begins to acquire.
     pub(crate) fn asks(&mut self, machine: &Arc<Machine>, waits: bool, at_least: u64) -> u64 {
         self.serial += 1;
-        self.asks.insert(self.serial, Ask { machine: Arc::clone(machine), waits, at_least });
+        self.asks.insert(self.serial, Ask { machine: Arc::clone(machine), waits, at_least, neglected: false });
         self.serial
     }
 
-    /// A user has not acquired. What was granted at this very moment may be kept for its `at_least`.
+    /// A user leaves the future of its acquisition alone, or polls it again. Its place among its like may be lost.
+    pub(crate) fn neglects(&mut self, ask: u64, neglected: bool) {
+        let Some(ask) = self.asks.get_mut(&ask) else { return };
+        self.story.neglected += u64::from(neglected);
+        (ask.neglected, ask.waits) = (neglected, false);
+    }
+
+    /// A user has not acquired: nothing is kept for it, whatever its `at_least` is.
     pub(crate) fn in_vain(&mut self, at: u64, ask: u64) {
         let Some(ask) = self.asks.remove(&ask) else { return };
         self.story.in_vain += 1;
-        self.keeps(&ask.machine, at + ask.at_least);
         self.rests(at, &ask.machine);
     }
 
@@ -317,6 +330,11 @@ impl Judge {
         self.holds.retain(|_, hold| !same(&hold.machine, machine));
     }
 
+    /// The wall clocks of this episode are not together: what a process leaves behind is kept by nobody.
+    pub(crate) fn forget_kept(&mut self, machine: &Machine) {
+        self.kept.take_if(|(keeper, _)| *keeper == machine.index);
+    }
+
     /// A user wishes that a process of this owner has the lock next.
     pub(crate) fn wishes(&mut self, machine: &Machine, owner: &str) {
         self.life(machine).wishes.insert(owner.to_owned());
@@ -347,16 +365,22 @@ impl Judge {
         self.story.calls += 1;
         self.note((at, machine.index, call));
         let user = self.holds.values().any(|hold| same(&hold.machine, machine));
-        let asked = self.asks.values().any(|ask| same(&ask.machine, machine));
+        let mut asks = self.asks.values().filter(|ask| same(&ask.machine, machine)).peekable();
+        let asked = asks.peek().is_some();
+        let neglected = self.orderly && !user && asked && asks.all(|ask| ask.neglected);
         let lost = matches!(call, Call::Apply(Change::Renew { term, .. }) if self.lost.contains(term));
         let life = self.life(machine);
         // Whoever gave up at this very moment may not have been heard yet.
         let wanted = user || asked || life.kept_until >= at || life.unwanted_since == at;
         life.window = if at < life.window.0 + 1000 * MILLI { (life.window.0, life.window.1 + 1) } else { (at, 1) };
         let hot = life.window.1 > MOST_CALLS;
+        let untaken = neglected && life.kept_until < at && life.goes_on(at, call);
         match call {
             Call::Apply(Change::Renew { .. }) if !wanted => {
                 self.broken(at, format!("S6: {machine:?} renews for nobody"));
+            }
+            Call::Apply(Change::Renew { .. }) if untaken => {
+                self.broken(at, format!("S6: {machine:?} renews what nobody has taken for a ttl"));
             }
             Call::Apply(Change::Renew { .. }) if lost => {
                 self.broken(at, format!("S4: {machine:?} renews what it has called lost"));
@@ -414,6 +438,18 @@ impl Judge {
     /// dead holder stays until somebody does: it is in nobody's way.
     pub(crate) fn held_by(record: Option<&Record>, machine: &Machine) -> bool {
         record.zip(machine.engine.get()).is_some_and(|(record, engine)| record.engine == *engine)
+    }
+}
+
+// === impl Life ===
+
+impl Life {
+    /// Says whether a call renews a term that was renewed a ttl ago already: more than its acceptance.
+    fn goes_on(&mut self, at: u64, call: &Call) -> bool {
+        let Call::Apply(Change::Renew { term, ttl, .. }) = call else { return false };
+        let (_, since) = *self.untaken.take_if(|(last, _)| last == term).get_or_insert((*term, at));
+        self.untaken = Some((*term, since));
+        at > since + u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX)
     }
 }
 

@@ -2,11 +2,13 @@
 //! the fenced register, and ends: in order, by a drop at any await, or long after its loss.
 
 use std::{
+    pin::pin,
     sync::{Arc, Mutex},
+    task::Poll,
     time::Duration,
 };
 
-use futures::{FutureExt, future::BoxFuture};
+use futures::{FutureExt, future::BoxFuture, poll};
 use msync::{Client, Error, FencingToken, Lease, Lock, LockGuard, LossReason, Timing, locked};
 use tokio::task::yield_now;
 
@@ -120,7 +122,7 @@ impl Guard {
         match (self, successor) {
             (Self::Lock(guard), _) => guard.release().await,
             (Self::Term(term), None) => term.resign().await,
-            (Self::Term(term), Some(owner)) => term.hand_over_to(owner).await,
+            (Self::Term(term), Some(owner)) => term.hand_over_to(owner).await.map(drop),
         }
     }
 }
@@ -192,7 +194,7 @@ impl User {
         drop(asking);
         let expected = match &outcome {
             Ok(()) | Err(Error::ShutDown | Error::Lost { .. }) => true,
-            Err(Error::Timeout { .. }) => matches!(want.way, Way::Timeout(_)),
+            Err(Error::Timeout { .. } | Error::Unavailable { .. }) => matches!(want.way, Way::Timeout(_)),
             Err(Error::Store { .. }) => want.way == Way::Try && !stage.plan.is_orderly(),
             Err(_) => false,
         };
@@ -221,18 +223,39 @@ impl User {
 
     async fn acquire(&mut self, want: &Want, id: u64) -> Result<(), Error> {
         let guard = match want.way {
-            Way::Acquire => Guard::Lock(self.lock(want)?.acquire().await?),
+            Way::Acquire => {
+                let lock = self.lock(want)?;
+                Guard::Lock(self.neglected(id, lock.acquire()).await?)
+            }
             Way::Timeout(limit) => Guard::Lock(self.lock(want)?.acquire_timeout(limit).await?),
             Way::Try => match self.lock(want)?.try_acquire().await? {
                 Some(guard) => Guard::Lock(guard),
                 None => return Ok(()),
             },
-            Way::Campaign => Guard::Term(self.client.election(LOCK)?.timing(want.timing).campaign().await?),
+            Way::Campaign => {
+                let election = self.client.election(LOCK)?.timing(want.timing);
+                Guard::Term(self.neglected(id, election.campaign()).await?)
+            }
             Way::Run => return self.run(want, id).await,
             Way::Locked => return self.locked(id).await,
             Way::Lead => return self.lead(want, id).await,
         };
         self.hold(guard, id).await
+    }
+
+    /// Awaits an acquisition, which may be left alone first: alive, and not polled.
+    async fn neglected<T>(&mut self, id: u64, acquiring: impl Future<Output = T>) -> T {
+        let mut acquiring = pin!(acquiring);
+        if !self.stage.is_calm() && self.rng.chance(self.stage.plan.unpolled) {
+            if let Poll::Ready(acquired) = poll!(acquiring.as_mut()) {
+                return acquired;
+            }
+            let span = self.duration();
+            self.stage.with(|state| state.judge.neglects(id, true));
+            self.machine.sleep(span).await;
+            self.stage.with(|state| state.judge.neglects(id, false));
+        }
+        acquiring.await
     }
 
     fn lock(&self, want: &Want) -> Result<Lock, Error> {

@@ -57,7 +57,7 @@ impl World {
     /// Starts a dead process again, under a new identity.
     pub(super) fn restart(&mut self, who: usize) {
         let incarnation = self.processes[who].incarnation + 1;
-        self.processes[who] = Process::start(who, incarnation, self.plan.adopt, &mut self.rng);
+        self.processes[who] = Process::start(who, incarnation, self.plan.home, &mut self.rng);
         self.say(|world| format!("p{who} starts as {}", world.processes[who].engine));
         if self.calm {
             self.begin(who);
@@ -94,6 +94,9 @@ impl World {
         }
         let life = self.processes[who].incarnation;
         self.processes[who].closing = true;
+        if self.plan.jump > 0 {
+            self.oracle.forget_kept(who);
+        }
         let patience = 8 * self.plan.ttl;
         self.later(patience, Happening::Killed { who, life });
         self.step(who, Event::ShutDown);

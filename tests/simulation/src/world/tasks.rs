@@ -72,6 +72,9 @@ impl World {
         if task.phase == Phase::Leaving {
             return;
         }
+        if self.processes[who].has_taken(ticket) {
+            return self.end(who, ticket);
+        }
         self.leaves(who, ticket);
         self.step(who, Event::Cancel(ticket));
     }
@@ -108,17 +111,32 @@ impl World {
         }
     }
 
-    /// Takes what a keeper tells its tasks.
-    pub(super) fn notify(&mut self, who: usize, notices: &[Notice]) {
+    /// Takes what a keeper tells its tasks; returns of whom it asks the lock back.
+    pub(super) fn notify(&mut self, who: usize, notices: &[Notice]) -> Vec<Ticket> {
+        let mut recalled = Vec::new();
         for notice in notices {
             match *notice {
-                Notice::Acquired(ticket, token) => self.acquired(who, ticket, token),
+                Notice::Acquired(ticket, token) => self.offered(who, ticket, token),
+                Notice::Recall(ticket) => recalled.push(ticket),
                 Notice::Busy(ticket) | Notice::Failed(ticket) | Notice::ShutDown(ticket) => {
                     self.leaves(who, ticket);
                 }
-                Notice::Released(ticket) | Notice::Abandoned(ticket) => self.leaves(who, ticket),
+                Notice::Released(ticket) | Notice::HandedOver(ticket) | Notice::Abandoned(ticket) => {
+                    self.leaves(who, ticket);
+                }
             }
         }
+        recalled
+    }
+
+    /// The driver takes the lock back from a future that is not polled, unless that has just collected it.
+    pub(super) fn withdraw(&mut self, who: usize, ticket: Ticket) {
+        if let Some((ticket, since)) = self.processes[who].collected.take() {
+            return self.step(who, Event::Collected(ticket, since));
+        }
+        self.oracle.tally.recalled += 1;
+        self.leaves(who, ticket);
+        self.step(who, Event::Cancel(ticket));
     }
 
     /// A task is gone; the next may come.
@@ -130,15 +148,59 @@ impl World {
         }
     }
 
+    /// A task is told that it has the lock; mostly its future is polled at once.
+    fn offered(&mut self, who: usize, ticket: Ticket, token: msync::FencingToken) {
+        let (at, life) = (self.at, self.processes[who].incarnation);
+        let process = &mut self.processes[who];
+        process.untaken = process.keeper.as_ref().and_then(Keeper::hold).map(|hold| hold.term);
+        match self.processes[who].task(ticket) {
+            Some(task) if is_waiting(task.phase) => task.phase = Phase::Offered(token),
+            Some(_) => self.oracle.broken(at, format!("p{who}: {ticket:?} acquired twice")),
+            None => self.oracle.broken(at, format!("p{who}: {ticket:?} acquired after its cancellation")),
+        }
+        if self.calm || !self.rng.chance(self.plan.unpolled) {
+            return self.collect(who, ticket);
+        }
+        if self.rng.chance(700) {
+            let delay =
+                if self.rng.chance(500) { self.rng.below(2 * self.plan.ttl) } else { self.rng.below(20 * MILLI) };
+            self.later(delay, Happening::Polls { who, life, ticket });
+        }
+    }
+
+    /// The future of an acquisition is polled: it takes the lock, or has lost it already and begins anew.
+    pub(super) fn poll(&mut self, who: usize, ticket: Ticket) {
+        let process = &self.processes[who];
+        let offered = process.tasks.iter().any(|t| t.want.ticket == ticket && matches!(t.phase, Phase::Offered(_)));
+        if !offered {
+            return;
+        }
+        if process.standing.loss(ticket, process.clock.local(self.at)).is_some() {
+            self.leaves(who, ticket);
+            return self.step(who, Event::Cancel(ticket));
+        }
+        self.collect(who, ticket);
+        if self.processes[who].tell {
+            self.step(who, Event::Tick);
+        }
+    }
+
+    fn collect(&mut self, who: usize, ticket: Ticket) {
+        let process = &mut self.processes[who];
+        let since = process.clock.local(self.at);
+        (process.collected, process.untaken) = (Some((ticket, since)), None);
+        let Some(Task { phase: Phase::Offered(token), want }) = process.task(ticket).cloned() else { return };
+        process.kept_until = process.clock.true_time(since + want.at_least);
+        self.acquired(who, ticket, token);
+    }
+
     fn acquired(&mut self, who: usize, ticket: Ticket, token: msync::FencingToken) {
         self.count(who, token);
         self.oracle.acquired(self.at, who, token, &self.processes);
         let hold = if self.calm { self.rng.below(10 * MILLI) } else { self.duration() };
         let (at, life) = (self.at, self.processes[who].incarnation);
-        match self.processes[who].task(ticket) {
-            Some(task) if is_waiting(task.phase) => task.phase = Phase::Holding(at, token),
-            Some(_) => self.oracle.broken(at, format!("p{who}: {ticket:?} acquired twice")),
-            None => self.oracle.broken(at, format!("p{who}: {ticket:?} acquired after its cancellation")),
+        if let Some(task) = self.processes[who].task(ticket) {
+            task.phase = Phase::Holding(at, token);
         }
         self.later(hold, Happening::Ends { who, life, ticket });
         self.freeze(who);

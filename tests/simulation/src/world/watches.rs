@@ -25,6 +25,9 @@ impl World {
             } else if was_mine {
                 self.tell(who, None, Event::Disowned(commit.version));
             }
+            if let Some(snapshot) = after.filter(|snapshot| snapshot.record.next == self.processes[who].engine) {
+                self.tell(who, None, Event::Seen(snapshot.clone()));
+            }
             if watch.is_some() {
                 let event = after.map_or(Event::Deleted(commit.version), |snapshot| Event::Seen(snapshot.clone()));
                 self.tell(who, watch, event);

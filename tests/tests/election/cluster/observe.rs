@@ -65,10 +65,10 @@ async fn a_leader_hands_over_to_whom_it_names() -> Result<()> {
         cluster.until_waiting("e", queued + 1).await?;
         clients.push(client);
     }
-    term.hand_over_to("c").await?;
+    assert!(term.hand_over_to("c").await?, "found");
     let term = soon("c leads", campaigns.remove(1)).await???;
     term.check()?;
-    term.hand_over_to("nobody").await?;
+    assert!(!term.hand_over_to("nobody").await?, "not found");
     soon("the first in the queue leads", campaigns.remove(0)).await???.check()?;
     assert!(!campaigns[0].is_finished());
     Ok(())

@@ -2,19 +2,17 @@
 
 use std::time::Duration;
 
-use futures::{FutureExt, Stream, StreamExt};
+use futures::{Stream, StreamExt};
 use msync::{Leader, MemoryStore};
 use tests::{
-    faulty::{Fate, Faulty, Sight},
-    memory::{TTL, client, client_of, name, pass, within, yields},
+    faulty::{Fate, Faulty, Kind, Sight},
+    memory::{TTL, client, client_of, name, pass, within},
 };
 
 /// Takes all that is to be seen now; owners only, or "nobody".
 async fn seen(stream: &mut (impl Stream<Item = Option<Leader>> + Unpin)) -> Vec<String> {
-    pass(Duration::from_millis(1)).await;
-    yields(5).await;
     let mut all = Vec::new();
-    while let Some(Some(leader)) = stream.next().now_or_never() {
+    while let Ok(Some(leader)) = tokio::time::timeout(Duration::from_millis(1), stream.next()).await {
         all.push(leader.map_or_else(|| "nobody".to_owned(), |leader| leader.owner().to_owned()));
     }
     all
@@ -100,4 +98,65 @@ async fn an_observer_that_is_dropped_leaves_no_task() {
     drop((stream, watcher));
     pass(Duration::from_secs(1)).await;
     assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), before);
+}
+
+/// Takes what leaders say of themselves.
+async fn heard(stream: &mut (impl Stream<Item = Option<Leader>> + Unpin)) -> Vec<String> {
+    let mut all = Vec::new();
+    while let Ok(Some(leader)) = tokio::time::timeout(Duration::from_secs(1), stream.next()).await {
+        all.extend(leader.and_then(|leader| leader.advert().map(str::to_owned)));
+    }
+    all
+}
+
+#[tokio::test(start_paused = true)]
+async fn observers_see_what_the_leader_advertises_and_nobody_elses() {
+    let store = MemoryStore::new();
+    let (a, b, watcher) = (client(&store, "a"), client(&store, "b"), client(&store, "watcher"));
+    let [one, two] = [&a, &b].map(|client| client.election("e").unwrap());
+    let (one, silent, two) = (one.advertise("one:80").unwrap(), two.clone(), two.advertise("two:80").unwrap());
+    let mut stream = Box::pin(watcher.election("e").unwrap().observe());
+    let term = one.campaign().await.unwrap();
+    assert_eq!(heard(&mut stream).await, ["one:80"]);
+    pass(Duration::from_secs(100)).await;
+    assert_eq!(heard(&mut stream).await, [""; 0], "renewals keep it");
+    let next = tokio::spawn(async move { two.campaign().await });
+    pass(Duration::from_secs(1)).await;
+    term.resign().await.unwrap();
+    assert_eq!(heard(&mut stream).await, ["two:80"]);
+    next.await.unwrap().unwrap().resign().await.unwrap();
+    assert_eq!(heard(&mut stream).await, [""; 0], "nobody leads");
+    let term = silent.campaign().await.unwrap();
+    assert_eq!(heard(&mut stream).await, [""; 0], "what a leader before it has said is out of date");
+    let late = Box::pin(watcher.election("e").unwrap().observe()).next().await.unwrap().unwrap();
+    assert_eq!((late.owner(), late.advert()), ("b", None));
+    term.resign().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_leader_advertises_is_tried_until_it_is_there_and_keeps_nobody_waiting() {
+    let store = MemoryStore::new();
+    let faulty = Faulty::new(store.clone());
+    let election = client_of(faulty.clone(), "a").election("e").unwrap().advertise("one:80").unwrap();
+    let advert = || tests::memory::record(&store, "e").and_then(|record| record.advert().map(str::to_owned));
+    faulty.on(|request| if request.kind == Kind::Advertise { Fate::Hang } else { Fate::Pass });
+    let term = within(Duration::from_secs(1), "leads", election.campaign()).await.unwrap();
+    pass(Duration::from_secs(30)).await;
+    assert_eq!(advert(), None);
+    faulty.every(Fate::Pass);
+    pass(Duration::from_secs(5)).await;
+    assert_eq!(advert().as_deref(), Some("one:80"));
+    term.check().unwrap();
+    let asked = faulty.count(Kind::Advertise);
+    term.resign().await.unwrap();
+    pass(Duration::from_secs(30)).await;
+    assert_eq!(faulty.count(Kind::Advertise), asked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_advertisement_that_does_not_fit_is_refused() {
+    let election = client(&MemoryStore::new(), "a").election("e").unwrap();
+    assert!(election.clone().advertise("x".repeat(256)).is_ok());
+    let error = election.advertise("ä".repeat(129)).unwrap_err();
+    assert!(matches!(error, msync::Error::AdvertTooLong { length: 258 }), "{error}");
 }

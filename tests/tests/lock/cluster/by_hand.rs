@@ -173,3 +173,39 @@ async fn bug_36_an_illegible_lock_is_an_error_that_names_it() -> Result<()> {
     soon("deleted, it can be had", scene.a.lock("x")?.acquire()).await??.release().await?;
     Ok(())
 }
+
+/// Somebody else's tool puts a finalizer on the object: its deletion succeeds, and the object stays.
+#[tokio::test]
+async fn a_lock_that_a_finalizer_keeps_is_freed_and_everybody_else_is_told_why() -> Result<()> {
+    let Some(scene) = Scene::new().await? else { return Ok(()) };
+    let guard = scene.a.lock("x")?.acquire().await?;
+    scene.cluster.finalize("x", &["example.com/backup"]).await?;
+    guard.release().await?;
+    assert!(scene.cluster.record("x").await?.is_free(), "it stays, and nobody waits for its ttl");
+    for client in [&scene.a, &scene.b] {
+        let lock = client.lock("x")?;
+        for refused in [lock.try_acquire().await.err(), soon("told at once", lock.acquire()).await?.err()] {
+            let error = refused.context("nobody can have it")?;
+            assert!(!error.is_busy() && error.to_string().contains("example.com/backup"), "{error}");
+        }
+    }
+    scene.cluster.finalize("x", &[]).await?;
+    soon("it is gone and can be had", scene.b.lock("x")?.acquire()).await??.release().await?;
+    Ok(())
+}
+
+/// Deleted by hand while it is held, and kept: its holder has it until it ends, and whoever waited is served.
+#[tokio::test]
+async fn a_held_lock_that_is_deleted_and_kept_by_a_finalizer_is_given_back_in_order() -> Result<()> {
+    let Some(scene) = Scene::new().await? else { return Ok(()) };
+    let guard = scene.a.lock("x")?.acquire().await?;
+    scene.cluster.finalize("x", &["example.com/backup"]).await?;
+    scene.cluster.delete("x").await?;
+    tokio::time::sleep(millis(TTL)).await;
+    guard.check()?;
+    assert!(scene.b.lock("x")?.try_acquire().await?.is_none(), "it is held");
+    guard.release().await?;
+    let error = scene.b.lock("x")?.try_acquire().await.expect_err("nobody can have it");
+    assert!(error.to_string().contains("example.com/backup"), "{error}");
+    Ok(())
+}

@@ -205,7 +205,7 @@ async fn an_acquisition_waits_for_a_server_that_never_answers() -> Result<()> {
     let tried = tokio::time::timeout(millis(TTL), client.lock("y")?.try_acquire()).await?;
     assert!(matches!(tried, Err(Error::Store { .. })), "{tried:?}");
     let timed = client.lock("z")?.acquire_timeout(millis(500)).await;
-    assert!(matches!(timed, Err(Error::Timeout { .. })), "{timed:?}");
+    assert!(matches!(timed, Err(Error::Unavailable { .. })), "{timed:?}");
     assert!(!waits.is_finished());
     proxy.heal();
     soon("it acquires", waits).await???.release().await?;

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use msync::clock::{BootClock, Clock};
 use tests::{
-    cluster::{Cluster, LIMIT, child_client, ttl},
+    cluster::{Cluster, LIMIT, child_builder, child_client, ttl},
     history::{History, median},
     process::{ChildProcess, follow_parent, is_child},
 };
@@ -138,5 +138,31 @@ fn print_gaps(held: &[Held]) -> Result<()> {
     let gap = |pair: &[Held]| std::time::Duration::from_nanos(pair[1].from - pair[0].to);
     let gaps: Vec<_> = held.windows(2).map(gap).collect();
     println!("{PROCESSES} processes: median {:?} from the end of one body to the start of the next", median(gaps)?);
+    Ok(())
+}
+
+/// What was set on the builder holds for the cluster of the environment as well.
+#[tokio::test]
+async fn a_builder_takes_the_cluster_of_the_environment() -> Result<()> {
+    let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
+    let child = cluster.child("cluster::processes::child_of_the_environment", "named", ttl(20_000).ttl())?;
+    let mut child = child.spawn()?;
+    child.line_with("held", LIMIT).await?;
+    let record = cluster.record("x").await?;
+    assert_eq!((record.engine.owner(), record.ttl), ("named", ttl(20_000).ttl()));
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "a child of a_builder_takes_the_cluster_of_the_environment"]
+async fn child_of_the_environment() -> Result<()> {
+    if !is_child() {
+        return Ok(());
+    }
+    let mut lines = follow_parent();
+    let client = child_builder()?.try_default().await?;
+    let _guard = client.lock("x")?.acquire().await?;
+    println!("held");
+    while lines.recv().await.is_some() {}
     Ok(())
 }

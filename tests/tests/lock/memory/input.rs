@@ -2,28 +2,59 @@
 
 use std::time::Duration;
 
-use msync::{Client, Error, MemoryStore, Timing};
-use tests::memory::{client, pass, ttl};
+use msync::{Client, Error, LockName, MemoryStore, Timing};
+use proptest::{
+    prelude::{Just, Strategy, any, prop_oneof},
+    strategy::ValueTree,
+    test_runner::TestRunner,
+};
+use tests::memory::{client, pass, ttl, within};
 
 fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
 #[tokio::test(start_paused = true)]
-async fn invalid_names_are_refused_with_a_reason() {
-    let a = client(&MemoryStore::new(), "a");
+async fn what_must_be_a_name_and_is_none_is_refused_with_a_reason() {
     let long = "x".repeat(254);
     let bad = ["", "Upper", "under_score", "-edge", "edge-", "two..dots", ".dot", "slash/ed", "späce", " x", &long];
     for name in bad {
-        let errors =
-            [a.lock(name).err(), a.election(name).err(), a.lock_all(["ok", name]).err()].map(|error| error.unwrap());
-        for error in errors {
-            println!("{error}");
-            let text = error.to_string();
-            assert!(matches!(error, Error::InvalidName { .. }));
-            assert!(text.starts_with("invalid lock name ") && text.contains(": ") && !text.ends_with('.'), "{text}");
-        }
+        let error = name.parse::<LockName>().unwrap_err();
+        println!("{error}");
+        let text = error.to_string();
+        assert!(matches!(error, Error::InvalidName { .. }));
+        assert!(text.starts_with("invalid lock name ") && text.contains(": ") && !text.ends_with('.'), "{text}");
     }
+}
+
+/// One rule for all doors: `#[locked]` and `#[leader_only]` are tested beside the macros.
+#[tokio::test(start_paused = true)]
+async fn any_text_names_the_same_lock_at_every_door() {
+    let store = MemoryStore::new();
+    let a = client(&store, "a");
+    let long = "é".repeat(3000);
+    for text in ["Router-A", "10.0.0.1:57400", "a/b", "Cluster Coordinator", "x\0y", "..", "a", "a-b", &long] {
+        let name = LockName::escaped(text);
+        assert_eq!(a.lock(text).unwrap().name(), &name);
+        assert_eq!(a.lock(&name).unwrap().name(), &name);
+        assert_eq!(a.election(text).unwrap().name(), &name);
+        assert_eq!(a.lock_all([text]).unwrap().locks()[0].name(), &name);
+        let guard = a.lock(text).unwrap().acquire().await.unwrap();
+        assert_eq!(store.names(), [name]);
+        guard.release().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_no_name_at_any_door() {
+    let a = client(&MemoryStore::new(), "a");
+    let doors = [a.lock("").err(), a.election("").err(), a.lock_all(["ok", ""]).err()];
+    for error in doors {
+        assert!(matches!(error, Some(Error::InvalidName { .. })), "{error:?}");
+    }
+    let ended =
+        within(Duration::from_secs(1), "refused at once", a.leader_loop("", Duration::from_secs(1), async |_| {}));
+    assert!(matches!(ended.await, Err(Error::InvalidName { .. })));
     let longest = "x".repeat(253);
     for name in ["x", "a.b-c.9", "0", &longest] {
         drop(a.lock(name).unwrap());
@@ -36,7 +67,6 @@ fn unsafe_timings_are_refused_with_a_reason() {
     let base = Timing::default();
     let bad = [
         Timing::with_ttl(Duration::ZERO),
-        Timing::with_ttl(Duration::from_micros(1_500_500)),
         Timing::with_ttl(Duration::MAX),
         base.renew_every(Duration::ZERO),
         base.renew_every(Duration::MAX),
@@ -71,16 +101,87 @@ async fn durations_without_end_are_taken_as_such() {
     assert!(a.lock("y").unwrap().try_acquire().await.unwrap().is_none());
 }
 
+fn any_duration() -> impl Strategy<Value = Duration> {
+    prop_oneof![
+        Just(Duration::ZERO),
+        Just(Duration::from_nanos(1)),
+        Just(Duration::MAX),
+        Just(Duration::from_secs(u64::MAX)),
+        Just(Duration::from_millis(u64::MAX)),
+        Just(Duration::from_nanos(u64::MAX)),
+        (any::<u64>(), 0..1_000_000_000u32).prop_map(|(secs, nanos)| Duration::new(secs, nanos)),
+        (0..100_000u64, 0..1_000_000_000u32).prop_map(|(secs, nanos)| Duration::new(secs, nanos)),
+    ]
+}
+
+/// Whatever an option is given, it is taken as it stands or refused: nothing overflows, panics or turns into "at once".
 #[tokio::test(start_paused = true)]
-async fn a_time_limit_of_zero_is_over_at_once_and_leaves_nothing() {
+async fn no_duration_of_any_option_overflows() {
+    let mut runner = TestRunner::deterministic();
+    let mut draw = || any_duration().new_tree(&mut runner).expect("nothing is filtered").current();
+    for round in 0..300 {
+        let store = MemoryStore::new();
+        let a = client(&store, "a");
+        let (least, most, limit, wanted, every) = (draw(), draw(), draw(), draw(), draw());
+        let said =
+            format!("{round}: at_least {least:?}, max_hold {most:?}, limit {limit:?}, {wanted:?}, every {every:?}");
+        let options = |lock: msync::Lock| lock.at_least(least).max_hold(most);
+        let one = options(a.lock("x").unwrap()).acquire_timeout(limit).await;
+        let all = a.lock_all(["y", "z"]).unwrap().map(options).acquire_timeout(limit).await;
+        match (one, all) {
+            (Ok(one), Ok(all)) => {
+                assert!(
+                    one.remaining() <= most && (one.ensure(wanted).is_err() || wanted <= one.remaining()),
+                    "{said}"
+                );
+                drop((all.ensure(wanted), one.release().await, all.release().await));
+            }
+            // What was held for `max_hold` while the rest was acquired, and options that contradict each other.
+            (one, all) => assert!(most.is_zero() || least > most, "{said}: {one:?}, {all:?}"),
+        }
+        let runs = std::cell::Cell::new(0_u32);
+        let looped = tokio::time::timeout(
+            Duration::from_secs(30),
+            a.leader_loop("e", every, async |_| {
+                runs.set(runs.get() + 1);
+                if runs.get() > 1000 {
+                    std::future::pending::<()>().await;
+                }
+            }),
+        );
+        match looped.await {
+            Ok(ended) => assert!(matches!(ended, Err(Error::InvalidTiming { .. })), "{said}: {ended:?}"),
+            Err(_) => assert!(runs.get() > 0 && (every < Duration::from_secs(30) || runs.get() == 1), "{said}"),
+        }
+        assert_eq!(every < Duration::from_millis(1), runs.get() == 0, "{said}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_time_limit_of_zero_is_one_try() {
     let store = MemoryStore::new();
     let (a, b) = (client(&store, "a"), client(&store, "b"));
-    let _held = a.lock("x").unwrap().acquire().await.unwrap();
+    let held = a.lock("x").unwrap().acquire_timeout(Duration::ZERO).await.expect("a free lock is had");
     let error = b.lock("x").unwrap().acquire_timeout(Duration::ZERO).await.unwrap_err();
     println!("{error}");
-    assert!(matches!(error, Error::Timeout { .. }));
+    assert!(matches!(error, Error::Timeout { after: Duration::ZERO, .. }));
+    let error = b.lock_all(["w", "x", "y"]).unwrap().acquire_timeout(Duration::ZERO).await.unwrap_err();
+    assert!(matches!(error, Error::Timeout { name, .. } if name == "x"));
     pass(Duration::from_secs(1)).await;
     assert_eq!(tests::memory::queue(&store, "x"), 0);
+    assert_eq!(store.names().len(), 1, "nothing is left of the set");
+    held.release().await.unwrap();
+    let all = b.lock_all(["w", "x", "y"]).unwrap().acquire_timeout(Duration::ZERO).await.expect("all are free");
+    all.check().unwrap();
+}
+
+/// A free record that is kept, as elections and the sidecar leave them.
+#[tokio::test(start_paused = true)]
+async fn a_try_takes_a_record_that_was_left_free() {
+    let store = MemoryStore::new();
+    let a = client(&store, "a");
+    a.lock("x").unwrap().retained().acquire().await.unwrap().release().await.unwrap();
+    client(&store, "b").lock("x").unwrap().acquire_timeout(Duration::ZERO).await.unwrap().check().unwrap();
 }
 
 #[tokio::test(start_paused = true)]

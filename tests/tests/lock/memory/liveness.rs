@@ -48,6 +48,36 @@ async fn l1_a_waiter_without_a_watch_holds_two_ttls_after_the_last_beat() {
     within(2 * TTL + TRIP, "taken over", waiting).await.unwrap().check().unwrap();
 }
 
+/// Nobody but the first two of the queue watches the lock: the one whom quick hand-offs have moved up is told by them.
+#[tokio::test(start_paused = true)]
+async fn l1_after_quick_hand_offs_the_first_of_the_queue_holds_a_ttl_after_the_last_beat() {
+    let store = MemoryStore::new();
+    let holder = client(&store, "holder");
+    let held = holder.lock("x").unwrap().acquire().await.unwrap();
+    let mut faulty = Vec::new();
+    let mut waiting = std::collections::VecDeque::new();
+    for place in 0..6 {
+        let store_of = Faulty::new(store.clone());
+        let client = client_of(store_of.clone(), &format!("w{place}"));
+        waiting.push_back((waiter(&client, "x"), client));
+        faulty.push(store_of);
+        until("in the queue", || queue(&store, "x") == place + 1).await;
+    }
+    pass(TTL / 2).await;
+    drop(held);
+    for _ in 0..3 {
+        let (next, _client) = waiting.pop_front().unwrap();
+        drop(within(TRIP, "its turn", next).await.unwrap());
+    }
+    let (next, _client) = waiting.pop_front().unwrap();
+    let _dies = within(TRIP, "its turn", next).await.unwrap();
+    until("a beat", || record(&store, "x").unwrap().renewals > 0).await;
+    let last = crash(&faulty[3]).await;
+    let (next, _client) = waiting.pop_front().unwrap();
+    within(TTL * 101 / 100 + TRIP, "taken over", next).await.unwrap().check().unwrap();
+    assert!(last.elapsed() >= TTL * 999 / 1000, "{:?}", last.elapsed());
+}
+
 #[tokio::test(start_paused = true)]
 async fn l1_a_cold_contender_holds_a_ttl_after_it_first_looked() {
     let store = MemoryStore::new();

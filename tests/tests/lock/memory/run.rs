@@ -45,7 +45,32 @@ async fn s7_what_the_body_has_is_dropped_before_the_release() {
     };
     assert_eq!(a.lock("x").unwrap().run(body).await.unwrap(), 7);
     assert_eq!(*seen.lock().unwrap(), [true, true]);
-    until("released", || is_untouched(&store, "x")).await;
+    assert!(is_untouched(&store, "x"), "run returns when the lock is released");
+}
+
+#[tokio::test(start_paused = true)]
+async fn run_returns_when_what_it_held_is_released() {
+    let store = MemoryStore::new();
+    let a = client(&store, "a");
+    for _ in 0..10 {
+        a.lock("x").unwrap().run(async |_| ()).await.unwrap();
+        assert!(is_untouched(&store, "x"));
+        a.lock_all(["x", "y"]).unwrap().run(async |_| ()).await.unwrap();
+        assert!(is_untouched(&store, "x") && is_untouched(&store, "y"));
+    }
+}
+
+/// The caller is told of its body; the ttl ends what could not be released.
+#[tokio::test(start_paused = true)]
+async fn run_returns_what_the_body_gave_even_if_the_release_fails() {
+    let faulty = Faulty::new(MemoryStore::new());
+    let a = client_of(faulty.clone(), "a");
+    let lock = a.lock("x").unwrap();
+    let ended = lock.run(async |_| {
+        faulty.every(Fate::Hang);
+        7
+    });
+    assert_eq!(within(Duration::from_secs(40), "given up", ended).await.unwrap(), 7);
 }
 
 #[tokio::test(start_paused = true)]

@@ -105,10 +105,11 @@ fn guards_and_clients_may_be_dropped_outside_a_runtime() {
     drop(guard);
 }
 
+/// With a clock that the caller's runtime moves, the hold lives on that runtime; `own_runtime` has the others.
 #[test]
 fn when_its_runtime_ends_a_guard_says_lost_and_the_client_works_on_another() {
     let store = MemoryStore::new();
-    let a = real(&store, "a");
+    let a = client(&store, "a");
     let guard = {
         let runtime = current_thread();
         runtime.block_on(a.lock("x").unwrap().acquire()).unwrap()

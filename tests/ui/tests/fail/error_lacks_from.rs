@@ -13,4 +13,9 @@ async fn skipping() -> Result<(), MyError> {
     Ok(())
 }
 
+#[locked("a")]
+async fn foreign() -> Result<u32, String> {
+    Ok(1)
+}
+
 fn main() {}

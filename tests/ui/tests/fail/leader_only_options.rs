@@ -6,7 +6,7 @@ async fn no_name() {}
 #[leader_only(["a", "b"])]
 async fn a_list() {}
 
-#[leader_only("a", ttl = "30s")]
+#[leader_only("a", max_hold = "30s")]
 async fn an_option_of_locked() {}
 
 #[leader_only("a", on_folower = wait)]

@@ -6,6 +6,7 @@
 
 mod attributes;
 mod leader;
+mod lints;
 mod methods;
 mod names;
 mod options;

@@ -4,7 +4,7 @@ use crate::{
     Timing,
     clock::{Moment, Now, Wall},
     protocol::{Action, Call, Event, Keeper, Notice, Outcome, Patience, Ticket, View, Want},
-    record::{Beat, Change, Claim, EngineId, Entry, Term},
+    record::{Beat, Change, Claim, EngineId, Entry, Role, Term},
     store::{Snapshot, Version},
 };
 
@@ -28,7 +28,7 @@ fn want(create_only: bool) -> Want {
 }
 
 fn of_pod(owner: &str, bits: u64) -> EngineId {
-    EngineId::of_pod(owner, 1, bits)
+    EngineId::of_pod(owner, Role::Sidecar, 1, bits)
 }
 
 fn held_by(engine: EngineId, version: u64) -> Snapshot {
@@ -121,7 +121,7 @@ fn whoever_waits_in_the_queue_of_a_dead_holder_comes_first() {
 #[test]
 fn an_earlier_start_of_this_pod_is_taken_over_at_once() {
     assert!(claims(&polled(&mut fresh(), false, Some(held_by(of_pod("a", 9), 5)), 0), 0));
-    let other_pod = EngineId::of_pod("a", 2, 9);
+    let other_pod = EngineId::of_pod("a", Role::Sidecar, 2, 9);
     assert!(is_busy(&polled(&mut fresh(), false, Some(held_by(other_pod, 5)), 0)));
     assert!(is_busy(&polled(&mut fresh(), true, Some(held_by(of_pod("a", 9), 5)), 0)));
 }
@@ -161,6 +161,7 @@ fn a_user_may_have_its_hold_renewed_at_once() {
     let action = keeper.step(Event::Reply(Outcome::Applied(made)), now(0), &mut || 7);
     assert!(matches!(action.notices[..], [Notice::Acquired(Ticket(1), _)]) && action.call.is_none());
     assert_eq!(keeper.standing().version, 5);
+    keeper.step(Event::Collected(Ticket(1), now(0).local), now(0), &mut || 7);
     assert!(keeper.step(Event::Prolong(Ticket(2)), now(1), &mut || 8).call.is_none(), "not the user");
     let action = keeper.step(Event::Prolong(Ticket(1)), now(1), &mut || 9);
     assert!(matches!(action.call, Some(Call::Apply(Change::Renew { .. }))));

@@ -1,6 +1,10 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::{
+    LockName,
+    store::{KubeStore, Store},
+};
 
 fn fault(verb: Verb, status: Value) -> Fault {
     let call = Call { verb, namespace: "shop".into() };
@@ -21,11 +25,88 @@ fn fatal(verb: Verb, status: Value) -> Fatal {
     }
 }
 
+/// As Kubernetes 1.36 answers to a `test` that fails and to a path that is missing.
+fn failed_condition() -> Value {
+    let message = "the server rejected our request due to an error in our request";
+    json!({"code": 422, "reason": "Invalid", "status": "Failure", "message": message, "details": {}})
+}
+
+/// With kube's own client, so that its words are the real ones.
 #[test]
-fn a_422_without_causes_is_a_condition_that_did_not_hold() {
-    let status = json!({"code": 422, "reason": "Invalid", "details": {}});
-    assert_eq!(refused(Verb::Patch, status), Refused::Mismatch);
-    assert_eq!(refused(Verb::Patch, json!({"code": 422, "reason": "Invalid"})), Refused::Mismatch);
+fn a_client_whose_runtime_has_ended_is_of_no_more_use() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let first = runtime();
+    let config = kube::Config::new("http://127.0.0.1:9".parse().unwrap());
+    let client = first.block_on(async { kube::Client::try_from(config) }).unwrap();
+    drop(first);
+    let (store, name) = (KubeStore::new(client, "shop"), LockName::new("x").unwrap());
+    let fault = runtime().block_on(store.read(&name)).unwrap_err();
+    assert!(matches!(&fault, Fault::Fatal(Fatal::Other(why)) if why.to_string().starts_with(ENDED)), "{fault:?}");
+}
+
+#[test]
+fn a_422_about_nothing_is_a_condition_that_did_not_hold() {
+    assert_eq!(refused(Verb::Patch, failed_condition()), Refused::Mismatch);
+}
+
+#[test]
+fn a_422_that_is_no_failed_condition_is_fatal_and_says_what_the_server_said() {
+    let webhook = "admission webhook \"p.example.com\" denied the request: locks need a label";
+    let changed = |change: Value| {
+        let mut status = failed_condition();
+        status.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        status
+    };
+    for other in [
+        changed(json!({"message": webhook})),
+        changed(json!({"message": "locks need a label", "details": {"name": "a", "kind": "locks"}})),
+        changed(json!({"message": "locks need a label", "details": {"causes": [{"message": "a label"}]}})),
+        changed(json!({"message": "locks need a label", "reason": "Forbidden"})),
+        changed(json!({"message": "locks need a label", "details": null})),
+    ] {
+        let why = fatal(Verb::Patch, other.clone()).to_string();
+        assert!(why.contains("locks need a label"), "{other}: {why}");
+    }
+    assert!(matches!(fatal(Verb::Create, failed_condition()), Fatal::Other(_)), "a creation has no conditions");
+}
+
+#[test]
+fn a_webhook_may_deny_with_any_code() {
+    let webhook = "admission webhook \"p.example.com\" denied the request: locks need a label";
+    for code in [400, 401, 403, 404, 409, 410, 413, 422] {
+        for verb in [Verb::Create, Verb::Patch, Verb::Delete] {
+            for reason in ["AlreadyExists", "Conflict", "Invalid", ""] {
+                let why = fatal(verb, json!({"code": code, "message": webhook, "reason": reason}));
+                assert!(matches!(&why, Fatal::Other(why) if why.to_string().contains("a label")), "{code}: {why:?}");
+            }
+        }
+    }
+    let busy = json!({"code": 429, "message": webhook, "details": {"retryAfterSeconds": 2}});
+    assert!(matches!(fault(Verb::Patch, busy), Fault::Busy(Some(_))));
+    assert!(matches!(fault(Verb::Patch, json!({"code": 503, "message": webhook})), Fault::Unknown(_)));
+}
+
+#[test]
+fn a_401_may_pass_and_names_the_credentials() {
+    let why = fatal(Verb::Get, json!({"code": 401, "message": "Unauthorized"}));
+    assert!(matches!(&why, Fatal::Forbidden(text) if text.contains("credentials")), "{why:?}");
+    assert!(why.may_pass());
+}
+
+#[test]
+fn a_field_that_cannot_be_selected_by_means_an_outdated_resource() {
+    let status = json!({"code": 400, "reason": "BadRequest", "message": "field label not supported: spec.engine"});
+    let why = fatal(Verb::List, status.clone());
+    assert!(matches!(&why, Fatal::CrdOutdated(text) if text.contains("outdated") && text.contains("spec.engine")));
+    assert!(!why.may_pass());
+    assert!(matches!(fatal(Verb::Patch, status), Fatal::Other(_)));
+}
+
+#[test]
+fn what_no_retry_would_change_is_fatal() {
+    for code in [400, 405, 413, 415] {
+        assert!(matches!(fatal(Verb::Patch, json!({"code": code, "message": "x"})), Fatal::Other(_)), "{code}");
+    }
 }
 
 #[test]
@@ -104,7 +185,7 @@ fn a_403_of_a_terminating_namespace_is_not_about_rights() {
 
 #[test]
 fn what_may_have_been_applied_is_unknown() {
-    for code in [401, 408, 410, 500, 502, 503, 504] {
+    for code in [408, 410, 500, 502, 503, 504] {
         let fault = fault(Verb::Patch, json!({"code": code, "message": "x"}));
         assert!(matches!(&fault, Fault::Unknown(why) if why.to_string().contains(&code.to_string())), "{code}");
     }

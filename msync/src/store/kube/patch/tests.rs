@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     LockName,
     crd::Lock,
-    record::{EngineId, MAX_WAITERS, Record, Refused},
+    record::{Advert, EngineId, MAX_WAITERS, Record, Refused},
 };
 
 /// What the API server stores and answers: the patch, then the schema's limit on the queue.
@@ -74,8 +74,8 @@ fn entry() -> impl Strategy<Value = Entry> {
 fn record() -> impl Strategy<Value = Record> {
     let waiters = prop_oneof![8 => vec(entry(), 0..6), 1 => vec(entry(), 62..=64)];
     let dates = (proptest::option::of(wall()), proptest::option::of(wall()));
-    (engine(), term(), beat(), 0..9_u64, any::<bool>(), ttl(), dates, waiters).prop_map(
-        |(engine, term, beat, renewals, instant, ttl, (acquired, expiry), waiters)| Record {
+    ((engine(), engine()), term(), beat(), 0..9_u64, any::<bool>(), ttl(), dates, waiters).prop_map(
+        |((engine, next), term, beat, renewals, instant, ttl, (acquired, expiry), waiters)| Record {
             engine,
             term,
             beat,
@@ -85,6 +85,8 @@ fn record() -> impl Strategy<Value = Record> {
             acquired,
             expiry,
             waiters,
+            next,
+            advertised: None,
         },
     )
 }
@@ -117,8 +119,9 @@ fn change(record: &Record) -> impl Strategy<Value = Change> + use<> {
     ];
     let holder = prop_oneof![3 => Just(own.1), 1 => term()];
     let claims = (claim(), beat(), pair.clone(), seen_in(record), wall());
-    let renews = (pair, beat(), 0..9_u64, ttl(), wall());
-    let grants = (holder.clone(), beat(), place_in(record), seen_in(record), wall());
+    let renews = (pair.clone(), beat(), 0..9_u64, ttl(), wall());
+    let reserves = (pair, beat(), engine(), ttl(), wall());
+    let grants = (holder.clone(), beat(), place_in(record), seen_in(record), (engine(), wall()));
     prop_oneof![
         claims.prop_map(|(claim, beat, seen, removes, wall)| Change::Claim { claim, beat, seen, removes, wall }),
         claim().prop_map(|claim| Change::Enqueue { claim }),
@@ -126,10 +129,14 @@ fn change(record: &Record) -> impl Strategy<Value = Change> + use<> {
         renews.prop_map(|(pair, beat, renewals, ttl, wall)| {
             Change::Renew { term: pair.term, previous: pair.beat, beat, renewals, ttl, wall }
         }),
-        grants.prop_map(|(term, beat, (index, entry), duplicates, wall)| {
-            Change::Grant { term, beat, index, entry, duplicates, wall }
+        reserves.prop_map(|(pair, beat, engine, ttl, until)| {
+            Change::Reserve { term: pair.term, previous: pair.beat, beat, engine, ttl, until }
         }),
-        (holder, wall()).prop_map(|(term, wall)| Change::Free { term, wall }),
+        grants.prop_map(|(term, beat, (index, entry), duplicates, (next, wall))| {
+            Change::Grant { term, beat, index, entry, duplicates, next, wall }
+        }),
+        (holder.clone(), wall()).prop_map(|(term, wall)| Change::Free { term, wall }),
+        (holder, ".{0,20}").prop_map(|(term, text)| Change::Advertise(Advert { term, text: text.into() })),
     ]
 }
 

@@ -1,0 +1,7 @@
+//! The binary, as a plugin of kubectl.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    msync_cli::main()
+}

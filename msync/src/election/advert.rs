@@ -1,0 +1,56 @@
+//! What a leader says of itself, such as where it can be reached.
+//!
+//! It is of one term, and whoever reads it compares that: so the protocol need not clear it, and nothing depends on when, or
+//! whether, it is written. It is tried again until it is there or the term is over, and keeps nobody waiting.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    Lease,
+    engine::{Engine, Grip},
+    record::{Advert, Change},
+    runtime,
+    store::Fault,
+};
+
+/// How long a failed attempt is followed by nothing.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Begins to write it, in the background.
+pub(super) fn put_up(engine: &Grip, lease: Lease, text: Arc<str>) {
+    let engine = Arc::downgrade(engine);
+    runtime::spawn(lease.home(), async move {
+        while let (Some(engine), true) = (engine.upgrade(), lease.check().is_ok()) {
+            let pause = engine.clock.sleep_until(engine.clock.now() + PAUSE);
+            let term = lease.standing().borrow().term;
+            if is_put_up(&engine, &lease, Advert { term, text: Arc::clone(&text) }).await {
+                return;
+            }
+            drop(engine);
+            pause.await;
+        }
+    });
+}
+
+/// Tries once; says whether there is nothing more to do.
+async fn is_put_up(engine: &Engine, lease: &Lease, advert: Advert) -> bool {
+    let change = Change::Advertise(advert);
+    let late = engine.clock.sleep_until(engine.clock.now() + PAUSE);
+    let written = tokio::select! {
+        biased;
+        written = engine.store.apply(lease.name(), &change) => written,
+        () = late => return false,
+    };
+    match written {
+        Ok(snapshot) if snapshot.record.advert().is_some() => true,
+        Ok(_) => {
+            tracing::warn!(election = %lease.name(), "the Lock resource is outdated: it does not keep what a leader advertises");
+            true
+        }
+        Err(Fault::Refused(_)) => true, // another term: the lease will say so
+        Err(fault) => {
+            tracing::debug!(election = %lease.name(), ?fault, "what the leader advertises was not written");
+            false
+        }
+    }
+}

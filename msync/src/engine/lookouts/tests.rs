@@ -1,0 +1,203 @@
+#![allow(clippy::disallowed_methods, reason = "the clock of these tests is tokio's, and it is paused")]
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use futures::{StreamExt, future::BoxFuture};
+
+use super::*;
+use crate::{
+    clock::{TokioClock, os_random},
+    record::{Change, EngineId},
+    store::{Fault, MemoryStore, Version, Watch},
+};
+
+/// A store that counts the watches that are open.
+#[derive(Clone, Debug, Default)]
+struct Counting {
+    store: MemoryStore,
+    open: Arc<AtomicUsize>,
+}
+
+/// Counts itself while it lives.
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Store for Counting {
+    fn read<'a>(&'a self, name: &'a LockName) -> BoxFuture<'a, Result<Option<Snapshot>, Fault>> {
+        self.store.read(name)
+    }
+
+    fn apply<'a>(&'a self, name: &'a LockName, change: &'a Change) -> BoxFuture<'a, Result<Snapshot, Fault>> {
+        self.store.apply(name, change)
+    }
+
+    fn delete<'a>(&'a self, name: &'a LockName, version: &'a Version) -> BoxFuture<'a, Result<(), Fault>> {
+        self.store.delete(name, version)
+    }
+
+    fn watch(&self, scope: Scope) -> Watch {
+        self.open.fetch_add(1, Relaxed);
+        let counted = Counted(Arc::clone(&self.open));
+        self.store
+            .watch(scope)
+            .map(move |seen| {
+                let _ = &counted;
+                seen
+            })
+            .boxed()
+    }
+}
+
+impl Counting {
+    fn engine(&self) -> Arc<Engine> {
+        let clock = Arc::new(TokioClock::default());
+        Engine::new(EngineId::new("a", 1), Arc::new(self.clone()), clock, os_random(), false)
+    }
+
+    fn open(&self) -> usize {
+        self.open.load(Relaxed)
+    }
+
+    /// Changes a lock, or makes it.
+    fn put(&self, name: &LockName, renewals: u64) -> Snapshot {
+        self.store.edit(name, |record| record.renewals = renewals)
+    }
+}
+
+fn name(number: usize) -> LockName {
+    LockName::new(format!("l-{number}")).unwrap()
+}
+
+async fn next(listener: &mut Listener) -> Sighting {
+    tokio::time::timeout(Duration::from_secs(1), listener.next()).await.expect("something is seen")
+}
+
+/// Listens to so many locks, each of which begins with nothing.
+async fn listen(engine: &Engine, names: std::ops::Range<usize>) -> Vec<Listener> {
+    let mut listeners: Vec<_> = names.map(|number| Listener::new(engine, name(number))).collect();
+    for listener in &mut listeners {
+        assert_eq!(next(listener).await, Sighting::Listed(Vec::new()));
+    }
+    listeners
+}
+
+async fn settle() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_who_listen_to_a_lock_share_one_watch_and_begin_with_what_is_there() {
+    let store = Counting::default();
+    let (engine, first) = (store.engine(), store.put(&name(0), 1));
+    let mut listeners: Vec<_> = (0..10).map(|_| Listener::new(&engine, name(0))).collect();
+    for listener in &mut listeners {
+        assert_eq!(next(listener).await, Sighting::Listed(vec![(name(0), first.clone())]));
+    }
+    assert_eq!(store.open(), 1);
+    let second = store.put(&name(0), 2);
+    for listener in &mut listeners {
+        assert_eq!(next(listener).await, Sighting::Changed(name(0), second.clone()));
+    }
+    let mut late = Listener::new(&engine, name(0));
+    assert_eq!(next(&mut late).await, Sighting::Listed(vec![(name(0), second)]));
+    store.store.remove(&name(0));
+    assert!(matches!(next(&mut late).await, Sighting::Gone(..)));
+    assert_eq!(next(&mut Listener::new(&engine, name(0))).await, Sighting::Listed(Vec::new()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_ends_with_the_last_who_listens() {
+    let store = Counting::default();
+    let engine = store.engine();
+    let (one, other) = (listen(&engine, 0..3).await, listen(&engine, 0..3).await);
+    drop(one);
+    settle().await;
+    assert_eq!(store.open(), 3);
+    drop(other);
+    settle().await;
+    assert_eq!(store.open(), 0);
+    assert!(engine.lookouts.state().names.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn beyond_a_bound_one_watch_serves_all_the_others() {
+    let store = Counting::default();
+    let engine = store.engine();
+    let mut listeners = listen(&engine, 0..2000).await;
+    assert_eq!(store.open(), MOST + 1);
+    for number in [0, MOST - 1, MOST, 1999] {
+        let made = store.put(&name(number), 1);
+        assert_eq!(next(&mut listeners[number]).await, Sighting::Changed(name(number), made.clone()));
+        let mut late = Listener::new(&engine, name(number));
+        assert_eq!(next(&mut late).await, Sighting::Listed(vec![(name(number), made)]));
+        store.store.remove(&name(number));
+        assert!(matches!(next(&mut listeners[number]).await, Sighting::Gone(..)));
+    }
+    listeners.truncate(MOST + 1);
+    settle().await;
+    assert_eq!(store.open(), MOST + 1);
+    listeners.truncate(MOST);
+    settle().await;
+    assert_eq!(store.open(), MOST, "nobody needs the watch of all");
+    listeners.truncate(MOST - 1);
+    let more = listen(&engine, 3000..3002).await;
+    assert_eq!(store.open(), MOST + 1, "one took the place that was free");
+    drop((listeners, more));
+    settle().await;
+    assert_eq!(store.open(), 0);
+    let state = engine.lookouts.state();
+    assert!(state.own == 0 && state.all.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_of_all_that_starts_over_tells_each_what_is_there_now() {
+    let store = Counting::default();
+    let engine = store.engine();
+    let mut listeners = listen(&engine, 0..MOST + 2).await;
+    let made = store.put(&name(MOST), 1);
+    assert!(matches!(next(&mut listeners[MOST]).await, Sighting::Changed(..)));
+    store.store.expire_watches();
+    assert_eq!(next(&mut listeners[MOST]).await, Sighting::Listed(vec![(name(MOST), made)]));
+    assert_eq!(next(&mut listeners[MOST + 1]).await, Sighting::Listed(Vec::new()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_slow_to_listen_hears_the_newest_and_costs_no_room() {
+    let store = Counting::default();
+    let engine = store.engine();
+    let mut listener = listen(&engine, 0..1).await.remove(0);
+    let mut newest = store.put(&name(0), 0);
+    for renewals in 1..1000 {
+        newest = store.put(&name(0), renewals);
+        settle().await;
+    }
+    let mut heard = 0;
+    while next(&mut listener).await != Sighting::Changed(name(0), newest.clone()) {
+        heard += 1;
+    }
+    assert!(heard <= KEPT, "{heard}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_listens_later_opens_nothing_if_it_ends_before() {
+    let store = Counting::default();
+    let engine = store.engine();
+    let mut listener = Listener::later(&engine, name(0), Duration::from_secs(5));
+    assert!(tokio::time::timeout(Duration::from_secs(4), listener.next()).await.is_err());
+    assert_eq!(store.open(), 0);
+    assert!(tokio::time::timeout(Duration::from_secs(2), listener.next()).await.is_ok());
+    assert_eq!(store.open(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_goes_on_for_those_who_listen_when_the_engine_is_gone() {
+    let store = Counting::default();
+    let mut listeners = listen(&store.engine(), 0..1).await;
+    let made = store.put(&name(0), 1);
+    assert_eq!(next(&mut listeners[0]).await, Sighting::Changed(name(0), made));
+}

@@ -1,0 +1,465 @@
+//! What calls meet: failures of one kind beside successes of another, denials that pass, refusals that do not, slowness,
+//! and what people are told of it (design 4.7).
+
+use super::*;
+use crate::protocol::{Report, trouble::longest_call};
+
+/// Lets every write meet one outcome and every read be answered; returns the calls of each second.
+fn writes_meet(bench: &mut Bench, outcome: &Outcome, millis: u64) -> Vec<usize> {
+    let (start, mut calls) = (bench.now, vec![0; usize::try_from(millis / 1000).unwrap() + 1]);
+    while bench.now < start + millis {
+        match bench.call.clone() {
+            Some(call) => {
+                calls[usize::try_from((bench.now - start) / 1000).unwrap()] += 1;
+                if call == Call::Read {
+                    bench.serve();
+                } else {
+                    bench.reply(outcome.clone());
+                }
+            }
+            None if bench.last.wake.is_some() => drop(bench.wake()),
+            None => break,
+        }
+    }
+    calls
+}
+
+fn two_a_second_at_the_most(calls: &[usize]) {
+    for (second, window) in calls[5..].windows(5).enumerate() {
+        assert!(window.iter().sum::<usize>() <= 10, "from second {} on: {calls:?}", second + 5);
+    }
+}
+
+#[test]
+fn writes_that_fail_while_reads_succeed_are_sent_ever_more_rarely() {
+    for outcome in [Outcome::Unknown, Outcome::Busy(None)] {
+        for ttl in [1_000, TTL, 60_000] {
+            let mut bench = Bench::new();
+            bench.want(Want { timing: timing(ttl), ..want(1) });
+            let calls = writes_meet(&mut bench, &outcome, 60_000);
+            two_a_second_at_the_most(&calls);
+            assert!(calls[30..].iter().sum::<usize>() >= 3, "it goes on trying: {calls:?}");
+        }
+    }
+}
+
+#[test]
+fn a_hold_whose_renewals_fail_sends_two_requests_a_second_at_the_most() {
+    let mut bench = Bench::new();
+    bench.want(Want { timing: timing(30_000), ..want(1) });
+    bench.settle();
+    let calls = writes_meet(&mut bench, &Outcome::Unknown, 40_000);
+    assert!(bench.loss(1).is_some());
+    two_a_second_at_the_most(&calls);
+}
+
+#[test]
+fn only_a_write_that_was_applied_ends_the_pauses_of_writes() {
+    let mut bench = Bench::new();
+    bench.want(want(1));
+    writes_meet(&mut bench, &Outcome::Unknown, 10_000);
+    while bench.call != Some(Call::Read) {
+        match bench.call {
+            Some(_) => bench.lose(),
+            None => drop(bench.wake()),
+        }
+    }
+    bench.serve();
+    assert!(matches!(bench.change(), Change::Create { .. }), "at once after the read");
+    bench.lose();
+    let pause = bench.wake();
+    assert!(pause >= 1_000, "{pause}");
+    bench.settle();
+    bench.step(Event::Prolong(Ticket(1)));
+    bench.lose();
+    assert!(bench.wake() <= 100);
+}
+
+#[test]
+fn reads_that_fail_now_and_then_are_no_row_of_failures() {
+    let mut bench = Bench::holding();
+    for _ in 0..5 {
+        bench.step(Event::Unlisted);
+        assert_eq!(bench.call, Some(Call::Read));
+        bench.lose();
+        assert!(bench.wake() <= 100);
+        bench.settle();
+    }
+}
+
+#[test]
+fn a_denial_fails_an_acquisition_only_when_it_has_lasted_ten_seconds() {
+    let mut bench = Bench::new();
+    bench.want(want(1));
+    let start = bench.now;
+    while !bench.told(&Notice::Failed(Ticket(1))) {
+        assert!(bench.now < start + 10_000, "it must be over by now");
+        match bench.call {
+            Some(Call::Read) => bench.serve(),
+            Some(_) => bench.reply(Outcome::Denied),
+            None => drop(bench.wake()),
+        }
+        let early = bench.now < start + 10_000;
+        assert!(!early || !bench.told(&Notice::Failed(Ticket(1))), "too early: {}", bench.now);
+        if !early {
+            break;
+        }
+    }
+    while bench.call.is_some() {
+        bench.reply(Outcome::Denied);
+    }
+    assert!(bench.told(&Notice::Failed(Ticket(1))));
+    assert_eq!(bench.now, start + 10_000, "it looks once more just then");
+    assert!(bench.keeper.is_idle());
+}
+
+#[test]
+fn a_denial_that_passes_costs_no_acquisition() {
+    let mut bench = Bench::new();
+    bench.want(want(1));
+    writes_meet(&mut bench, &Outcome::Denied, 3_000);
+    bench.settle();
+    bench.pass(3_000);
+    assert!(bench.has(1));
+}
+
+#[test]
+fn a_denial_is_forgotten_when_the_server_knows_the_rights_again() {
+    let mut bench = Bench::new();
+    bench.want(want(1));
+    writes_meet(&mut bench, &Outcome::Denied, 8_000);
+    bench.settle();
+    bench.pass(2_000);
+    assert!(bench.has(1));
+    bench.sleep(2_000);
+    bench.step(Event::Prolong(Ticket(1)));
+    bench.reply(Outcome::Denied);
+    bench.release(1);
+    bench.pass(100);
+    bench.settle();
+    assert!(bench.told(&Notice::Released(Ticket(1))), "{:?}", bench.notices);
+}
+
+#[test]
+fn a_release_that_is_denied_is_tried_until_its_ttl_is_over() {
+    for outcome in [Outcome::Denied, Outcome::Fatal] {
+        let mut bench = Bench::holding();
+        bench.release(1);
+        let end = bench.now + TTL;
+        writes_meet(&mut bench, &outcome, TTL - 1_500);
+        let told = bench.told(&Notice::Abandoned(Ticket(1)));
+        assert_eq!(told, outcome == Outcome::Fatal, "whoever waits for it is told when it is final");
+        while bench.call.is_none() {
+            bench.wake();
+        }
+        assert!(bench.now < end, "it is tried still");
+        bench.settle();
+        assert_eq!(bench.stored, None, "and succeeds");
+        assert!(bench.keeper.is_idle());
+    }
+}
+
+#[test]
+fn a_release_that_is_denied_is_given_up_after_its_ttl() {
+    let mut bench = Bench::holding();
+    bench.release(1);
+    writes_meet(&mut bench, &Outcome::Denied, 3 * TTL);
+    assert!(bench.keeper.is_idle());
+}
+
+#[test]
+fn a_release_that_was_denied_for_a_moment_is_sent_again_and_acknowledged() {
+    let mut bench = Bench::holding();
+    bench.release(1);
+    writes_meet(&mut bench, &Outcome::Denied, 2_000);
+    assert!(!bench.told(&Notice::Abandoned(Ticket(1))));
+    bench.pass(3_000);
+    assert!(bench.told(&Notice::Released(Ticket(1))));
+    assert_eq!(bench.stored, None);
+}
+
+#[test]
+fn refusals_without_end_fail_an_acquisition_after_a_ttl() {
+    for refused in [Refused::Mismatch, Refused::Exists] {
+        let mut bench = Bench::held(TTL);
+        bench.want(want(1));
+        let (start, mut calls) = (bench.now, 0);
+        while !bench.told(&Notice::Failed(Ticket(1))) {
+            match bench.call {
+                Some(Call::Read) => bench.serve(),
+                Some(_) => bench.reply(Outcome::Refused(refused)),
+                None => drop(bench.wake()),
+            }
+            calls += 1;
+            assert!(calls < 100 && bench.now < start + 6 * TTL, "{calls} calls, {}", bench.now - start);
+        }
+        assert!(bench.now >= start + TTL, "{}", bench.now - start);
+    }
+}
+
+#[test]
+fn a_try_that_meets_nothing_but_refusals_ends_after_a_third_of_the_ttl() {
+    let mut bench = Bench::held(TTL);
+    bench.other(&Change::Free { term: Term(1), wall: bench.wall() });
+    bench.want(attempt(1));
+    let start = bench.now;
+    while !bench.told(&Notice::Failed(Ticket(1))) {
+        match bench.call {
+            Some(Call::Read) => bench.serve(),
+            Some(_) => bench.reply(Outcome::Refused(Refused::Mismatch)),
+            None => drop(bench.wake()),
+        }
+        assert!(bench.now < start + TTL, "{:?}", bench.call);
+    }
+}
+
+#[test]
+fn a_queue_that_is_full_for_long_is_no_refusal_without_end() {
+    let mut bench = Bench::held(TTL);
+    bench.want(want(1));
+    bench.serve();
+    for _ in 0..40 {
+        assert!(matches!(bench.change(), Change::Enqueue { .. }));
+        bench.reply(Outcome::Refused(Refused::Full));
+        let beat = Beat(bench.now);
+        bench.stored.as_mut().unwrap().record.beat = beat;
+        bench.version += 1;
+        bench.stored.as_mut().unwrap().version.number = bench.version;
+        bench.settle();
+        while bench.call.is_none() {
+            bench.wake();
+            if bench.call == Some(Call::Read) {
+                bench.serve();
+            }
+        }
+    }
+    assert!(!bench.told(&Notice::Failed(Ticket(1))));
+}
+
+#[test]
+fn a_hold_that_ends_for_its_renewals_were_refused_says_so() {
+    let ends = [
+        (Outcome::Refused(Refused::Mismatch), LossReason::Refused),
+        (Outcome::Denied, LossReason::Refused),
+        (Outcome::Fatal, LossReason::Refused),
+        (Outcome::Unknown, LossReason::Deadline),
+        (Outcome::Busy(None), LossReason::Deadline),
+    ];
+    for (outcome, reason) in ends {
+        let mut bench = Bench::holding();
+        writes_meet(&mut bench, &outcome, 20_000);
+        assert_eq!(bench.loss(1), Some(reason), "{outcome:?}");
+    }
+}
+
+/// Every write takes so long to be answered, if it is given so much; reads are answered at once.
+fn writes_take(bench: &mut Bench, millis: u64, until: u64) {
+    while bench.now < until {
+        match bench.call.clone() {
+            Some(Call::Read) => bench.serve(),
+            Some(_) if bench.last.timeout <= ms(millis) => {
+                let limit = u64::try_from(bench.last.timeout.as_millis()).unwrap();
+                bench.now += limit;
+                bench.lose();
+            }
+            Some(_) => {
+                let answer = bench.land();
+                bench.now += millis;
+                bench.reply(answer);
+            }
+            None if bench.last.wake.is_some() => drop(bench.wake()),
+            None => return,
+        }
+    }
+}
+
+#[test]
+fn calls_that_take_longer_than_usual_are_given_longer_and_the_lock_is_had_and_kept() {
+    for slow in [2_000, 3_000, 4_000] {
+        let mut bench = Bench::new();
+        bench.want(want(1));
+        let until = bench.now + 100_000;
+        writes_take(&mut bench, slow, until);
+        assert!(bench.has(1), "{slow}: {:?}", bench.notices);
+        bench.release(1);
+        let until = bench.now + 20_000;
+        writes_take(&mut bench, slow, until);
+        assert_eq!(bench.stored, None, "{slow}");
+    }
+}
+
+#[test]
+fn a_grant_is_accepted_first_where_calls_are_so_slow_that_its_first_renewal_would_not_fit() {
+    let mut bench = Bench::held(TTL);
+    bench.want(want(1));
+    bench.serve(); // the creation is refused
+    let answer = bench.land();
+    bench.sleep(3_000);
+    bench.reply(answer);
+    bench.now = 100_000 + 6_800; // 2,200 are left of the deadline that an instant grant brings
+    let granted = bench.grant(99);
+    bench.step(Event::Seen(granted));
+    assert!(!bench.has(1), "1,666 would be enough otherwise");
+    bench.settle();
+    assert!(bench.has(1));
+}
+
+#[test]
+fn no_call_is_given_longer_than_a_hold_could_be_renewed_with() {
+    for ttl in [1_000, TTL, 15_000, 60_000, 3_600_000] {
+        let timing = timing(ttl);
+        let longest = longest_call(&timing);
+        assert!(2 * longest + timing.safety_margin() <= timing.ttl() && longest <= Duration::from_secs(60), "{ttl}");
+        let mut bench = Bench::new();
+        bench.want(Want { timing, ..want(1) });
+        for _ in 0..10 {
+            assert!(bench.last.timeout <= longest, "{:?}", bench.last.timeout);
+            bench.now += u64::try_from(bench.last.timeout.as_millis()).unwrap();
+            bench.lose();
+            bench.wake();
+            while bench.call.is_none() {
+                bench.wake();
+            }
+        }
+        assert_eq!(bench.last.timeout, longest.max(timing.attempt_timeout()), "{ttl}");
+    }
+}
+
+#[test]
+fn a_renewal_whose_answer_was_lost_leaves_room_for_another() {
+    let mut bench = Bench::holding();
+    bench.step(Event::Prolong(Ticket(1)));
+    let mut tries = 0;
+    while bench.loss(1).is_none() {
+        if bench.call.is_some() {
+            tries += 1;
+            bench.now += u64::try_from(bench.last.timeout.as_millis()).unwrap();
+            bench.lose();
+        } else {
+            bench.wake();
+        }
+    }
+    assert!(tries >= 3, "{tries}");
+}
+
+fn reports(bench: &mut Bench, millis: u64) -> Vec<(u64, Report)> {
+    let (start, mut told) = (bench.now, Vec::new());
+    while bench.now < start + millis {
+        if bench.call.is_some() {
+            bench.lose();
+        } else {
+            bench.wake();
+        }
+        told.extend(bench.last.report.map(|report| (bench.now - start, report)));
+    }
+    told
+}
+
+#[test]
+fn people_are_told_after_five_seconds_and_then_whenever_that_time_has_doubled_and_at_the_end() {
+    let mut bench = Bench::new();
+    bench.want(want(1));
+    let told: Vec<_> = reports(&mut bench, 170_000).into_iter().map(|(at, report)| (at / 1000, report)).collect();
+    let times: Vec<_> = told.iter().map(|(at, _)| *at).collect();
+    assert_eq!(times, [5, 10, 20, 40, 80, 160], "{told:?}");
+    assert!(told.iter().all(|(_, report)| matches!(report, Report::Failing { .. })), "{told:?}");
+    while bench.call.is_none() {
+        bench.wake();
+    }
+    let mut last = Vec::new();
+    while bench.call.is_some() {
+        bench.serve();
+        last.extend(bench.last.report);
+    }
+    assert!(bench.has(1));
+    assert!(matches!(last[..], [Report::Recovered { lasting }] if lasting >= ms(170_000)), "{last:?}");
+}
+
+#[test]
+fn a_call_that_is_not_answered_at_all_is_told_as_well() {
+    let mut bench = Bench::new();
+    bench.want(Want { timing: timing(60_000), ..want(1) });
+    assert!(bench.call.is_some());
+    assert_eq!(bench.wake(), 5_000);
+    assert!(matches!(bench.last.report, Some(Report::Failing { .. })), "{:?}", bench.last);
+    bench.serve();
+    assert!(matches!(bench.last.report, Some(Report::Recovered { .. })), "{:?}", bench.last);
+}
+
+#[test]
+fn a_short_outage_and_a_long_wait_in_the_queue_are_told_to_nobody() {
+    let mut bench = Bench::new();
+    bench.want(want(1));
+    assert_eq!(reports(&mut bench, 3_000), []);
+    bench.settle();
+    bench.pass(100_000);
+    assert_eq!(bench.last.report, None);
+    let mut bench = Bench::waiting(want(1));
+    for _ in 0..20 {
+        bench.pass(TTL / 2);
+        let beat = Beat(bench.now);
+        let mut seen = bench.stored.clone().unwrap();
+        bench.version += 1;
+        (seen.record.beat, seen.version.number) = (beat, bench.version);
+        bench.stored = Some(seen.clone());
+        bench.step(Event::Seen(seen));
+        assert_eq!(bench.last.report, None);
+    }
+}
+
+#[test]
+fn who_gives_up_is_told_of_no_recovery() {
+    let mut bench = Bench::new();
+    bench.want(want(1));
+    assert_eq!(reports(&mut bench, 7_000).len(), 1);
+    bench.step(Event::Cancel(Ticket(1)));
+    assert_eq!(bench.last.report, None);
+}
+
+#[test]
+fn the_report_says_when_the_ttl_is_too_short_for_the_store() {
+    let mut bench = Bench::new();
+    bench.want(want(1));
+    let mut told = None;
+    while told.is_none() {
+        if bench.call.is_some() {
+            bench.now += u64::try_from(bench.last.timeout.as_millis()).unwrap();
+            bench.lose();
+        } else {
+            bench.wake();
+        }
+        told = bench.last.report.filter(|report| !matches!(report, Report::Failing { too_slow: None, .. }));
+        assert!(bench.now < 200_000);
+    }
+    assert!(matches!(told, Some(Report::Failing { too_slow: Some(longest), .. }) if longest == ms(4_500)), "{told:?}");
+}
+
+#[test]
+fn a_holder_counts_as_seen_since_it_was_seen() {
+    let mut bench = Bench::waiting(want(1));
+    let since = Bench::at(bench.now);
+    assert!(bench.keeper.has_seen_holder(since));
+    assert!(bench.keeper.has_seen_holder(since + ms(60_000)), "it is shown, and no call has failed");
+    bench.sleep(TTL);
+    bench.step(Event::Tick);
+    bench.lose();
+    assert!(bench.keeper.has_seen_holder(since));
+    assert!(!bench.keeper.has_seen_holder(since + ms(1_000)), "nothing is known of it any more");
+}
+
+#[test]
+fn who_waits_behind_a_local_holder_has_seen_one() {
+    let mut bench = Bench::holding();
+    bench.want(want(2));
+    bench.pass(1_000);
+    assert!(bench.keeper.has_seen_holder(Bench::at(bench.now)));
+}
+
+#[test]
+fn a_store_that_fails_shows_no_holder() {
+    let mut bench = Bench::new();
+    bench.want(want(1));
+    let since = Bench::at(bench.now);
+    reports(&mut bench, 20_000);
+    assert!(!bench.keeper.has_seen_holder(since));
+}

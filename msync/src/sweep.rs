@@ -1,0 +1,218 @@
+//! Removes what crashed holders and ended elections left behind, where nobody asks for it.
+//!
+//! A holder that crashed leaves its record. Whoever wants the lock takes it over, so names that are used again heal
+//! themselves; a name that was made for one job and never comes again stays for ever. Nothing here decides by a date alone:
+//! a holder counts as dead when its record was seen unchanged for its ttl by the local clock, which is the rule for taking
+//! over, and the deletion is of the very state that was seen.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use crate::{
+    Error, LockName,
+    clock::{Moment, Now},
+    engine::Grip,
+    record::{Entry, Record},
+    runtime,
+    store::{Fault, Snapshot, Version, told},
+};
+
+/// How old a record must be by its date unless told otherwise.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// How long one sweep watches, unless told otherwise; longer than most ttls.
+const PATIENCE: Duration = Duration::from_secs(5 * 60);
+/// The longest that one request may take.
+const CALL: Duration = Duration::from_secs(30);
+/// What a waiter that is alive may need beyond two ttls until it has taken a dead holder's lock over (promise L1).
+const STAGGER: Duration = Duration::from_secs(20);
+
+/// A search for records that nobody needs, in the namespace of its client. Made by [`Client::sweep`](crate::Client::sweep).
+///
+/// A record goes when the date that its holder wrote is older than [`older_than`](Self::older_than) and when it is free
+/// and nobody waits, or when it was seen unchanged for as long as a living holder, or a living waiter, would need to change
+/// it. Locks that are used again are not harmed by its going: who acquires one makes it anew, with a greater token.
+#[derive(Debug)]
+#[must_use = "a sweep does nothing until it runs"]
+pub struct Sweep {
+    engine: Grip,
+    older_than: Duration,
+    patience: Duration,
+    dry_run: bool,
+    sights: Sights,
+}
+
+/// What a sweep, or one round of it, did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Swept {
+    /// The locks whose records were removed, or would have been in a dry run; sorted.
+    pub removed: Vec<LockName>,
+    /// Old ones whose holders or waiters could still be alive; sorted.
+    pub undecided: Vec<LockName>,
+    /// How many records there were.
+    pub seen: usize,
+}
+
+/// Which state of each undecided record was seen, since when.
+type Sights = HashMap<LockName, (Version, Moment)>;
+
+/// What one look at all records says.
+#[derive(Debug, Default)]
+struct Judged {
+    unwanted: Vec<(LockName, Version)>,
+    /// Those that are to be seen again, and when they would be unwanted.
+    undecided: Vec<(LockName, Moment)>,
+}
+
+// === impl Sweep ===
+
+impl Sweep {
+    pub(crate) fn new(engine: Grip) -> Self {
+        Self { engine, older_than: DAY, patience: PATIENCE, dry_run: false, sights: Sights::new() }
+    }
+
+    /// Sets how long ago a hold must have ended by the date that its holder wrote; a day unless told. By the wall clock, so
+    /// this is a courtesy to people who look at records, not what makes a removal safe. A record whose date is unreadable is
+    /// left to people.
+    pub fn older_than(self, age: Duration) -> Self {
+        Self { older_than: age, ..self }
+    }
+
+    /// Sets how long [`run`](Self::run) watches at the most; five minutes unless told. Records with a longer ttl stay.
+    pub fn patience(self, most: Duration) -> Self {
+        Self { patience: most, ..self }
+    }
+
+    /// Only says what would be removed.
+    pub fn dry_run(self, dry: bool) -> Self {
+        Self { dry_run: dry, ..self }
+    }
+
+    /// Watches old records until each is known to be dead or not, and removes those that are.
+    ///
+    /// Takes as long as the longest ttl among the old records, or [`patience`](Self::patience); at once when nothing is old.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`], [`Error::CrdMissing`] and [`Error::Store`] when records cannot be listed or removed. What was
+    /// removed before stays removed.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub async fn run(&mut self) -> Result<Swept, Error> {
+        let end = self.engine.clock.now() + self.patience;
+        let mut removed = Vec::new();
+        loop {
+            let (mut swept, due) = self.sweep(end).await?;
+            removed.append(&mut swept.removed);
+            let Some(due) = due else {
+                removed.sort();
+                return Ok(Swept { removed, ..swept });
+            };
+            self.engine.clock.sleep_until(due).await;
+        }
+    }
+
+    /// Looks once, without waiting, and removes what this and earlier rounds together show to be dead: for programs that
+    /// live on and call this now and then.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub async fn round(&mut self) -> Result<Swept, Error> {
+        Ok(self.sweep(Moment::default()).await?.0)
+    }
+
+    /// One look; also says when the next would bring something, if that is before `end`.
+    async fn sweep(&mut self, end: Moment) -> Result<(Swept, Option<Moment>), Error> {
+        let store = Arc::clone(&self.engine.store);
+        let found = self.call("could not list locks".to_owned(), async move { store.list().await }).await?;
+        let found = found.map_err(|fault| Error::from_fault("could not list locks".to_owned(), &fault))?;
+        let judged = judge(&mut self.sights, &found, self.older_than, self.engine.clock.read());
+        let mut swept = Swept { seen: found.len(), ..Swept::default() };
+        for (name, version) in judged.unwanted {
+            if self.dry_run || self.remove(&name, &version).await? {
+                swept.removed.push(name);
+            }
+        }
+        let due = judged.undecided.iter().map(|(_, due)| *due).filter(|due| *due <= end).min();
+        swept.undecided = judged.undecided.into_iter().map(|(name, _)| name).collect();
+        swept.removed.sort();
+        swept.undecided.sort();
+        Ok((swept, due))
+    }
+
+    /// Removes a record as it was seen; whoever took the lock meanwhile keeps it.
+    async fn remove(&self, name: &LockName, version: &Version) -> Result<bool, Error> {
+        let context = format!("could not remove lock {name}");
+        let (store, name, version) = (Arc::clone(&self.engine.store), name.clone(), version.clone());
+        match self.call(context.clone(), async move { store.delete(&name, &version).await }).await? {
+            Ok(()) => Ok(true),
+            Err(Fault::Refused(_)) => Ok(false),
+            Err(fault) => Err(Error::from_fault(context, &fault)),
+        }
+    }
+
+    async fn call<T: Send + 'static>(
+        &self,
+        context: String,
+        call: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let clock = Arc::clone(&self.engine.clock);
+        let in_time = async move {
+            tokio::select! {
+                biased;
+                answer = call => Some(answer),
+                () = clock.sleep_until(clock.now() + CALL) => None,
+            }
+        };
+        runtime::run(self.engine.home, in_time).await.ok_or_else(|| {
+            let fault = Fault::Unknown(told(format!("no answer within {CALL:?}")));
+            Error::from_fault(context, &fault)
+        })
+    }
+}
+
+/// Says which of the records may go, and remembers since when the others look as they do.
+fn judge(sights: &mut Sights, found: &[(LockName, Snapshot)], older_than: Duration, now: Now) -> Judged {
+    let before = std::mem::take(sights);
+    let mut judged = Judged::default();
+    for (name, Snapshot { version, record }) in found {
+        if !is_old(record, older_than, now) {
+            continue;
+        }
+        let seen = before.get(name).filter(|(seen, _)| seen == version);
+        let since = seen.map_or(now.local, |(_, since)| *since);
+        let dead_at = since + silence_of_the_dead(record);
+        if now.local >= dead_at {
+            judged.unwanted.push((name.clone(), version.clone()));
+        } else {
+            judged.undecided.push((name.clone(), dead_at));
+        }
+        // In a dry run it stays, and is still unwanted in the next round.
+        sights.insert(name.clone(), (version.clone(), since));
+    }
+    judged
+}
+
+fn is_old(record: &Record, older_than: Duration, now: Now) -> bool {
+    let age = record.expiry.map(|expiry| now.wall.as_millis().saturating_sub(expiry.as_millis()));
+    age.is_some_and(|age| u128::try_from(age).is_ok_and(|age| age >= older_than.as_millis()))
+}
+
+/// How long a record with this content stays unchanged only if nobody of those in it is alive.
+///
+/// A holder renews within its ttl. A waiter takes a dead holder's lock over within two ttls (promise L1), its own being of
+/// no importance; but how long it tries before it looks again is its own, so both count.
+fn silence_of_the_dead(record: &Record) -> Duration {
+    let own = if record.is_free() { Duration::ZERO } else { record.patience() };
+    let waiting = record.waiters.iter().filter_map(Entry::claim).map(|claim| claim.ttl).max();
+    match waiting {
+        Some(ttl) => 2 * own.max(ttl) + STAGGER,
+        // Nobody reads what is illegible.
+        None => own,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+//! Which records may go: the rules, on hand-made records, and a whole sweep on the memory store.
+
+use super::*;
+use crate::{
+    Client, MemoryStore,
+    clock::{Clock, TokioClock, Wall},
+    record::{Beat, Claim, EngineId, Term},
+};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const TTL: Duration = Duration::from_secs(30);
+
+fn name(text: &str) -> LockName {
+    LockName::new(text).unwrap()
+}
+
+fn after(time: Duration) -> Now {
+    Now { local: Moment::from_nanos(7) + time, wall: Wall::from_millis(1_700_000_000_000) + time }
+}
+
+fn waiter() -> Entry {
+    Claim { engine: EngineId::new("w", 9), term: Term(9), ttl: TTL, instant: true }.entry()
+}
+
+/// A record whose hold ended, by its date, at the start.
+fn record(held: bool, waiters: Vec<Entry>) -> Record {
+    let (term, beat) = if held { (Term(1), Beat(2)) } else { (Term::NONE, Beat::NONE) };
+    Record { term, beat, ttl: TTL, expiry: Some(after(Duration::ZERO).wall), waiters, ..Record::default() }
+}
+
+fn seen(version: u64, record: Record) -> Vec<(LockName, Snapshot)> {
+    vec![(name("x"), Snapshot { version: Version { uid: "u".into(), number: version }, record })]
+}
+
+fn goes(sights: &mut Sights, found: &[(LockName, Snapshot)], time: Duration) -> bool {
+    !judge(sights, found, 24 * HOUR, after(time)).unwanted.is_empty()
+}
+
+#[test]
+fn a_free_record_goes_when_it_is_old() {
+    let (mut sights, found) = (Sights::new(), seen(5, record(false, vec![])));
+    assert!(!goes(&mut sights, &found, 23 * HOUR));
+    assert!(goes(&mut sights, &found, 24 * HOUR));
+}
+
+#[test]
+fn a_holder_must_have_been_seen_to_do_nothing_for_its_ttl() {
+    let (mut sights, found) = (Sights::new(), seen(5, record(true, vec![])));
+    assert!(!goes(&mut sights, &found, 25 * HOUR), "however old its date: its clock may be wrong");
+    assert!(!goes(&mut sights, &found, 25 * HOUR + TTL - Duration::from_millis(1)));
+    assert!(goes(&mut sights, &found, 25 * HOUR + TTL));
+}
+
+#[test]
+fn any_change_is_a_sign_of_life() {
+    let mut sights = Sights::new();
+    assert!(!goes(&mut sights, &seen(5, record(true, vec![])), 25 * HOUR));
+    assert!(!goes(&mut sights, &seen(6, record(true, vec![])), 26 * HOUR));
+    assert!(goes(&mut sights, &seen(6, record(true, vec![])), 27 * HOUR));
+}
+
+#[test]
+fn somebody_who_waits_gets_the_time_to_take_over() {
+    let (mut sights, found) = (Sights::new(), seen(5, record(true, vec![waiter()])));
+    assert!(!goes(&mut sights, &found, 25 * HOUR));
+    assert!(!goes(&mut sights, &found, 25 * HOUR + 2 * TTL));
+    assert!(goes(&mut sights, &found, 25 * HOUR + 2 * TTL + STAGGER));
+    let found = seen(6, record(false, vec![waiter()]));
+    assert!(!goes(&mut sights, &found, 26 * HOUR), "free, and somebody waits");
+}
+
+#[test]
+fn what_has_no_date_is_left_to_people() {
+    let undated = Record { expiry: None, ..record(false, vec![]) };
+    assert!(!goes(&mut Sights::new(), &seen(5, undated), 1000 * HOUR));
+}
+
+fn client(store: &MemoryStore) -> Client {
+    Client::builder().clock(TokioClock::default()).memory(store).build()
+}
+
+/// A crash: the client's tasks are gone, its record stays.
+fn crashed(store: &MemoryStore, lock: &str) {
+    let claim = Claim { engine: EngineId::new("gone", 1), term: Term(7), ttl: TTL, instant: true };
+    store.edit(&name(lock), |record| {
+        (record.engine, record.term, record.beat, record.renewals) = (claim.engine, claim.term, Beat(3), 1);
+        (record.ttl, record.expiry) = (claim.ttl, Some(TokioClock::default().read().wall));
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_removes_the_dead_and_leaves_the_living() {
+    let store = MemoryStore::new();
+    let holder = client(&store);
+    crashed(&store, "dead");
+    let living = holder.lock("living").unwrap().acquire().await.unwrap();
+    let begun = tokio::time::Instant::now();
+    let swept = client(&store).sweep().older_than(Duration::ZERO).run().await.unwrap();
+    assert_eq!((swept.removed, swept.undecided, swept.seen), (vec![name("dead")], vec![], 2));
+    assert!(begun.elapsed() >= TTL, "it was watched");
+    assert_eq!(store.names(), [name("living")]);
+    living.check().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_only_says_so() {
+    let store = MemoryStore::new();
+    crashed(&store, "dead");
+    let swept = client(&store).sweep().older_than(Duration::ZERO).dry_run(true).run().await.unwrap();
+    assert_eq!((swept.removed, store.names().len(), store.calls().deletes), (vec![name("dead")], 1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_more_patient_than_the_sweep_is_left_undecided() {
+    let store = MemoryStore::new();
+    crashed(&store, "dead");
+    let begun = tokio::time::Instant::now();
+    let mut sweep = client(&store).sweep().older_than(Duration::ZERO).patience(TTL / 2);
+    let swept = sweep.run().await.unwrap();
+    assert_eq!((swept.removed, swept.undecided), (vec![], vec![name("dead")]));
+    assert!(begun.elapsed() < TTL, "it does not wait for what it will not see");
+    tokio::time::advance(TTL).await;
+    assert_eq!(sweep.round().await.unwrap().removed, [name("dead")], "rounds remember");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_taken_between_the_look_and_the_removal_stays() {
+    let store = MemoryStore::new();
+    crashed(&store, "x");
+    let sweep = client(&store).sweep();
+    let judged = store.snapshot(&name("x")).unwrap().version;
+    store.edit(&name("x"), |record| record.beat = Beat(4));
+    assert!(!sweep.remove(&name("x"), &judged).await.unwrap());
+    assert!(store.snapshot(&name("x")).is_some());
+}
