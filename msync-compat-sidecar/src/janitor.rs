@@ -1,33 +1,49 @@
-//! Removes records that nobody has wanted for a day: locks taken through sidecars are freed, not deleted.
+//! Removes records that nobody has wanted for long: locks taken through sidecars are freed, not deleted.
 //!
 //! What may go is the library's to know, see [`Sweep`]. Every sidecar does this; that they meet costs a refused request.
+//! Records of a cluster are left for a day, as people may look at them. Those in memory nobody else sees, and they would
+//! fill it; what clients are told of such a lock is remembered elsewhere.
 
 use std::time::Duration;
 
 use msync::Sweep;
 use tokio::time::sleep;
 
-/// Between two rounds. What the first has seen, the second may remove.
+use crate::config::Store;
+
+/// Between two rounds in a cluster. What the first has seen, the second may remove.
 const ROUND: Duration = Duration::from_secs(3600);
+/// Between two rounds in memory, and how long a record is left there.
+const BRIEF_ROUND: Duration = Duration::from_secs(15);
+const BRIEF: Duration = Duration::from_secs(60);
 
 /// Cleans up, round by round, for as long as the sidecar runs. Sidecars that start together do not clean up together.
 ///
 /// # Cancel safety
 /// May be dropped at any time.
 #[allow(clippy::disallowed_methods, reason = "rounds need no exact time")]
-pub async fn run(mut sweep: Sweep) {
-    let mut nap = spread(ROUND);
+pub async fn run(sweep: Sweep, store: Store) {
+    let (mut sweep, round) = match store {
+        Store::Kube => (sweep, ROUND),
+        Store::Memory => (sweep.older_than(BRIEF), BRIEF_ROUND),
+    };
+    let mut nap = spread(round);
     loop {
         sleep(nap).await;
-        nap = ROUND;
+        nap = round;
         match sweep.round().await {
-            Ok(swept) => {
-                for lock in swept.removed {
-                    tracing::info!(%lock, "removed a record that nobody has wanted for a day");
-                }
-            }
+            Ok(swept) => told(&swept.removed),
             Err(error) => tracing::info!(%error, "could not look for records that nobody wants"),
         }
+    }
+}
+
+fn told<T: std::fmt::Display>(removed: &[T]) {
+    for lock in removed {
+        tracing::debug!(%lock, "removed a record that nobody has wanted for long");
+    }
+    if !removed.is_empty() {
+        tracing::info!(records = removed.len(), "removed what nobody has wanted for long");
     }
 }
 
@@ -46,6 +62,21 @@ mod tests {
 
     use super::*;
 
+    #[tokio::test(start_paused = true)]
+    async fn a_record_in_memory_goes_within_minutes() {
+        let (store, clock) = (MemoryStore::new(), TokioClock::default());
+        let client = Client::builder().clock(clock.clone()).memory(&store).build();
+        let free = LockName::new("free").unwrap();
+        store.edit(&free, |record| record.expiry = Some(clock.wall()));
+        let janitor = tokio::spawn(run(client.sweep(), Store::Memory));
+        for seconds in 0..180 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert!(seconds > 55 || !store.names().is_empty(), "not before");
+        }
+        assert_eq!(store.names(), []);
+        janitor.abort();
+    }
+
     /// The rules are tested where they are; here it is that rounds are made, and that they remember.
     #[tokio::test(start_paused = true)]
     async fn a_record_that_nobody_has_wanted_for_a_day_goes_within_two_hours() {
@@ -57,7 +88,7 @@ mod tests {
             record.expiry = Some(clock.wall());
         });
         store.edit(&free, |record| record.expiry = Some(clock.wall()));
-        let janitor = tokio::spawn(run(client.sweep()));
+        let janitor = tokio::spawn(run(client.sweep(), Store::Kube));
         let hours = |hours: u64| tokio::time::advance(Duration::from_secs(hours * 3600));
         for _ in 0..23 {
             hours(1).await;

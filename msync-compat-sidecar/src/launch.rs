@@ -68,7 +68,7 @@ async fn launch(config: &Config) -> Result<()> {
     let bound = Bound::bind(&config.bind, &config.ports).context("cannot listen")?;
     let store = store::open(config).await?;
     let engine = engine::engine(config, &store)?;
-    let janitor = tokio::spawn(janitor::run(engine.sweep()));
+    let janitor = tokio::spawn(janitor::run(engine.sweep(), config.store));
     let identity = Identity { owner: engine.owner().to_owned(), namespace: NAMESPACE.into() };
     let ended = run(config, limits, bound, identity, engine.clone()).await?;
     janitor.abort();

@@ -552,7 +552,7 @@ fn what_is_over_the_budget_waits_and_is_refused() {
         let mut stream = connect(address);
         stream.write_all(b"POST /locks HTTP/1.1\r\nContent-Length: 60000\r\n\r\n").unwrap();
         // Whoever is refused is not read to its end.
-        let _ = stream.write_all(&[b' '; 60_000 - 1]);
+        let _ = stream.write_all(&vec![b' '; 60_000 - 1]);
         read_reply(&mut stream).unwrap().status
     };
     let sending: Vec<_> = (0..6).map(|_| std::thread::spawn(short)).collect();

@@ -60,6 +60,7 @@ impl User {
 }
 
 /// One term that this engine has, or had until the guard noticed.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own; no two exclude each other")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Hold {
     /// The term.

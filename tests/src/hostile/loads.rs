@@ -143,12 +143,12 @@ impl Client {
                 Ok(())
             }
             Kind::Greedy => {
-                let request = self.request("PUT", "held-1-old?wait=30", Some("greedy"));
+                let request = request("PUT", "held-1-old?wait=30", Some("greedy"));
                 stream.write_all(request.as_bytes()).await?;
                 self.idle(&mut stream).await
             }
-            Kind::Hammer => self.repeat(&mut stream, &self.request("PUT", "hammered", None)).await,
-            Kind::Thieves => self.repeat(&mut stream, &self.request("DELETE", "held-2-kept", Some("thief"))).await,
+            Kind::Hammer => self.repeat(&mut stream, &request("PUT", "hammered", None)).await,
+            Kind::Thieves => self.repeat(&mut stream, &request("DELETE", "held-2-kept", Some("thief"))).await,
             Kind::Garbage => self.garbage(&mut stream).await,
             Kind::Streams => {
                 stream.write_all(b"GET /election/led/stream HTTP/1.1\r\nHost: localhost\r\n\r\n").await?;
@@ -160,11 +160,6 @@ impl Client {
 
     fn number(&mut self, below: u64) -> usize {
         usize::try_from(self.dice.below(below)).unwrap_or_default()
-    }
-
-    fn request(&self, method: &str, target: &str, client: Option<&str>) -> String {
-        let id = client.map_or(String::new(), |client| format!("Msync-Client-Id: {client}\r\n"));
-        format!("{method} /locks/{target} HTTP/1.1\r\nHost: localhost\r\n{id}Content-Length: 0\r\n\r\n")
     }
 
     /// Reads until the sidecar ends it.
@@ -188,14 +183,14 @@ impl Client {
         let name = format!("new-{}-{:x}?ttl=5", self.at, self.dice.roll());
         let id = self.dice.below(2) == 0;
         let id = id.then(|| format!("c-{}", self.at));
-        stream.write_all(self.request("PUT", &name, id.as_deref()).as_bytes()).await?;
+        stream.write_all(request("PUT", &name, id.as_deref()).as_bytes()).await?;
         stream.read(&mut [0; 1024]).await.map(drop)
     }
 
     async fn ghost(&mut self, mut stream: TcpStream) -> std::io::Result<()> {
         let held = *self.dice.pick(&["held-0-old", "held-3-kept", "held-5-brief", "hammered"]);
         let id = format!("ghost-{}", self.dice.below(500));
-        stream.write_all(self.request("PUT", &format!("{held}?wait=60&ttl=3600"), Some(&id)).as_bytes()).await?;
+        stream.write_all(request("PUT", &format!("{held}?wait=60&ttl=3600"), Some(&id)).as_bytes()).await?;
         let junk = vec![b'x'; self.number(40_000)];
         stream.write_all(&junk).await?;
         sleep(self.dice.millis(0, 2_000)).await;
@@ -215,4 +210,9 @@ impl Client {
         stream.write_all(&bytes).await?;
         self.idle(stream).await
     }
+}
+
+fn request(method: &str, target: &str, client: Option<&str>) -> String {
+    let id = client.map_or(String::new(), |client| format!("Msync-Client-Id: {client}\r\n"));
+    format!("{method} /locks/{target} HTTP/1.1\r\nHost: localhost\r\n{id}Content-Length: 0\r\n\r\n")
 }

@@ -141,10 +141,10 @@ async fn etcdctl_a_command_that_is_cut_off_ends_before_others_have_the_lock() ->
     let (proxy, notes) = (cluster.server().proxy().await?, Notes::new()?);
     let inside = notes.file("inside").display().to_string();
     // Deaf to SIGTERM as well, so that only SIGKILL in time helps; it leaves its mark for as long as it runs.
-    let script = format!("trap 'echo told' TERM; echo holds; while :; do date +%s%N > {inside}; sleep 0.02; done");
+    let script = format!("trap 'echo told' TERM; echo holds; while :; do date +%s%N >> {inside}; sleep 0.02; done");
     let cut = Running::start(run_via(&cluster, &proxy, &notes, &["--ttl", "6s", "--owner", "cut"], &script)?)?;
     cut.says("holds").await?;
-    let next = Running::start(run(&cluster, &[], &format!("date +%s%N; cat {inside}"))?)?;
+    let next = Running::start(run(&cluster, &[], &format!("date +%s%N; tail -n 1 {inside}"))?)?;
     cluster.until_waiting("x", 1).await?;
     proxy.blackhole(Direction::ToServer);
     let ended = cut.end().await?;
