@@ -1,14 +1,11 @@
 //! The client: who this process is, where its locks live, how they are timed, and how it all ends.
 
-use std::{pin::pin, sync::Arc};
+use std::pin::pin;
 
 #[cfg(feature = "kube")]
 use crate::runtime;
 use crate::{
-    Election, Error, Lock, LockName, LockSet, MemoryStore, Timing,
-    clock::Clock,
-    engine::{Engine, Grip},
-    signal::Signalled,
+    Election, Error, Lock, LockName, LockSet, MemoryStore, Timing, clock::Clock, engine::Grip, signal::Signalled,
 };
 
 mod builder;
@@ -147,7 +144,7 @@ impl Client {
     }
 
     #[cfg(test)]
-    pub(crate) fn engine(&self) -> &Arc<Engine> {
+    pub(crate) fn engine(&self) -> &std::sync::Arc<crate::engine::Engine> {
         &self.engine
     }
 

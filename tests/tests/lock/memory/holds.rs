@@ -207,7 +207,7 @@ async fn s8_who_comes_shortly_before_its_end_waits_for_no_more_than_the_rest() {
     let a = builder("a", clock.clone()).memory(&store).build();
     drop(a.lock("x").unwrap().at_least(HOUR).acquire().await.unwrap());
     a.shutdown().await;
-    pass(HOUR - 100 * Duration::from_secs(1)).await;
+    pass(Duration::from_secs(3500)).await;
     let late = builder("b", clock.clone()).memory(&store).build();
     let start = Instant::now();
     let guard = waiter(&late, "x").await.unwrap();
