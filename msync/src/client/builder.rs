@@ -6,9 +6,9 @@ use super::Client;
 #[cfg(feature = "kube")]
 use super::Cluster;
 #[cfg(feature = "kube")]
-use crate::runtime;
+use crate::{Error, runtime};
 use crate::{
-    Error, MemoryStore, Timing,
+    MemoryStore, Timing,
     clock::{BootClock, Clock, Random, os_random},
     engine::{Engine, Grip},
     name,
