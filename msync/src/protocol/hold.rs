@@ -6,7 +6,7 @@ use super::{Standing, Ticket, Want};
 use crate::{
     FencingToken, LossReason, Timing,
     clock::Moment,
-    record::{Beat, Term},
+    record::{Beat, Record, Term},
     store::Snapshot,
 };
 
@@ -18,6 +18,8 @@ const MOST_HANDOVERS: u32 = 16;
 pub struct Attempt {
     /// The local time before it was sent.
     pub sent: Moment,
+    /// The ttl that it writes.
+    pub ttl: Duration,
     /// The deadline that it confirms: `sent + ttl - margin`.
     pub deadline: Moment,
     /// The last of its term: it leaves the record to nobody, as long as `at_least` promises.
@@ -29,7 +31,7 @@ pub struct Attempt {
 impl Attempt {
     /// Anchors a deadline at the send, never at the reply.
     pub fn new(sent: Moment, ttl: Duration, margin: Duration) -> Self {
-        Self { sent, deadline: sent + ttl - margin, last: false }
+        Self { sent, ttl, deadline: sent + ttl - margin, last: false }
     }
 }
 
@@ -223,6 +225,14 @@ impl Hold {
             Some(user) => user.collected,
             None => !self.spurned,
         }
+    }
+
+    /// Returns the longest ttl that the record may have: the one that was seen there, one that is on its way, or its own. An
+    /// earlier user may have asked for more than the last one.
+    pub fn longest_ttl(&self, seen: Option<&Record>) -> Duration {
+        let seen = seen.filter(|record| record.term == self.term).map(Record::patience);
+        let sent = self.attempts.values().map(|attempt| attempt.ttl);
+        sent.chain(seen).fold(self.timing.ttl(), Duration::max)
     }
 
     /// Says whether the next local acquisition may have it without a write.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{Attempt, Call, Context, Hold, Keeper, Notice, State, Ticket, fresh};
+use super::{Attempt, Call, Context, Hold, Keeper, Notice, State, Ticket, fresh, trouble::FEW};
 use crate::{
     LossReason,
     clock::{Moment, Wall},
@@ -13,7 +13,7 @@ use crate::{
     record::{Change, Entry, Record, Term},
 };
 
-/// So many failures in a row, or a ttl of them, end the attempt to give back: the ttl will do it.
+/// So many failures in a row, or a ttl of a few, end the attempt to give back: the ttl will do it.
 const MOST_FAILURES: u32 = 8;
 
 /// A term that is being given back.
@@ -69,7 +69,7 @@ impl Keeper {
         }
         let Some(hold) = self.hold.take() else { return };
         let parting = self.parting.get_or_insert_default();
-        parting.until = now + hold.timing.ttl();
+        parting.until = now + hold.longest_ttl(self.view.record());
         (parting.retained, parting.successor) = (hold.retained, hold.successor);
         let renewing = matches!(&self.flight, Some(flight) if matches!(flight.call, Call::Apply(Change::Renew { .. })));
         self.unsettled |= hold.attempts.len() > usize::from(renewing);
@@ -166,7 +166,10 @@ impl Keeper {
     /// Says whether calls have failed so often, or for so long, that nothing is to be hoped for.
     fn fails_for_good(&self, now: Moment) -> bool {
         let since = self.trouble.as_ref().and_then(|trouble| trouble.since());
-        self.failures() >= MOST_FAILURES || since.is_some_and(|since| now.since(since) >= self.timing.ttl())
+        let lasts = since.is_some_and(|since| now.since(since) >= self.timing.ttl());
+        // One call alone may have lasted so long, and been sent before there was anything to give back: a process that was
+        // frozen finds it so.
+        self.failures() >= MOST_FAILURES || (lasts && self.failures() >= FEW)
     }
 
     fn is_overdue(&self, now: Moment) -> bool {

@@ -22,7 +22,7 @@ const LONGEST_CALL: Duration = Duration::from_secs(60);
 /// Refusals that a race explains: one is faster, another entry has come. Beyond these each is followed by a pause.
 const RACES: u32 = 3;
 /// Fewer failures than these are followed by short pauses, however long they took.
-const FEW: u32 = 4;
+pub(super) const FEW: u32 = 4;
 /// So many failures are counted.
 const MANY: u32 = 1_000_000;
 /// So many refusals in a row, over at least a ttl, are no race.

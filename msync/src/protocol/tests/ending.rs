@@ -73,6 +73,62 @@ fn a_release_is_tried_for_a_ttl_before_it_is_given_up() {
     assert!(bench.now >= 100_000 + TTL, "{}", bench.now);
 }
 
+/// Fails every call until a release is given up, and returns how long that took.
+fn give_up(bench: &mut Bench, ticket: u64) -> u64 {
+    let since = bench.now;
+    for _ in 0..1_000 {
+        if bench.told(&Notice::Abandoned(Ticket(ticket))) {
+            return bench.now - since;
+        }
+        if bench.call.is_some() {
+            bench.reply(Outcome::Unknown);
+        } else {
+            bench.wake();
+        }
+    }
+    panic!("tried without end: {:?}", bench.last);
+}
+
+#[test]
+fn a_release_is_tried_for_the_ttl_of_the_record_and_not_of_the_last_user() {
+    let mut bench = Bench::holding();
+    bench.want(Want { timing: timing(1_000), ..want(2) });
+    bench.release(1);
+    assert!(bench.has(2) && matches!(bench.change(), Change::Renew { ttl, .. } if *ttl == ms(1_000)));
+    bench.release(2);
+    let tried = give_up(&mut bench, 2);
+    assert!(tried >= TTL, "{tried} ms");
+}
+
+#[test]
+fn the_longest_ttl_of_a_hold_counts_what_the_record_shows_and_what_a_renewal_may_have_left_there() {
+    let mut bench = Bench::new();
+    bench.want(Want { timing: timing(1_000), ..want(1) });
+    bench.settle();
+    let (record, mut hold) = (bench.record().clone(), bench.keeper.hold().unwrap().clone());
+    let shows = |ttl, term| Record { ttl: ms(ttl), term, ..record.clone() };
+    assert_eq!(hold.longest_ttl(Some(&record)), ms(1_000));
+    assert_eq!(hold.longest_ttl(Some(&shows(TTL, record.term))), ms(TTL));
+    assert_eq!(hold.longest_ttl(Some(&shows(TTL, Term(99)))), ms(1_000), "another's");
+    hold.attempt(Beat(7), Attempt::new(Bench::at(101_000), ms(TTL), ms(1_000)));
+    assert_eq!(hold.longest_ttl(None), ms(TTL));
+}
+
+/// A frozen process finds at its thaw that the one call under way has failed for longer than a ttl.
+#[test]
+fn what_landed_unseen_is_not_given_up_after_one_call_that_took_long() {
+    let mut bench = Bench::new();
+    bench.want(want(1));
+    let create = bench.call.clone().unwrap();
+    bench.step(Event::Cancel(Ticket(1)));
+    bench.sleep(6 * TTL);
+    bench.deliver(&create);
+    bench.seen();
+    bench.lose();
+    bench.pass(TTL);
+    assert!(bench.stored.is_none(), "{:?}", bench.stored);
+}
+
 #[test]
 fn a_release_looks_first_if_a_renewal_may_still_land() {
     let mut bench = Bench::holding();

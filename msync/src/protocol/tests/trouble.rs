@@ -305,6 +305,30 @@ fn a_grant_is_accepted_first_where_calls_are_so_slow_that_its_first_renewal_woul
 }
 
 #[test]
+fn a_claim_seen_too_late_for_a_slow_renewal_is_sent_again_first() {
+    let mut bench = Bench::held(TTL);
+    bench.want(want(1));
+    bench.serve(); // the creation is refused
+    let answer = bench.land();
+    bench.sleep(3_000);
+    bench.reply(answer);
+    while !matches!(bench.call, Some(Call::Apply(Change::Claim { .. }))) {
+        match bench.call {
+            Some(_) => bench.serve(),
+            None => drop(bench.wake()),
+        }
+    }
+    bench.land();
+    bench.sleep(6_800); // 2,200 are left of the deadline that the claim brings
+    bench.seen();
+    assert!(!bench.has(1), "1,666 would be enough otherwise");
+    bench.lose();
+    bench.wake();
+    bench.settle();
+    assert!(bench.has(1));
+}
+
+#[test]
 fn no_call_is_given_longer_than_a_hold_could_be_renewed_with() {
     for ttl in [1_000, TTL, 15_000, 60_000, 3_600_000] {
         let timing = timing(ttl);

@@ -34,6 +34,8 @@ const KEEPER: &str = "msync/src/protocol.rs";
 const COLLECT: &str = "msync/src/protocol/collect.rs";
 const CONTEST: &str = "msync/src/protocol/contest.rs";
 const HOLD: &str = "msync/src/protocol/hold.rs";
+const REPLY: &str = "msync/src/protocol/reply.rs";
+const TROUBLE: &str = "msync/src/protocol/trouble.rs";
 const RELEASE: &str = "msync/src/protocol/release.rs";
 const VIEW: &str = "msync/src/protocol/view.rs";
 const EVENT: &str = "msync/src/protocol/event.rs";
@@ -277,6 +279,104 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "record.patience()",
     ),
     mutant(
+        "a denial is final at once",
+        REPLY,
+        "Outcome::Denied if !self.trouble.as_ref().is_some_and(|trouble| trouble.is_denied(now)) => {",
+        "Outcome::Denied if false => {",
+    ),
+    mutant(
+        "a denial is never final",
+        TROUBLE,
+        "any(|since| now.since(since) >= DENIAL)",
+        "any(|since| now.since(since) >= 1000 * DENIAL)",
+    ),
+    mutant(
+        "a read resets the back-off of writes",
+        TROUBLE,
+        "(self.reads, self.failing) = (Streak::default(), false);",
+        "(self.reads, self.writes, self.failing) = (Streak::default(), Streak::default(), false);",
+    ),
+    mutant(
+        "pauses do not grow",
+        TROUBLE,
+        "if lasts { longest } else { Duration::from_millis(50 << self.count().min(7)).min(longest) }",
+        "if lasts && false { longest } else { Duration::from_millis(10 << self.count().min(4)) }",
+    ),
+    mutant("refusals without end", TROUBLE, "self.refusals.count >= MOST_REFUSALS &&", "self.refusals.count > MANY &&"),
+    mutant(
+        "a release abandoned at a denial",
+        REPLY,
+        "if self.keeps_parting(cx) {",
+        "if self.keeps_parting(cx) && false {",
+    ),
+    mutant(
+        "time-outs do not adapt",
+        TROUBLE,
+        "let wanted = (2 * self.pace).min(longest_call(timing)).max(usual);",
+        "let wanted = usual;",
+    ),
+    mutant(
+        "time-outs without a bound",
+        TROUBLE,
+        "let wanted = (2 * self.pace).min(longest_call(timing)).max(usual);",
+        "let wanted = (2 * self.pace).max(usual);",
+    ),
+    mutant(
+        "a slow grant believed with too little left",
+        TROUBLE,
+        "(self.slow * 5 / 4).min(longest_call(timing)).max(timing.attempt_timeout())",
+        "timing.attempt_timeout()",
+    ),
+    mutant("calls that fail are not told", KEEPER, "report: self.report(now.local),", "report: None,"),
+    mutant(
+        "each failure is told",
+        TROUBLE,
+        "self.told = Some((began, now + lasting));",
+        "self.told = Some((began, now));",
+    ),
+    mutant(
+        "the end of failures is not told",
+        TROUBLE,
+        "Some(Report::Recovered { lasting: now.since(began) })",
+        "(began > now).then(|| Report::Recovered { lasting: now.since(began) })",
+    ),
+    mutant(
+        "a loss does not name the refusal",
+        HOLD,
+        "if self.refused { LossReason::Refused } else { LossReason::Deadline }",
+        "if self.refused && false { LossReason::Refused } else { LossReason::Deadline }",
+    ),
+    mutant(
+        "a renewal that failed is repeated without a pause",
+        REPLY,
+        "(hold.remaining(now) / 3).max(shortest)",
+        "(hold.remaining(now) / 30).min(shortest / 50)",
+    ),
+    mutant(
+        "failures are remembered when no call is due",
+        KEEPER,
+        "if ready && call.is_none() {",
+        "if ready && call.is_none() && self.shut {",
+    ),
+    mutant(
+        "a holder counts as seen that nobody saw",
+        KEEPER,
+        "self.seen_held >= since ||",
+        "self.seen_held >= Moment::default().min(since) ||",
+    ),
+    mutant(
+        "a release is tried for the ttl of the last user",
+        RELEASE,
+        "now + hold.longest_ttl(self.view.record())",
+        "now + hold.timing.ttl()",
+    ),
+    mutant(
+        "what landed is given up after one long call",
+        RELEASE,
+        "(lasts && self.failures() >= FEW)",
+        "(lasts && self.failures() < FEW)",
+    ),
+    mutant(
         "writes of unknown fate not looked after",
         RELEASE,
         "self.unsettled && (self.tickets.is_empty() || self.parting.is_some())",
@@ -376,8 +476,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     mutant(
         "the inbox shows only locks that are wanted",
         ENGINE,
-        "if known || snapshot.record.engine == self.id {",
-        "if known {",
+        "if known || stray() {",
+        "if known || (stray() && false) {",
     ),
     mutant(
         "a call without an answer counts as not applied",
