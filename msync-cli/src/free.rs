@@ -84,8 +84,7 @@ fn check(row: &Row, record: &Record, term: Term) -> Result<(), Failure> {
 }
 
 fn successor(record: &Record, owner: &str, name: &LockName) -> Result<usize, Failure> {
-    let named = |entry: &Entry| entry.claim().is_some_and(|claim| claim.engine.owner() == owner);
-    record.waiters.iter().position(named).ok_or_else(|| {
+    record.place_of(owner).ok_or_else(|| {
         let waiting: Vec<_> =
             record.waiters.iter().filter_map(Entry::claim).map(|claim| claim.engine.owner().to_owned()).collect();
         let waiting = if waiting.is_empty() { "nobody does".to_owned() } else { waiting.join(", ") };
@@ -157,18 +156,9 @@ async fn end(connection: &Connection, name: &LockName, term: Term, owner: Option
 /// Says what the holder's own release would write now (design 4.4).
 fn step(snapshot: &Snapshot, owner: Option<&str>, beat: Beat, wall: Wall) -> Step {
     let record = &snapshot.record;
-    let named = |entry: &Entry| entry.claim().is_some_and(|claim| Some(claim.engine.owner()) == owner);
-    let index = record.waiters.iter().position(named).unwrap_or_default();
-    match record.waiters.get(index).cloned() {
-        Some(entry) if entry.claim().is_none() => Step::Apply(Change::Leave { index, entry }),
-        Some(entry) => {
-            let later = record.waiters.iter().enumerate().skip(index + 1);
-            let duplicates = later.filter(|(_, other)| other.term() == entry.term());
-            let duplicates: Vec<_> = duplicates.map(|(index, other)| (index, other.clone())).collect();
-            let gone: Vec<_> = duplicates.iter().map(|(index, _)| *index).chain([index]).collect();
-            let next = record.first_without(&gone);
-            Step::Apply(Change::Grant { term: record.term, beat, index, entry, duplicates, next, wall })
-        }
+    let index = owner.and_then(|owner| record.place_of(owner)).unwrap_or_default();
+    match record.hand_on(index, || beat, wall) {
+        Some(change) => Step::Apply(change),
         // Whether its record is to stay is not told by it. A lock's claim is instant, an election's is not.
         None if record.instant => Step::Delete(snapshot.version.clone()),
         None => Step::Apply(Change::Free { term: record.term, wall }),

@@ -63,6 +63,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
+    #[allow(clippy::disallowed_methods, reason = "the clock of these tests is tokio's, and it is paused")]
     async fn a_record_in_memory_goes_within_minutes() {
         let (store, clock) = (MemoryStore::new(), TokioClock::default());
         let client = Client::builder().clock(clock.clone()).memory(&store).build();

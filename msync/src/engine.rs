@@ -12,6 +12,7 @@ mod memory;
 mod obstacle;
 mod offer;
 mod task;
+mod turn;
 
 use std::{
     collections::HashMap,
@@ -26,7 +27,7 @@ use call::Attempts;
 use gate::Gate;
 pub(crate) use grip::Grip;
 use keeper::{Bid, Driver, Messages};
-pub(crate) use keeper::{Message, Turn, Why};
+pub(crate) use keeper::{Message, Why};
 pub(crate) use lookouts::Listener;
 use lookouts::Lookouts;
 use memory::Memory;
@@ -39,10 +40,12 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
+pub(crate) use turn::Turn;
 
 use crate::{
     Error, FencingToken, Lease, LockName,
     clock::{Clock, Home, Random},
+    lease::Bounds,
     protocol::{Event, Standing, Ticket, Want},
     record::EngineId,
     runtime,
@@ -158,7 +161,7 @@ impl Engine {
         forfeit: Option<Forfeit>,
     ) -> Result<Option<Turn>, Error> {
         let (ticket, margin, offer) = (want.ticket, want.timing.safety_margin(), Arc::new(Offer::new(forfeit)));
-        let patience = self.clock.now() + want.timing.attempt_timeout();
+        let (patience, max_hold) = (self.clock.now() + want.timing.attempt_timeout(), want.max_hold);
         let (verdict, turn) = oneshot::channel();
         let bid = Bid { verdict, offer: Arc::clone(&offer) };
         let handle = self.send(name, Message::Want(want, bid)).ok_or(Error::ShutDown)?;
@@ -177,10 +180,12 @@ impl Engine {
         }
         let Some(collected) = offer.collect(now) else { return Ok(None) };
         waiting.messages = None;
-        if collected.urgent {
+        // The driver is to stop renewing at that end; the guard sees to it for itself.
+        if collected.urgent || max_hold.is_some() {
             let _ = handle.messages.send(Box::new(Message::Event(Event::Tick)));
         }
-        let lease = Lease::new(self, name.clone(), token, ticket, margin, handle.standing);
+        let ends = max_hold.map(|most| now + most);
+        let lease = Lease::new(self, name.clone(), token, ticket, Bounds { margin, ends }, handle.standing);
         Ok(Some(Turn::new(ticket, lease, handle.messages, handle.task, grip.clone())))
     }
 

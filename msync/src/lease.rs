@@ -38,8 +38,7 @@ struct Seen {
     name: LockName,
     token: FencingToken,
     ticket: Ticket,
-    /// What the end of a lost body may take.
-    margin: Duration,
+    bounds: Bounds,
     clock: Arc<dyn Clock>,
     standing: watch::Receiver<Standing>,
     /// The first end that was seen, or that the guard set when it went: lost is final, and so is why (promise S4); an
@@ -47,6 +46,15 @@ struct Seen {
     end: OnceLock<LossReason>,
     /// Cancelled by a loss.
     cancelled: OnceLock<CancellationToken>,
+}
+
+/// What a hold is bound by, besides what its keeper says.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Bounds {
+    /// What the end of a lost body may take.
+    pub(crate) margin: Duration,
+    /// When `max_hold` ends it, which counts from the moment its user had it. Its keeper learns of that a little later.
+    pub(crate) ends: Option<Moment>,
 }
 
 /// A view of several held locks: what `guard = …` names in `#[locked]` with a list of names.
@@ -67,12 +75,12 @@ impl Lease {
         name: LockName,
         token: FencingToken,
         ticket: Ticket,
-        margin: Duration,
+        bounds: Bounds,
         standing: watch::Receiver<Standing>,
     ) -> Self {
         let (engine, clock) = (engine.id.clone(), Arc::clone(&engine.clock));
         let (end, cancelled) = (OnceLock::new(), OnceLock::new());
-        Self(Arc::new(Seen { engine, name, token, ticket, margin, clock, standing, end, cancelled }))
+        Self(Arc::new(Seen { engine, name, token, ticket, bounds, clock, standing, end, cancelled }))
     }
 
     /// Says whether it is a hold of this lock by this engine.
@@ -113,8 +121,8 @@ impl Lease {
 
     /// Returns for how long it is safe if no renewal succeeds; zero when it is lost.
     pub fn remaining(&self) -> Duration {
-        let seen = &self.0;
-        if self.loss().is_some() { Duration::ZERO } else { seen.standing.borrow().until.since(seen.clock.now()) }
+        let until = self.bounded(self.0.standing.borrow().until);
+        if self.loss().is_some() { Duration::ZERO } else { until.since(self.now()) }
     }
 
     /// Completes when it is lost, by the local deadline at the latest, or released.
@@ -126,7 +134,7 @@ impl Lease {
         let mut standing = self.0.standing.clone();
         async move {
             loop {
-                let until = standing.borrow_and_update().until;
+                let until = lease.bounded(standing.borrow_and_update().until);
                 if let Some(reason) = lease.loss() {
                     return reason;
                 }
@@ -181,7 +189,13 @@ impl Lease {
     }
 
     fn loss_by_clock(&self) -> Option<LossReason> {
-        self.0.standing.borrow().loss(self.0.ticket, self.now())
+        let now = self.now();
+        let over = || self.0.bounds.ends.filter(|end| now >= *end).map(|_| LossReason::MaxHold);
+        self.0.standing.borrow().loss(self.0.ticket, now).or_else(over)
+    }
+
+    fn bounded(&self, until: Moment) -> Moment {
+        self.0.bounds.ends.map_or(until, |end| until.min(end))
     }
 
     /// Says where tasks that watch it live.
@@ -197,7 +211,7 @@ impl Lease {
     /// Warns of a lost body whose drop took longer than the margin: another may have had the lock meanwhile.
     pub(crate) fn report_drop(&self, took: Duration) {
         let lock = self.name();
-        if took > self.0.margin {
+        if took > self.0.bounds.margin {
             tracing::warn!(%lock, ?took, "the body was lost, and its drop took longer than the margin");
         } else {
             tracing::debug!(%lock, ?took, "the body was lost and dropped");
@@ -339,7 +353,7 @@ mod tests {
                 name: LockName::new("x").unwrap(),
                 token: FencingToken::new(1, 0).unwrap(),
                 ticket: Ticket(1),
-                margin: Duration::ZERO,
+                bounds: Bounds::default(),
                 clock: Arc::clone(&clock) as Arc<dyn Clock>,
                 standing,
                 end: OnceLock::new(),

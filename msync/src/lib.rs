@@ -61,6 +61,7 @@
 //! a peer that is gone without a word is noticed by pings within 15 seconds, and by a call that is not answered at once
 //! after it. `MSYNC_HTTP=1` keeps to HTTP/1.1, for balancers that spoil HTTP/2: there each watch has a connection,
 //! and a watch whose connection was forgotten by a balancer is only missed after some minutes.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod campaign;
 mod candidate;
@@ -81,6 +82,8 @@ mod lock;
 mod lock_set;
 #[cfg(feature = "macros")]
 mod macros;
+#[cfg(feature = "kube")]
+pub mod manifests;
 mod name;
 mod outcome;
 #[doc(hidden)]

@@ -5,6 +5,7 @@
 
 mod advert;
 mod identity;
+mod succession;
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
@@ -253,12 +254,6 @@ impl Record {
             next: EngineId::default(),
             advertised: None,
         }
-    }
-
-    /// Returns the engine that is first in the queue once some entries have left it.
-    pub fn first_without(&self, gone: &[usize]) -> EngineId {
-        let stays = |(index, entry): (usize, &Entry)| entry.claim().filter(|_| !gone.contains(&index));
-        self.waiters.iter().enumerate().find_map(stays).map(|claim| claim.engine).unwrap_or_default()
     }
 }
 

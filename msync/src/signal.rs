@@ -66,10 +66,12 @@ impl Listener {
     async fn run(mut self, mut signals: Signals, engine: Arc<Engine>, most: Duration) {
         tokio::select! {
             biased;
+            () = self.came.closed() => return, // first: both may be there when this thread comes to look
             _ = signals.next() => {}
-            () = self.came.closed() => return,
         }
-        let _ = self.came.send(());
+        if self.came.send(()).is_err() {
+            return;
+        }
         let shutdown = async {
             let _ = self.begin.await;
             engine.shut_down(most).await;

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::clock::BootClock;
 
 /// What a client has of its builder, in the words of its `Debug`.
 fn made(client: &Client) -> (String, String, Timing) {

@@ -55,9 +55,9 @@ pub struct User {
 // === impl User ===
 
 impl User {
-    /// Returns when `max_hold` ends it.
+    /// Returns when `max_hold` ends it; nothing ends so before it is collected, or what is over at once would be sought for ever.
     fn end(&self) -> Option<Moment> {
-        self.max_hold.map(|most| self.since + most)
+        self.max_hold.filter(|_| self.collected).map(|most| self.since + most)
     }
 }
 

@@ -146,24 +146,13 @@ impl Keeper {
     /// Hands a stray term to the successor; without one, frees or deletes it.
     fn hand_on(&mut self, record: &Record, cx: &mut Context<'_>) -> Option<Call> {
         let wish = self.parting.as_ref().and_then(|parting| parting.successor.as_deref());
-        let wished = wish.and_then(|owner| {
-            let named = |entry: &Entry| entry.claim().is_some_and(|claim| claim.engine.owner() == owner);
-            record.waiters.iter().position(named)
-        });
+        let wished = wish.and_then(|owner| record.place_of(owner));
         if let Some(parting) = &mut self.parting {
             parting.found = wished.is_some();
         }
-        let index = wished.unwrap_or(0);
         let wall = cx.now.wall;
-        match record.waiters.get(index).cloned() {
-            Some(entry) if entry.claim().is_none() => Some(Call::Apply(Change::Leave { index, entry })),
-            Some(entry) => {
-                let beat = fresh(cx);
-                let duplicates = later_entries_of_same_term(record, index, &entry);
-                let gone: Vec<_> = duplicates.iter().map(|(index, _)| *index).chain([index]).collect();
-                let next = record.first_without(&gone);
-                Some(Call::Apply(Change::Grant { term: record.term, beat, index, entry, duplicates, next, wall }))
-            }
+        match record.hand_on(wished.unwrap_or(0), || fresh(cx), wall) {
+            Some(change) => Some(Call::Apply(change)),
             None if self.retains(record) => Some(Call::Apply(Change::Free { term: record.term, wall })),
             None => self.view.snapshot_version().cloned().map(Call::Delete),
         }
@@ -231,10 +220,4 @@ pub(super) fn reserve(hold: &mut Hold, record: &Record, cx: &mut Context<'_>) ->
 fn last_ttl(left: Duration) -> Duration {
     let padded = left.mul_f64(1.0203).as_millis() + 1;
     Duration::from_millis(u64::try_from(padded).unwrap_or(u64::MAX)).clamp(MIN_TTL, MAX_TTL)
-}
-
-fn later_entries_of_same_term(record: &Record, index: usize, entry: &Entry) -> Vec<(usize, Entry)> {
-    let same = |(_, other): &(usize, &Entry)| other.term() == entry.term();
-    let later = record.waiters.iter().enumerate().skip(index + 1);
-    later.filter(same).map(|(index, other)| (index, other.clone())).collect()
 }

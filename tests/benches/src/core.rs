@@ -140,6 +140,7 @@ impl Driver {
         };
         self.step(Event::Want(want));
         assert!(self.keeper.hold().is_some(), "acquired");
+        self.step(Event::Collected(Ticket(1), self.now.local));
     }
 
     fn renew(&mut self) -> u64 {

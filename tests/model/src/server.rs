@@ -101,8 +101,11 @@ impl Origin {
                 Self::Nobody | Self::Found | Self::TookOver => Self::Granted(1),
             },
             Change::Free { .. } => Self::Nobody,
-            Change::Enqueue { .. } | Change::Leave { .. } | Change::Renew { .. } => self,
-            Change::Reserve { .. } | Change::Advertise(_) => self,
+            Change::Enqueue { .. }
+            | Change::Leave { .. }
+            | Change::Renew { .. }
+            | Change::Reserve { .. }
+            | Change::Advertise(_) => self,
         }
     }
 }

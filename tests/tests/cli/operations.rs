@@ -7,16 +7,24 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, api::PostParams};
 use serde_json::json;
 use tests::{
-    loudly,
+    eventually, loudly,
     testbed::{ADMIN, Options, TestServer},
 };
 
-use crate::child::{MSYNC, ended};
+use crate::child::{LIMIT, MSYNC, Running, ended};
+
+/// What plays the part of a program that this machine may lack.
+const WITHOUT_JQ: [(&str, &str); 2] = [
+    ("jq -r .term", r#"sed -n 's/.*"term": "\([0-9a-f]*\)",$/\1/p' | head -n 1"#),
+    ("jq .ttlMilliseconds", r#"sed -n 's/.*"ttlMilliseconds":\([0-9]*\).*/\1/p'"#),
+];
 
 /// A command of the page, and what it must say.
 struct Example {
     command: String,
     says: Vec<String>,
+    /// It runs on beside those after it.
+    stays: bool,
 }
 
 /// The examples of the section on the command line, in their order.
@@ -27,7 +35,10 @@ fn examples() -> Result<Vec<Example>> {
     for block in section.split("```console\n").skip(1) {
         for line in block.lines().take_while(|line| *line != "```") {
             match (line.strip_prefix("$ "), found.last_mut()) {
-                (Some(command), _) => found.push(Example { command: command.to_owned(), says: Vec::new() }),
+                (Some(line), _) => {
+                    let (command, stays) = line.strip_suffix(" &").map_or((line, false), |command| (command, true));
+                    found.push(Example { command: command.to_owned(), says: Vec::new(), stays });
+                }
                 (None, Some(example)) => example.says.push(line.to_owned()),
                 (None, None) => {}
             }
@@ -38,12 +49,11 @@ fn examples() -> Result<Vec<Example>> {
 
 #[test]
 fn every_verb_has_an_example() -> Result<()> {
-    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md"))?;
-    let command = msync_cli::command();
+    let (command, examples) = (msync_cli::command(), examples()?);
     for verb in command.get_subcommands().map(clap::Command::get_name) {
-        ensure!(page.contains(&format!("msync {verb}")), "{verb} is not told of");
+        let shown = format!("msync {verb} ");
+        ensure!(examples.iter().any(|example| example.command.starts_with(&shown)), "{verb} is not shown");
     }
-    ensure!(examples()?.len() >= 12, "the page has examples");
     Ok(())
 }
 
@@ -56,19 +66,49 @@ async fn each_example_does_what_the_page_says() -> Result<()> {
     symlink(MSYNC, programs.path().join("msync"))?;
     let path = format!("{}:{}", programs.path().display(), std::env::var("PATH")?);
     let has_jq = Command::new("jq").arg("--version").output().is_ok();
-    for Example { mut command, says } in examples()? {
-        if command.contains("jq -r .term") && !has_jq {
+    let mut beside = Vec::new();
+    for mut example in examples()? {
+        if !has_jq && example.command.contains("jq ") {
             loudly("there is no jq: its part in docs/operations.md is played by sed");
-            command = command.replace("jq -r .term", r#"sed -n 's/.*"term": "\([0-9a-f]*\)",$/\1/p' | head -n 1"#);
+            example.plays(&WITHOUT_JQ);
         }
         let mut shell = Command::new("bash");
-        shell.args(["-c", &command]).env("PATH", &path).env("KUBECONFIG", server.kubeconfig(ADMIN)?);
-        let ended = ended(shell).await?;
-        ensure!(ended.code == 0, "{command}: {ended:?}");
-        let said = format!("{}{}", ended.out, ended.err);
-        for part in says {
-            ensure!(said.contains(&part), "{command} does not say {part:?} but {said}");
+        shell.args(["-c", &example.command]).env("PATH", &path).env("KUBECONFIG", server.kubeconfig(ADMIN)?);
+        if example.stays {
+            beside.push(example.runs_on(shell).await?);
+        } else {
+            example.ends_well(shell).await?;
         }
     }
     Ok(())
+}
+
+// === impl Example ===
+
+impl Example {
+    fn plays(&mut self, parts: &[(&str, &str)]) {
+        for (part, played) in parts {
+            self.command = self.command.replace(part, played);
+        }
+    }
+
+    async fn runs_on(&self, shell: Command) -> Result<Running> {
+        let running = Running::start(shell)?;
+        for part in &self.says {
+            let said = async || running.out().contains(part) || running.err().contains(part);
+            let in_time = eventually(part, LIMIT, said).await;
+            in_time.with_context(|| format!("{}: {}{}", self.command, running.out(), running.err()))?;
+        }
+        Ok(running)
+    }
+
+    async fn ends_well(&self, shell: Command) -> Result<()> {
+        let ended = ended(shell).await?;
+        ensure!(ended.code == 0, "{}: {ended:?}", self.command);
+        let said = format!("{}{}", ended.out, ended.err);
+        for part in &self.says {
+            ensure!(said.contains(part), "{} does not say {part:?} but {said}", self.command);
+        }
+        Ok(())
+    }
 }

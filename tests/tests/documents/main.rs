@@ -11,7 +11,7 @@ const NOT_OURS: [&str; 4] = ["target", ".git", "node_modules", "golden"];
 
 #[test]
 fn every_link_of_a_document_leads_somewhere() {
-    let broken = all(|path| is_markdown(path)).into_iter().flat_map(|page| {
+    let broken = all(is_markdown).into_iter().flat_map(|page| {
         let text = read(&page);
         let links = links_of(&text).into_iter().filter(|link| !leads_somewhere(&page, link)).map(str::to_owned);
         links.map(|link| format!("{}: {link}", shown(&page))).collect::<Vec<_>>()
@@ -44,7 +44,7 @@ fn every_known_bug_of_others_has_a_test_by_its_number() {
 #[test]
 fn comments_cite_sections_of_the_design_that_exist() {
     let design = read(&root().join("docs/design.md"));
-    let sections: BTreeSet<String> = headings(&design).filter_map(|line| number_at(line)).collect();
+    let sections: BTreeSet<String> = headings(&design).filter_map(number_at).collect();
     let mut unknown = Vec::new();
     for file in all(is_rust) {
         let text = read(&file);

@@ -167,7 +167,7 @@ async fn the_leaders_loop_runs_once_when_it_comes_to_lead_late() {
 #[tokio::test(start_paused = true)]
 async fn an_interval_that_is_none_is_refused() {
     let (_store, a, _b) = pair();
-    for every in [SECOND * 0, SECOND / 1_000_000_000, SECOND / 1001] {
+    for every in [std::time::Duration::ZERO, SECOND / 1_000_000_000, SECOND / 1001] {
         let refused = timeout(SECOND, a.leader_loop("job", every, async |_| {})).await.expect("at once");
         assert!(matches!(refused, Err(Error::InvalidTiming { .. })), "{every:?}");
     }

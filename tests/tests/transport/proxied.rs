@@ -1,4 +1,4 @@
-//! Through an HTTP proxy, as HTTPS_PROXY asks for one.
+//! Through an HTTP proxy, as `HTTPS_PROXY` asks for one.
 
 use std::{
     net::SocketAddr,

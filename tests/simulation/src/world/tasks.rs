@@ -118,12 +118,12 @@ impl World {
             match *notice {
                 Notice::Acquired(ticket, token) => self.offered(who, ticket, token),
                 Notice::Recall(ticket) => recalled.push(ticket),
-                Notice::Busy(ticket) | Notice::Failed(ticket) | Notice::ShutDown(ticket) => {
-                    self.leaves(who, ticket);
-                }
-                Notice::Released(ticket) | Notice::HandedOver(ticket) | Notice::Abandoned(ticket) => {
-                    self.leaves(who, ticket);
-                }
+                Notice::Busy(ticket)
+                | Notice::Failed(ticket)
+                | Notice::ShutDown(ticket)
+                | Notice::Released(ticket)
+                | Notice::HandedOver(ticket)
+                | Notice::Abandoned(ticket) => self.leaves(who, ticket),
             }
         }
         recalled

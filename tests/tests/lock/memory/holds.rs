@@ -8,7 +8,7 @@ use std::{
 
 use futures::future::BoxFuture;
 use msync::{
-    Error, FencingToken, MemoryStore,
+    Error, FencingToken, LossReason, MemoryStore,
     clock::{Clock, TokioClock},
     record::Role,
 };
@@ -207,7 +207,7 @@ async fn s8_who_comes_shortly_before_its_end_waits_for_no_more_than_the_rest() {
     let a = builder("a", clock.clone()).memory(&store).build();
     drop(a.lock("x").unwrap().at_least(HOUR).acquire().await.unwrap());
     a.shutdown().await;
-    pass(HOUR - 100 * Duration::from_secs(1)).await;
+    pass(Duration::from_secs(3500)).await;
     let late = builder("b", clock.clone()).memory(&store).build();
     let start = Instant::now();
     let guard = waiter(&late, "x").await.unwrap();
@@ -340,4 +340,20 @@ async fn who_found_the_queue_full_has_the_lock_soon_after_it_is_free() {
         within(MINUTE, "had the lock", waits).await.unwrap();
     }
     assert!(clock.now().since(start) < MINUTE, "{:?}", clock.now().since(start));
+}
+
+/// Not lost before it is had, and so acquired anew for ever.
+#[tokio::test(start_paused = true)]
+async fn max_hold_counts_from_the_moment_the_user_has_the_lock() {
+    for most in [Duration::ZERO, Duration::from_nanos(1), Duration::from_secs(1)] {
+        let store = MemoryStore::new();
+        let a = client(&store, "a");
+        let guard = within(MINUTE, "had", a.lock("x").unwrap().max_hold(most).acquire()).await.unwrap();
+        assert!(guard.remaining() <= most, "{:?} of {most:?}", guard.remaining());
+        let lost = within(most + Duration::from_millis(5), "over in time", guard.lost()).await;
+        assert_eq!(lost, LossReason::MaxHold, "{most:?}");
+        drop(guard);
+        pass(MINUTE).await;
+        assert!(store.names().is_empty() && store.calls().creates == 1, "{most:?}: {:?}", store.calls());
+    }
 }

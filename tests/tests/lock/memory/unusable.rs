@@ -162,7 +162,9 @@ async fn a_store_that_cannot_be_used_is_warned_of_within_ten_seconds_and_ever_mo
     let told = logs.lines().len();
     pass(Duration::from_secs(600)).await;
     assert_eq!(logs.lines().len(), told);
-    waiting.into_iter().for_each(|waiting| waiting.abort());
+    for waiting in waiting {
+        waiting.abort();
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -182,7 +184,9 @@ async fn twenty_processes_whose_writes_fail_ask_at_most_twice_a_second_each_and_
     let all: usize = seconds.iter().sum();
     assert!(all <= 20 * 2 * 60, "{seconds:?}");
     assert!(seconds.iter().all(|calls| *calls < 3 * all / 60), "in step: {seconds:?}");
-    waiting.into_iter().for_each(|waiting| waiting.abort());
+    for waiting in waiting {
+        waiting.abort();
+    }
 }
 
 #[tokio::test(start_paused = true)]

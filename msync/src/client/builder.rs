@@ -1,0 +1,248 @@
+//! What a client is made of: collected in any order, resolved when it is built.
+
+use std::sync::Arc;
+
+use super::Client;
+#[cfg(feature = "kube")]
+use super::Cluster;
+#[cfg(feature = "kube")]
+use crate::{Error, runtime};
+use crate::{
+    MemoryStore, Timing,
+    clock::{BootClock, Clock, Random, os_random},
+    engine::{Engine, Grip},
+    name,
+    record::{EngineId, Role},
+    store::Store,
+};
+
+/// Collects what a [`Client`] needs. Choose a store with [`memory`](Self::memory), `config` or `kube`, then
+/// [`build`](ClientBuilder::build), which alone decides: the order of the calls before it does not matter.
+#[derive(Clone)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct ClientBuilder<S = ()> {
+    store: S,
+    owner: Option<String>,
+    pod: Option<(Role, String)>,
+    namespace: Option<String>,
+    timing: Timing,
+    clock: Arc<dyn Clock>,
+    random: Random,
+}
+
+/// A store that a builder has chosen.
+#[derive(Clone, Debug)]
+pub struct Chosen(Backend);
+
+/// A cluster that a builder has chosen, to be connected to.
+#[cfg(feature = "kube")]
+#[derive(Clone, Debug)]
+pub struct Configured(kube::Config);
+
+#[derive(Clone)]
+enum Backend {
+    Store {
+        store: Arc<dyn Store>,
+        /// It may need the runtime of whoever made it.
+        foreign: bool,
+    },
+    #[cfg(feature = "kube")]
+    Kube(kube::Client),
+}
+
+// === impl ClientBuilder ===
+
+impl ClientBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            store: (),
+            owner: None,
+            pod: None,
+            namespace: None,
+            timing: Timing::default(),
+            clock: Arc::new(BootClock),
+            random: os_random(),
+        }
+    }
+}
+
+impl<S> ClientBuilder<S> {
+    /// Sets the name under which this client's holds are shown to people; the host name otherwise. What Kubernetes would
+    /// not allow in a name is replaced by `-`; one longer than 63 characters ends in a hash.
+    pub fn owner(mut self, owner: impl Into<String>) -> Self {
+        self.owner = Some(owner.into());
+        self
+    }
+
+    /// Sets the uid of the pod, by the downward API: what an earlier start of the same pod held can then be told, and be
+    /// [adopted](Lock::adopt). Only for one who can prove that the earlier start is dead.
+    #[doc(hidden)]
+    pub fn pod_uid(self, uid: impl Into<String>) -> Self {
+        self.pod(Role::Library, uid)
+    }
+
+    /// Sets the uid of the pod as [`pod_uid`](Self::pod_uid) does, and which of its programs this is: none ever adopts what
+    /// another one has.
+    #[doc(hidden)]
+    pub fn pod(mut self, role: Role, uid: impl Into<String>) -> Self {
+        self.pod = Some((role, uid.into()));
+        self
+    }
+
+    /// Sets the namespace of the `Lock` objects; the one of the kube client otherwise. Without meaning in memory.
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = Some(namespace.into());
+        self
+    }
+
+    /// Sets the timing of locks and elections that are not given one of their own.
+    pub fn timing(mut self, timing: Timing) -> Self {
+        self.timing = timing;
+        self
+    }
+
+    /// Sets the clock, for tests.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Sets the source of random numbers, for tests that must be repeatable.
+    pub fn random(mut self, random: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        self.random = Arc::new(random);
+        self
+    }
+
+    /// Chooses the store in memory: for tests and demos. Clients that are given the same store share its locks.
+    pub fn memory(self, store: &MemoryStore) -> ClientBuilder<Chosen> {
+        self.choose(Chosen(Backend::Store { store: Arc::new(store.clone()), foreign: false }))
+    }
+
+    /// Chooses the Kubernetes cluster of a configuration, over connections of msync's own.
+    #[cfg(feature = "kube")]
+    pub fn config(self, config: kube::Config) -> ClientBuilder<Configured> {
+        self.choose(Configured(config))
+    }
+
+    /// Chooses Kubernetes, by a client of your own, which is used as it is.
+    ///
+    /// That has a price, for kube's own client delays small writes (the first request of each connection takes some 40 ms
+    /// more), opens a connection for each watch, notices a dead one late, and sends some requests again by itself. A hand-off
+    /// after seconds of quiet then takes several times as long; `BENCHMARKS.md` has the figures.
+    ///
+    /// A task of that client lives on the tokio runtime it was made on. When that runtime ends, acquisitions fail with
+    /// [`Error::Store`] and what is held is lost at its deadline; while nobody drives it, nothing is sent. Where a client
+    /// need not be shared, prefer [`config`](Self::config), whose locks depend on nobody's runtime.
+    #[cfg(feature = "kube")]
+    pub fn kube(self, client: kube::Client) -> ClientBuilder<Chosen> {
+        self.choose(Chosen(Backend::Kube(client)))
+    }
+
+    /// Chooses a store of your own: for tests that inject faults.
+    #[doc(hidden)]
+    pub fn store(self, store: Arc<dyn Store>) -> ClientBuilder<Chosen> {
+        self.choose(Chosen(Backend::Store { store, foreign: true }))
+    }
+
+    fn choose<T>(self, store: T) -> ClientBuilder<T> {
+        let Self { store: _, owner, pod, namespace, timing, clock, random } = self;
+        ClientBuilder { store, owner, pod, namespace, timing, clock, random }
+    }
+}
+
+#[cfg(feature = "kube")]
+impl ClientBuilder {
+    /// Chooses the cluster of the environment and makes the client, as [`Client::try_default`] does, with what was set before.
+    ///
+    /// # Errors
+    /// As [`Client::try_default`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn f() -> Result<(), msync::Error> {
+    /// let client = msync::Client::builder().owner("web-3").namespace("shop").try_default().await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn try_default(self) -> Result<Client, Error> {
+        let config = runtime::run(self.clock.home(), crate::transport::infer()).await?;
+        self.config(config).build()
+    }
+}
+
+impl ClientBuilder<Chosen> {
+    /// Makes the client. Starts no task and sends nothing before the first acquisition.
+    pub fn build(self) -> Client {
+        match self.store.0.clone() {
+            Backend::Store { store, foreign } => Client {
+                engine: self.engine(store, foreign),
+                timing: self.timing,
+                #[cfg(feature = "kube")]
+                cluster: None,
+            },
+            #[cfg(feature = "kube")]
+            Backend::Kube(client) => self.on(client, true),
+        }
+    }
+}
+
+#[cfg(feature = "kube")]
+impl ClientBuilder<Configured> {
+    /// Makes the client. Sends nothing before the first acquisition.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when the configuration is of no use: a certificate that is missing or illegible, a proxy that is not
+    /// supported.
+    pub fn build(self) -> Result<Client, Error> {
+        let config = self.store.0.clone();
+        let client = runtime::within(self.clock.home(), || crate::transport::connect(config))?;
+        Ok(self.on(client, false))
+    }
+}
+
+impl<S> ClientBuilder<S> {
+    #[cfg(feature = "kube")]
+    fn on(&self, client: kube::Client, foreign: bool) -> Client {
+        let namespace = self.namespace.as_deref().unwrap_or_else(|| client.default_namespace());
+        let store = Arc::new(crate::store::KubeStore::new(client.clone(), namespace));
+        Client { engine: self.engine(store, foreign), timing: self.timing, cluster: Some(Cluster(client)) }
+    }
+
+    fn engine(&self, store: Arc<dyn Store>, foreign: bool) -> Grip {
+        let owner = name::owner(&self.owner.clone().unwrap_or_else(host_name));
+        let bits = (self.random)();
+        let id = match &self.pod {
+            Some((role, pod)) => EngineId::of_pod(&owner, *role, fingerprint(pod), bits),
+            None => EngineId::new(&owner, bits),
+        };
+        let (clock, random) = (Arc::clone(&self.clock), Arc::clone(&self.random));
+        Grip::first(Engine::new(id, store, clock, random, foreign))
+    }
+}
+
+impl<S: std::fmt::Debug> std::fmt::Debug for ClientBuilder<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientBuilder").field("store", &self.store).field("owner", &self.owner).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Backend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Store { store, .. } => store.fmt(f),
+            #[cfg(feature = "kube")]
+            Self::Kube(_) => f.write_str("Kube"),
+        }
+    }
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// FNV-1a, 32 bits: stable over versions of Rust, which std's hasher is not.
+fn fingerprint(uid: &str) -> u32 {
+    uid.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
