@@ -130,23 +130,19 @@ impl Front {
     /// Has another connection make room for this one, or turns it away.
     fn make_room(&self, stream: TcpStream) {
         let Ok(place) = Arc::clone(&self.refusals).try_acquire_owned() else { return };
-        if !self.shared.standing.make_room() {
-            return self.turn_away(stream, place);
-        }
         let (tasks, shared, seats) = (self.tasks.clone(), Arc::clone(&self.shared), Arc::clone(&self.seats));
         self.tasks.spawn(async move {
-            match tokio::time::timeout(ROOM, seats.acquire_owned()).await {
-                Ok(Ok(seat)) => serve(&tasks, &shared, stream, seat),
-                Ok(Err(_)) | Err(_) => turned_away(stream).await,
+            // Those that came just before stand first: in a flood, whoever was served would be the only one to go.
+            tokio::task::yield_now().await;
+            let seat = if shared.standing.make_room() {
+                tokio::time::timeout(ROOM, seats.acquire_owned()).await.ok().and_then(Result::ok)
+            } else {
+                None
+            };
+            match seat {
+                Some(seat) => serve(&tasks, &shared, stream, seat),
+                None => turned_away(stream).await,
             }
-            drop(place);
-        });
-    }
-
-    /// Says 503 without reading anything, and gives the client a moment to see it.
-    fn turn_away(&self, stream: TcpStream, place: OwnedSemaphorePermit) {
-        self.tasks.spawn(async move {
-            turned_away(stream).await;
             drop(place);
         });
     }

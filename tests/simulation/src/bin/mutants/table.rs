@@ -41,6 +41,7 @@ const VIEW: &str = "msync/src/protocol/view.rs";
 const EVENT: &str = "msync/src/protocol/event.rs";
 const ENGINE: &str = "msync/src/engine.rs";
 const DRIVER: &str = "msync/src/engine/keeper.rs";
+const TURN: &str = "msync/src/engine/turn.rs";
 const OFFER: &str = "msync/src/engine/offer.rs";
 const CALL: &str = "msync/src/engine/call.rs";
 const HELD: &str = "msync/src/held.rs";
@@ -472,7 +473,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     )
     .because("there is one lock in the simulation; `a_set_that_is_not_complete_keeps_nothing` of the lock tests tells"),
     mutant("a cancelled acquisition stays with the driver", DRIVER, "self.bids.remove(&ticket);\n        self", "self"),
-    mutant("a dropped guard does not release", DRIVER, "            self.tell(None);", ""),
+    mutant("a dropped guard does not release", TURN, "            self.tell(None);", ""),
     mutant(
         "the inbox shows only locks that are wanted",
         ENGINE,
