@@ -97,5 +97,5 @@ async fn bug_08_at_shutdown_the_work_ends_before_the_release() {
     a.shutdown().await;
     let _guard = within(Duration::from_secs(1), "handed over", follower).await.unwrap();
     assert_eq!(*events.lock().unwrap(), ["work ended", "the next has it"]);
-    assert!(running.await.unwrap().unwrap_err().is_lost());
+    assert!(running.await.unwrap().unwrap_err().is_shut_down());
 }

@@ -171,7 +171,7 @@ async fn a_lock_deleted_and_made_by_hand_is_seen_as_another() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_finalizer_keeps_the_object_and_the_deletion_still_succeeds() -> Result<()> {
+async fn an_object_that_a_finalizer_keeps_is_freed_and_nobody_gets_it() -> Result<()> {
     let Some(bench) = Bench::new().await? else { return Ok(()) };
     let lock = name("kept");
     done(&bench.store, &lock, create("a", 1)).await;
@@ -179,7 +179,10 @@ async fn a_finalizer_keeps_the_object_and_the_deletion_still_succeeds() -> Resul
     bench.raw().patch("kept", &PatchParams::default(), &patch).await?;
     let version = read(&bench.store, &lock).await.version;
     bench.store.delete(&lock, &version).await.expect("the API server agrees");
-    assert_eq!(read(&bench.store, &lock).await.record.term, Term(1));
-    assert_eq!(refused(&bench.store, &lock, create("b", 2)).await, Refused::Exists);
+    let kept = bench.raw().get("kept").await?;
+    assert!(kept.metadata.deletion_timestamp.is_some() && kept.data["spec"]["term"] == "", "freed: {}", kept.data);
+    assert!(bench.store.read(&lock).await.expect("the read is answered").is_none(), "it will never be anybody's");
+    let fault = bench.store.apply(&lock, &create("b", 2)).await.expect_err("it is in the way");
+    assert!(format!("{fault:?}").contains("example.com/kept"), "{fault:?}");
     Ok(())
 }
