@@ -15,6 +15,8 @@ use anyhow::{Context, Result};
 use checks::Checks;
 use clap::Parser;
 use examples::StoreKind;
+use futures::future::BoxFuture;
+use msync::clock::{BootClock, Clock, Moment, Wall};
 use msync::{Client, MemoryStore, Timing};
 use pod::{Connect, Pod};
 use tests::testbed::{ADMIN, Options, TestServer};
@@ -75,7 +77,7 @@ async fn connect(store: StoreKind) -> Result<(Connect, Option<TestServer>)> {
         StoreKind::Memory => {
             let memory = MemoryStore::new();
             let connect: Connect = Arc::new(move |owner| {
-                let client = Client::builder().memory(&memory).owner(owner).timing(timing).build();
+                let client = Client::builder().memory(&memory).owner(owner).timing(timing).clock(PodClock).build();
                 Box::pin(async { Ok(client) })
             });
             Ok((connect, None))
@@ -84,7 +86,7 @@ async fn connect(store: StoreKind) -> Result<(Connect, Option<TestServer>)> {
             let connect: Connect = Arc::new(move |owner| {
                 Box::pin(async move {
                     let kube = kube::Client::try_default().await.context("no cluster: is there a kubeconfig?")?;
-                    Ok(Client::builder().kube(kube).owner(owner).timing(timing).build())
+                    Ok(Client::builder().kube(kube).owner(owner).timing(timing).clock(PodClock).build())
                 })
             });
             Ok((connect, None))
@@ -100,8 +102,27 @@ async fn testbed(timing: Timing) -> Result<(Connect, Option<TestServer>)> {
         let config = config.clone();
         Box::pin(async move {
             let kube = kube::Client::try_from(config)?;
-            Ok(Client::builder().kube(kube).owner(owner).timing(timing).build())
+            Ok(Client::builder().kube(kube).owner(owner).timing(timing).clock(PodClock).build())
         })
     });
     Ok((connect, Some(server)))
+}
+
+/// Real time, with the client living on its pod's own runtime: what freezes or kills that must hit the client as well, as
+/// it would in a process of its own.
+#[derive(Debug)]
+struct PodClock;
+
+impl Clock for PodClock {
+    fn now(&self) -> Moment {
+        BootClock.now()
+    }
+
+    fn wall(&self) -> Wall {
+        BootClock.wall()
+    }
+
+    fn sleep_until(&self, at: Moment) -> BoxFuture<'static, ()> {
+        BootClock.sleep_until(at)
+    }
 }
