@@ -3,10 +3,16 @@
 //! An election is a lock that is kept between leaders and that must be accepted: a candidate may wait for days.
 
 mod advert;
+pub(crate) mod campaigns;
+mod candidate;
+mod leader_loop;
 
 use std::{slice::from_ref, sync::Arc, time::Duration};
 
+pub use candidate::Candidate;
+pub(crate) use candidate::Term;
 use futures::{Stream, stream};
+pub use leader_loop::leader_loop;
 
 use crate::{
     Error, FencingToken, Lease, LockGuard, LockName, LossReason, Timing,

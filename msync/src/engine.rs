@@ -8,9 +8,9 @@ mod grip;
 mod inbox;
 mod keeper;
 mod lookouts;
-mod memory;
 mod obstacle;
 mod offer;
+mod recall;
 mod task;
 mod turn;
 
@@ -30,10 +30,10 @@ use keeper::{Bid, Driver, Messages};
 pub(crate) use keeper::{Message, Why};
 pub(crate) use lookouts::Listener;
 use lookouts::Lookouts;
-use memory::Memory;
 use obstacle::Fitness;
 pub(crate) use offer::Forfeit;
 use offer::Offer;
+use recall::Memory;
 use task::{Hand, Task};
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
@@ -45,7 +45,7 @@ pub(crate) use turn::Turn;
 use crate::{
     Error, FencingToken, Lease, LockName,
     clock::{Clock, Home, Random},
-    lease::Bounds,
+    held::lease::Bounds,
     protocol::{Event, Standing, Ticket, Want},
     record::EngineId,
     runtime,

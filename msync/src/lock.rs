@@ -1,18 +1,19 @@
 //! Locks: named, acquired for a guard or for the length of a body.
 
 mod polling;
+mod set;
 
 use std::{pin::pin, slice::from_ref, sync::Arc, time::Duration};
 
+pub use set::{LockSet, LockSetGuard};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Error, FencingToken, Lease, LockName, LossReason, Timing,
     clock::{Clock, Moment},
     engine::{Forfeit, Grip, Turn, Why},
-    held::{OnLost, Stopped, held},
+    held::{OnLost, Stopped, held, scope},
     protocol::{Patience, Ticket, Want},
-    scope,
 };
 
 /// A cluster-wide lock, to be acquired. Cloning is cheap; tasks of one process queue up for it, first come first served.

@@ -9,10 +9,10 @@ use std::{
 use futures::future::select_all;
 use tokio_util::sync::CancellationToken;
 
+use super::{Lock, LockGuard, log_release};
 use crate::{
-    Error, FencingToken, LeaseSet, Lock, LockGuard, LossReason,
+    Error, FencingToken, LeaseSet, LossReason,
     held::{OnLost, Stopped, held},
-    lock::log_release,
 };
 
 /// Several locks that are acquired together, in the order of their names, so that two sets cannot deadlock.

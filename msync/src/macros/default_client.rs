@@ -125,7 +125,7 @@ fn no_client(why: NoClient) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{LockName, campaign::term, clock::TokioClock};
+    use crate::{LockName, clock::TokioClock, election::campaigns::term};
 
     fn client(store: &MemoryStore, owner: &str) -> Client {
         Client::builder().owner(owner).clock(TokioClock::default()).memory(store).build()

@@ -10,11 +10,8 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    Client, Error, LockName, Timing,
-    candidate::{Standing, Term, campaign},
-    runtime,
-};
+use super::candidate::{Standing, Term, campaign};
+use crate::{Client, Error, LockName, Timing, runtime};
 
 /// The identity of a client and the name of an election.
 type Key = (String, String);

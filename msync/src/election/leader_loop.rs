@@ -5,8 +5,8 @@
 use std::future::Future;
 use std::time::Duration;
 
-use crate::private::{Config, Name, lead};
-use crate::{Client, Error, Lease, default_client::with_default_client};
+use crate::macros::private::{Config, Name, lead};
+use crate::{Client, Error, Lease, macros::default_client::with_default_client};
 
 /// The shortest time between two runs: shorter ones are a mistake, such as a period that was not configured.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
