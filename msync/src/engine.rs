@@ -33,7 +33,7 @@ use lookouts::Lookouts;
 use obstacle::Fitness;
 pub(crate) use offer::Forfeit;
 use offer::Offer;
-use recall::Memory;
+use recall::Recall;
 use task::{Hand, Task};
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
@@ -77,7 +77,7 @@ pub(crate) struct Engine {
     tickets: AtomicU64,
     shut: CancellationToken,
     retired: Notify,
-    memory: Mutex<Memory>,
+    recall: Mutex<Recall>,
 }
 
 /// How to reach a running keeper.
@@ -121,7 +121,7 @@ impl Engine {
             tickets: AtomicU64::new(1),
             shut: CancellationToken::new(),
             retired: Notify::new(),
-            memory: Mutex::default(),
+            recall: Mutex::default(),
         })
     }
 
@@ -185,7 +185,15 @@ impl Engine {
             let _ = handle.messages.send(Box::new(Message::Event(Event::Tick)));
         }
         let ends = max_hold.map(|most| now + most);
-        let lease = Lease::new(self, name.clone(), token, ticket, Bounds { margin, ends }, handle.standing);
+        let lease = Lease::new(
+            self.id.clone(),
+            name.clone(),
+            token,
+            ticket,
+            Bounds { margin, ends },
+            Arc::clone(&self.clock),
+            handle.standing,
+        );
         Ok(Some(Turn::new(ticket, lease, handle.messages, handle.task, grip.clone())))
     }
 

@@ -66,9 +66,6 @@
 mod client;
 pub mod clock;
 mod config;
-#[cfg(feature = "kube")]
-#[doc(hidden)]
-pub mod crd;
 mod election;
 mod engine;
 mod error;
@@ -96,7 +93,7 @@ pub mod transport;
 pub use client::Configured;
 pub use client::{Chosen, Client, ClientBuilder};
 pub use config::Timing;
-pub use election::{Candidate, Election, Leader, Leadership, leader_loop};
+pub use election::{Candidate, Election, Leader, Leadership};
 pub use error::{Error, LossReason};
 pub use held::{Lease, LeaseSet};
 /// The kube crate that [`Client`] is built on: `ClientBuilder::kube` takes a client of this version.
@@ -105,10 +102,13 @@ pub use kube;
 pub use lock::{Lock, LockGuard, LockSet, LockSetGuard};
 #[doc(hidden)]
 pub use macros::private;
-pub use macros::{Outcome, init, shutdown};
+pub use macros::{Outcome, init, leader_loop, shutdown};
 #[cfg(feature = "macros")]
 pub use macros::{leader_only, locked};
 pub use name::LockName;
 pub use store::MemoryStore;
+#[cfg(feature = "kube")]
+#[doc(hidden)]
+pub use store::kube::crd;
 pub use sweep::{Sweep, Swept};
 pub use token::FencingToken;

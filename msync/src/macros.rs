@@ -2,14 +2,14 @@
 //!
 //! All that they do is done by locks and elections, which know nothing of them.
 
-pub(crate) mod default_client;
+mod default_client;
 #[cfg(feature = "macros")]
 mod docs;
 mod outcome;
 #[doc(hidden)]
 pub mod private;
 
-pub use default_client::{init, shutdown};
+pub use default_client::{init, leader_loop, shutdown};
 #[cfg(feature = "macros")]
 pub use docs::{leader_only, locked};
 pub use outcome::Outcome;

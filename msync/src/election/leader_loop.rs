@@ -5,46 +5,11 @@
 use std::future::Future;
 use std::time::Duration;
 
-use crate::macros::private::{Config, Name, lead};
-use crate::{Client, Error, Lease, macros::default_client::with_default_client};
+use super::campaigns;
+use crate::{Client, Error, Lease, LockName};
 
 /// The shortest time between two runs: shorter ones are a mistake, such as a period that was not configured.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
-
-/// Runs `body` every `every` while this process leads the election `name`, with the default client.
-///
-/// It campaigns until this process leads, then runs the body at once and after that every `every`, counted from the
-/// beginning of one run to the beginning of the next; a run that takes longer delays the next. When leadership is lost the
-/// body is dropped at its next await and the campaign goes on; when it is regained the body runs again. The body gets the
-/// term's [`Lease`], for its fencing token.
-///
-/// It is the loop to [`leader_only`](crate::leader_only)'s single call.
-///
-/// # Errors
-/// [`Error::ShutDown`] as soon as the client is shut down: the orderly end of the loop, which
-/// [`Error::is_shut_down`] tells from others. At once when no client can be made, when the name is empty, or
-/// ([`Error::InvalidTiming`]) when `every` is shorter than a millisecond. Failures of a campaign are logged and it is tried
-/// again.
-///
-/// # Cancel safety
-/// Dropping the future ends the body; the campaign stays in the background, as with `#[leader_only]`.
-///
-/// # Examples
-/// ```no_run
-/// # use std::time::Duration;
-/// # async fn sweep(token: msync::FencingToken) {}
-/// tokio::spawn(msync::leader_loop("sweeper", Duration::from_secs(60), |term| async move {
-///     sweep(term.token()).await;
-/// }));
-/// ```
-pub async fn leader_loop<F, Fut>(name: &str, every: Duration, body: F) -> Result<(), Error>
-where
-    F: FnMut(Lease) -> Fut,
-    Fut: Future<Output = ()>,
-{
-    let client = with_default_client(|client| Ok(client.clone())).await?;
-    client.leader_loop(name, every, body).await
-}
 
 impl Client {
     /// Runs `body` every `every` while this process leads the election `name`: [`leader_loop`](crate::leader_loop()) of
@@ -63,7 +28,7 @@ impl Client {
         if every < SHORTEST_INTERVAL {
             return Err(Error::InvalidTiming { reason: "a leader's loop runs once a millisecond at the most" });
         }
-        let (clock, config) = (self.clock(), Config::new().via(self).on_follower_wait());
+        let (clock, name) = (self.clock(), LockName::of(name)?);
         let mut due = clock.now();
         loop {
             tokio::select! {
@@ -76,13 +41,10 @@ impl Client {
                 due = clock.now() + every; // the campaign may have taken days
                 body(term)
             };
-            match lead(&config, Name::of(name), run).await {
+            match campaigns::run(self, &name, run).await {
                 Ok(()) => {}
-                Err(missed) => match missed.into_error() {
-                    error if error.is_shut_down() => return Err(Error::ShutDown),
-                    error @ Error::InvalidName { .. } => return Err(error),
-                    error => tracing::warn!(election = name, %error, "the leader's body did not run to its end"),
-                },
+                Err(error) if error.is_shut_down() => return Err(Error::ShutDown),
+                Err(error) => tracing::warn!(election = %name, %error, "the leader's body did not run to its end"),
             }
         }
     }
