@@ -395,7 +395,7 @@ fn seen(sighting: Sighting) -> Option<Event> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{MemoryStore, Timing, clock::TokioClock, protocol::Patience, record::EngineId};
+    use crate::{MemoryStore, Timing, clock::TokioClock, record::EngineId};
 
     fn driver() -> Driver {
         let (store, clock) = (Arc::new(MemoryStore::new()), Arc::new(TokioClock::default()));
@@ -405,19 +405,6 @@ mod tests {
         Driver::new(engine, name, keeper, inbox, watch::channel(Standing::default()).0)
     }
 
-    fn want(ticket: u64) -> Want {
-        Want {
-            ticket: Ticket(ticket),
-            timing: Timing::default(),
-            retained: false,
-            instant: true,
-            adopt: false,
-            patience: Patience::Wait,
-            at_least: Duration::ZERO,
-            max_hold: None,
-        }
-    }
-
     /// Before it did, a million acquisitions that were given up behind one holder took 148 MB.
     #[test]
     fn a_driver_forgets_who_gave_up() {
@@ -425,7 +412,10 @@ mod tests {
         for ticket in 1..1_000 {
             let (verdict, _gone) = oneshot::channel();
             let bid = Bid { verdict, offer: Arc::new(Offer::new(None)) };
-            for message in [Message::Want(want(ticket), bid), Message::Event(Event::Cancel(Ticket(ticket)))] {
+            for message in [
+                Message::Want(Want::plain(Ticket(ticket), Timing::default()), bid),
+                Message::Event(Event::Cancel(Ticket(ticket))),
+            ] {
                 driver.admit(message);
             }
         }
