@@ -17,6 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest pause: that of a call's usual time, within these. A write and a read may follow every other second at the
 /// most, however short the ttl, and an outage is over soon, however long it is.
 const LONGEST_PAUSE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(5));
+/// The longest that a server is left alone because it says so: what stands before it may name an hour, and be wrong.
+pub(super) const LONGEST_RETRY: Duration = Duration::from_secs(60);
 /// Kubernetes ends a request after a minute.
 const LONGEST_CALL: Duration = Duration::from_secs(60);
 /// Refusals that a race explains: one is faster, another entry has come. Beyond these each is followed by a pause.
