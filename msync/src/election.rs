@@ -172,8 +172,8 @@ impl Election {
     /// Campaigns for no longer than `limit`. A limit of zero is one try, which takes as long as a request.
     ///
     /// # Errors
-    /// [`Error::Timeout`] after the limit, otherwise as [`campaign`](Self::campaign); for one try as
-    /// [`try_campaign`](Self::try_campaign).
+    /// After the limit [`Error::Timeout`] if another led, [`Error::Unavailable`] if nobody was seen to lead because the store
+    /// could not be used; otherwise as [`campaign`](Self::campaign). For one try as [`try_campaign`](Self::try_campaign).
     ///
     /// # Cancel safety
     /// As [`campaign`](Self::campaign).
@@ -191,16 +191,13 @@ impl Election {
     /// # Ok(()) }
     /// ```
     pub async fn campaign_timeout(&self, limit: Duration) -> Result<Leadership, Error> {
-        let late = || Error::Timeout { name: self.name.to_string(), after: limit };
         if limit.is_zero() {
             let tried = self.elected(Patience::Poll { create_only: false }).await;
-            return tried.map_err(|error| if matches!(error, Error::Busy { .. }) { late() } else { error });
+            let busy = |error: &Error| matches!(error, Error::Busy { .. });
+            return tried.map_err(|error| if busy(&error) { lock::timeout(&self.name, limit) } else { error });
         }
-        tokio::select! {
-            biased;
-            elected = self.campaign() => elected,
-            () = self.pause(limit) => Err(late()),
-        }
+        let since = self.engine.clock.now();
+        lock::within(&self.engine, &self.name, self.campaign(), (since, since + limit), limit).await
     }
 
     /// Stands by until this process leads, then runs a body under the term, and drops it when leadership is lost and stands

@@ -11,6 +11,9 @@ use crate::{Client, Error, Lease, default_client::with_default_client};
 /// The shortest time between two runs: shorter ones are a mistake, such as a period that was not configured.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
 
+/// How long a run that could not begin, or was ended by a loss, is followed by none, however short the interval.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// Runs `body` every `every` while this process leads the election `name`, with the default client.
 ///
 /// It campaigns until this process leads, then runs the body at once and after that every `every`, counted from the
@@ -64,7 +67,7 @@ impl Client {
             return Err(Error::InvalidTiming { reason: "a leader's loop runs once a millisecond at the most" });
         }
         let (clock, config) = (self.clock(), Config::new().via(self).on_follower_wait());
-        let mut due = clock.now();
+        let (mut due, mut told) = (clock.now(), String::new());
         loop {
             tokio::select! {
                 biased;
@@ -77,13 +80,27 @@ impl Client {
                 body(term)
             };
             match lead(&config, Name::of(name), run).await {
-                Ok(()) => {}
-                Err(missed) => match missed.into_error() {
-                    error if error.is_shut_down() => return Err(Error::ShutDown),
-                    error @ Error::InvalidName { .. } => return Err(error),
-                    error => tracing::warn!(election = name, %error, "the leader's body did not run to its end"),
-                },
+                Ok(()) => told.clear(),
+                Err(missed) => {
+                    match missed.into_error() {
+                        error if error.is_shut_down() => return Err(Error::ShutDown),
+                        error @ Error::InvalidName { .. } => return Err(error),
+                        error => report(name, &error, &mut told),
+                    }
+                    due = due.max(clock.now() + PAUSE);
+                }
             }
         }
+    }
+}
+
+/// Tells why a run did not come to its end, once in a row.
+fn report(election: &str, error: &Error, told: &mut String) {
+    let text = error.to_string();
+    if *told == text {
+        tracing::debug!(election, %error, "the leader's body did not run to its end, once more");
+    } else {
+        tracing::warn!(election, %error, "the leader's body did not run to its end");
+        *told = text;
     }
 }
