@@ -40,6 +40,8 @@ pub(crate) struct Plan {
     pub(crate) twice: u64,
     /// Requests answered "busy".
     pub(crate) busy: u64,
+    /// The server denies everything for a while, as one does that has just started.
+    pub(crate) denial: u64,
     /// Slow messages: up to one time-out.
     pub(crate) slow: u64,
     /// Watch events that never arrive.
@@ -95,11 +97,13 @@ impl Plan {
     pub(crate) fn is_orderly(&self) -> bool {
         let calls = self.request_lost + self.reply_lost + self.late + self.twice + self.busy + self.slow;
         let events = self.event_lost + self.event_late;
-        calls + events + self.pause + self.freeze + self.partition + self.crash + self.junk + self.cancel == 0
+        calls + events + self.pause + self.freeze + self.partition + self.crash + self.denial + self.junk + self.cancel
+            == 0
     }
 
     fn orderly(rng: &mut Rng) -> Self {
-        let ttls = [1000, 1500, 3000, 5000, 8000, 15000];
+        // From 20 s on an entry, from 60 s on any call is given less than its part of the ttl.
+        let ttls = [1000, 1500, 3000, 5000, 8000, 15_000, 30_000, 120_000];
         let count = rng.pick(&[1, 1, 3]);
         let percent = rng.pick(&[2, 2, 3, 10]);
         let millis: Vec<u64> = (0..count).map(|_| rng.pick(&ttls)).collect();
@@ -118,6 +122,7 @@ impl Plan {
             late: 0,
             twice: 0,
             busy: 0,
+            denial: 0,
             slow: 0,
             event_lost: 0,
             event_late: 0,
@@ -159,6 +164,7 @@ impl Plan {
         self.shutdown = some(40);
         self.junk = some(30);
         self.cancel = some(150);
+        self.denial = some(40);
     }
 
     /// Few kinds of faults, each of them often, around hand-offs: some errors need bad luck several times in a row, which a
@@ -178,6 +184,7 @@ impl Plan {
         self.freeze = some(700);
         self.partition = some(300);
         self.cancel = some(200);
+        self.denial = some(80);
     }
 }
 

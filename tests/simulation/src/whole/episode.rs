@@ -353,6 +353,9 @@ async fn disturb(stage: &Stage, machine: &Machine, news: &mpsc::UnboundedSender<
         machine.cut(stage.time.now() + span);
         stage.say(|| format!("{machine:?} is cut off for {} ms", span / MILLI));
     }
+    if rng.chance(plan.denial) {
+        stage.deny();
+    }
     if rng.chance(plan.junk) {
         stage.time.sleep(rng.below(plan.ttl)).await;
         stage.scribble();

@@ -16,7 +16,7 @@ use super::{
     wire::unknown,
 };
 use crate::{
-    network::{hop, long},
+    network::{Denial, hop, long},
     plan::{MILLI, Plan},
     rng::Rng,
     server::{Commit, Server},
@@ -42,6 +42,7 @@ pub(crate) struct State {
     pub(crate) calm: bool,
     /// The last effect of a fault.
     pub(crate) trouble_until: u64,
+    pub(crate) denial: Denial,
     /// How many acquisitions are still to begin.
     wants: u32,
     watchers: Vec<Watcher>,
@@ -72,6 +73,7 @@ impl Stage {
             judge: Judge::new(plan.is_orderly()),
             calm: false,
             trouble_until: 0,
+            denial: Denial::default(),
             wants: plan.wants,
             watchers: Vec::new(),
         };
@@ -108,6 +110,17 @@ impl Stage {
         let now = self.time.now();
         self.with(|state| state.trouble_until = state.trouble_until.max(now + span));
         span
+    }
+
+    /// Lets the server deny everything for a while.
+    pub(crate) fn deny(&self) {
+        let now = self.time.now();
+        let until = self.with(|state| {
+            state.denial.begin(now, &mut state.rng);
+            state.trouble_until = state.trouble_until.max(state.denial.until());
+            state.denial.until()
+        });
+        self.say(|| format!("the server denies everything until {} ms", until / MILLI));
     }
 
     /// Freezes a machine.

@@ -233,15 +233,21 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     mutant(
         "what nobody has collected is renewed",
         HOLD,
-        "Some(user) => user.collected,",
-        "Some(user) => user.collected || true,",
+        "is_none_or(|user| user.collected)",
+        "is_none_or(|user| user.collected || true)",
     ),
     mutant("what nobody has collected is not recalled", COLLECT, "|| cx.now.local >= hold.collect_by(user)", ""),
     mutant(
         "what nobody had is renewed for the next of the process",
         HOLD,
-        "None => !self.spurned,",
-        "None => !self.spurned || true,",
+        "self.spurned && (self.base",
+        "self.spurned && false && (self.base",
+    ),
+    mutant(
+        "what nobody has collected is kept",
+        HOLD,
+        "is_some_and(|user| user.collected)",
+        "is_some_and(|user| user.collected || true)",
     ),
     mutant(
         "`at_least` counts from the grant",
