@@ -26,7 +26,7 @@ fn lists_only(fault: Fault, not_even: bool) -> (Client, MemoryStore, Arc<AtomicU
     let counted = Arc::clone(&lists);
     let store = Rewatched::new(&inner, move |_, _| {
         let (lists, fault) = (Arc::clone(&counted), fault.clone());
-        let next = move |listed| {
+        let next = move |listed: bool| {
             let fault = fault.clone();
             lists.fetch_add(usize::from(!listed), Ordering::Relaxed);
             let seen = if listed || not_even { Err(fault) } else { Ok(Sighting::Listed(Vec::new())) };
