@@ -4,6 +4,7 @@
 //! child and sees to it that the command ends before the hold does, whatever becomes of `msync`: stopped, killed or too
 //! slow. The command leads a process group of its own, and its terminal is the foreground of it.
 
+mod command;
 mod hold;
 mod launch;
 mod news;

@@ -9,25 +9,15 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, anyhow, bail};
-use clap::ValueEnum;
-
 use crate::config::Config;
+pub use crate::config::Probe;
+use anyhow::{Context, Result, anyhow, bail};
 
 /// For connecting, and for each wait for bytes. A kubelet allows the whole probe its `timeoutSeconds` anyway.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// More than any answer of these has.
 const LONGEST: u64 = 64 * 1024;
 const FIELDS: usize = 32;
-
-/// What to ask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Probe {
-    /// Whether the sidecar serves requests.
-    Healthz,
-    /// Whether locks can be taken.
-    Readyz,
-}
 
 /// Asks the sidecar that was started with the same ports and addresses.
 ///

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 
 use crate::api::Name;
-use crate::check::Probe;
 use crate::front::Hosts;
 use crate::session::Part;
 
@@ -87,6 +86,15 @@ pub enum Store {
     Memory,
     /// In the cluster of the kubeconfig or of the pod.
     Kube,
+}
+
+/// What `--check` asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Probe {
+    /// Whether the sidecar serves requests.
+    Healthz,
+    /// Whether locks can be taken.
+    Readyz,
 }
 
 impl Config {

@@ -14,6 +14,7 @@ mod connection;
 mod head;
 mod host;
 mod limits;
+mod refusal;
 mod rooms;
 mod standing;
 

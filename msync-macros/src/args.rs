@@ -9,19 +9,11 @@ use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
 use syn::{Expr, LitStr, Path, Token, token};
 
+use crate::attribute::Macro;
 use crate::duration::DurationArg;
 use crate::errors::Errors;
 use crate::name::{Name, Template};
 use crate::nearest::{list, nearest};
-
-/// Which attribute is being expanded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Macro {
-    /// `#[locked]`
-    Locked,
-    /// `#[leader_only]`
-    LeaderOnly,
-}
 
 /// What may stand on the right of an option's `=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,35 +82,6 @@ pub(crate) enum Wait<'a> {
     Forever,
     Never,
     For(&'a DurationArg),
-}
-
-// === impl Macro ===
-
-impl Macro {
-    /// Returns the attribute as it is written.
-    pub(crate) fn attribute(self) -> &'static str {
-        match self {
-            Self::Locked => "#[locked]",
-            Self::LeaderOnly => "#[leader_only]",
-        }
-    }
-
-    /// Returns the bare name of the attribute.
-    pub(crate) fn ident(self) -> &'static str {
-        match self {
-            Self::Locked => "locked",
-            Self::LeaderOnly => "leader_only",
-        }
-    }
-
-    fn missing_name(self) -> &'static str {
-        match self {
-            Self::Locked => "the lock has no name: write `#[locked(\"invoices\")]` or `#[locked(name = EXPR)]`",
-            Self::LeaderOnly => {
-                "the election has no name: write `#[leader_only(\"scheduler\")]` or `#[leader_only(name = EXPR)]`"
-            }
-        }
-    }
 }
 
 // === impl Args ===

@@ -8,9 +8,11 @@ use std::mem;
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{Attribute, Expr, FnArg, GenericArgument, Meta, Pat, PathArguments, Type};
+use syn::{Attribute, FnArg, GenericArgument, Meta, Pat, PathArguments, Type};
 
-use crate::args::{Args, Macro, Wait};
+use crate::args::{Args, Wait};
+use crate::attribute::Macro;
+use crate::borrowed::borrowed;
 use crate::errors::Errors;
 use crate::item::{Function, Scope, Shape, regroup, simple};
 use crate::name::Name;
@@ -303,13 +305,6 @@ fn rebinding_lints(parameter: &Ident) -> TokenStream {
         return quote!(#twice, clippy::no_effect_underscore_binding, clippy::used_underscore_binding);
     }
     twice
-}
-
-// Input:  self.client
-// Output: &self.client, all of it at the place of the expression, so that a wrong type is reported there
-/// Writes a reference to what a user's expression gives.
-pub(crate) fn borrowed(expr: &Expr) -> TokenStream {
-    quote_spanned!(Span::mixed_site().located_at(expr.span())=> &#expr)
 }
 
 fn is(attr: &Attribute, which: Macro) -> bool {

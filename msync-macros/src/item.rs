@@ -13,7 +13,7 @@ use syn::{
     Visibility,
 };
 
-use crate::args::Macro;
+use crate::attribute::Macro;
 
 /// A function with a body.
 pub(crate) struct Function {

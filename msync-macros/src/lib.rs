@@ -4,6 +4,8 @@
 //! `expand` writes the function again. Nothing here parses a function's body, so a half-typed one still expands.
 
 mod args;
+mod attribute;
+mod borrowed;
 mod duration;
 mod errors;
 mod expand;
@@ -15,7 +17,7 @@ mod tests;
 
 use proc_macro::TokenStream;
 
-use crate::args::Macro;
+use crate::attribute::Macro;
 
 /// Runs an async function under a lock. See `msync::locked`.
 #[proc_macro_attribute]

@@ -9,8 +9,8 @@ use syn::ext::IdentExt;
 use syn::punctuated::Punctuated;
 use syn::{Expr, LitStr, Token};
 
+use crate::borrowed::borrowed;
 use crate::errors::Errors;
-use crate::expand::borrowed;
 use crate::item::Scope;
 use crate::nearest::{list, nearest};
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use proc_macro2::{TokenStream, TokenTree};
 
-use crate::args::Macro;
+use crate::attribute::Macro;
 use crate::expand::attribute;
 
 const BECOMES: &str = "// becomes\n";

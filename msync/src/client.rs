@@ -4,9 +4,7 @@ use std::pin::pin;
 
 #[cfg(feature = "kube")]
 use crate::runtime;
-use crate::{
-    Election, Error, Lock, LockName, LockSet, MemoryStore, Timing, clock::Clock, engine::Grip, signal::Signalled,
-};
+use crate::{Error, LockName, MemoryStore, Timing, clock::Clock, engine::Grip, signal::Signalled};
 
 mod builder;
 
@@ -104,57 +102,14 @@ impl Client {
         match &self.cluster {
             Some(Cluster(client)) => {
                 let client = client.clone();
-                runtime::run(self.engine.home, async move { crate::crd::install_crd(&client).await }).await
+                runtime::run(self.engine.home, async move { crate::store::kube::crd::install_crd(&client).await }).await
             }
             None => Ok(()),
         }
     }
 
-    /// Names a lock. Nothing is sent before it is acquired.
-    ///
-    /// Any text will do, or a [`LockName`]: one that Kubernetes would refuse is escaped, as in annotated functions; see
-    /// [there](LockName#one-rule-for-all-names).
-    ///
-    /// # Errors
-    /// [`Error::InvalidName`] when the name is empty.
-    pub fn lock(&self, name: impl AsRef<str>) -> Result<Lock, Error> {
-        Ok(self.lock_named(LockName::of(name.as_ref())?))
-    }
-
-    pub(crate) fn lock_named(&self, name: LockName) -> Lock {
-        Lock::new(self.engine.clone(), name, self.timing)
-    }
-
-    /// Names several locks that are acquired together: sorted, so that two sets cannot deadlock, each name once. While one is
-    /// waited for, those before it are held and may be lost: then the acquisition fails with [`Error::Lost`].
-    ///
-    /// # Errors
-    /// [`Error::InvalidName`] when a name is empty, or when no name is given.
-    pub fn lock_all<N: AsRef<str>>(&self, names: impl IntoIterator<Item = N>) -> Result<LockSet, Error> {
-        let locks = names.into_iter().map(|name| self.lock(name)).collect::<Result<Vec<_>, _>>()?;
-        LockSet::new(locks)
-    }
-
-    /// Names an election, as [`lock`](Self::lock) names a lock. Nothing is sent before a campaign.
-    ///
-    /// # Errors
-    /// [`Error::InvalidName`] when the name is empty.
-    pub fn election(&self, name: impl AsRef<str>) -> Result<Election, Error> {
-        Ok(self.election_named(LockName::of(name.as_ref())?))
-    }
-
-    #[cfg(test)]
-    pub(crate) fn engine(&self) -> &std::sync::Arc<crate::engine::Engine> {
+    pub(crate) fn engine(&self) -> &Grip {
         &self.engine
-    }
-
-    pub(crate) fn election_named(&self, name: LockName) -> Election {
-        Election::new(self.engine.clone(), name, self.timing)
-    }
-
-    /// An election for a background task, which does not keep the client alive.
-    pub(crate) fn election_of_task(&self, name: LockName) -> Election {
-        Election::new(self.engine.for_task(), name, self.timing)
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {
@@ -164,22 +119,6 @@ impl Client {
     /// Completes when the client is shut down.
     pub(crate) fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
         self.engine.ended()
-    }
-
-    /// Begins to look for records that crashed holders left behind and that nobody asks for, in this client's namespace.
-    ///
-    /// Locks whose names are used again need no such care. One sweep an hour, by anybody, is enough.
-    ///
-    /// # Examples
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), msync::Error> {
-    /// # let client = msync::Client::standalone();
-    /// let swept = client.sweep().run().await?;
-    /// println!("{} records removed", swept.removed.len());
-    /// # Ok(()) }
-    /// ```
-    pub fn sweep(&self) -> crate::Sweep {
-        crate::Sweep::new(self.engine.clone())
     }
 
     /// Returns the names of the locks and elections that are held here now, sorted: for a status page.
@@ -200,11 +139,6 @@ impl Client {
     /// Returns the names of the locks and elections that tasks of this client wait for now, sorted, each once.
     pub fn waiting(&self) -> Vec<LockName> {
         self.engine.awaited()
-    }
-
-    /// Says what keeps an election from being decided, if nobody has been seen to lead it lately.
-    pub(crate) async fn cannot_campaign(&self, name: &LockName) -> Option<Error> {
-        self.engine.unavailable(name, self.timing.ttl()).await
     }
 
     /// Returns the name under which this client's holds are shown to people.

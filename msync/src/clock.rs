@@ -14,6 +14,7 @@ use std::{
 use futures::future::BoxFuture;
 
 use crate::runtime;
+pub use crate::runtime::Home;
 
 /// A point on one process's local clock, in nanoseconds since an arbitrary start. Never compared between processes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,16 +31,6 @@ pub struct Now {
     pub local: Moment,
     /// The wall clock.
     pub wall: Wall,
-}
-
-/// Where a client's background work runs: what keeps its locks alive and talks to its store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Home {
-    /// On a thread of msync's own. No runtime is needed, and one that ends, stands still or is blocked takes nothing away.
-    Own,
-    /// On the tokio runtime of whoever needs it first, for clocks that such a runtime moves. Where that has ended, a guard
-    /// says [`RuntimeEnded`](crate::LossReason::RuntimeEnded).
-    Caller,
 }
 
 /// A source of time. Production uses [`BootClock`]; tests inject their own.

@@ -8,9 +8,10 @@ mod grip;
 mod inbox;
 mod keeper;
 mod lookouts;
-mod memory;
+mod message;
 mod obstacle;
 mod offer;
+mod recall;
 mod task;
 mod turn;
 
@@ -26,14 +27,15 @@ use std::{
 use call::Attempts;
 use gate::Gate;
 pub(crate) use grip::Grip;
-use keeper::{Bid, Driver, Messages};
-pub(crate) use keeper::{Message, Why};
+use keeper::Driver;
 pub(crate) use lookouts::Listener;
 use lookouts::Lookouts;
-use memory::Memory;
+use message::{Bid, Messages};
+pub(crate) use message::{Message, Why};
 use obstacle::Fitness;
 pub(crate) use offer::Forfeit;
 use offer::Offer;
+use recall::Recall;
 use task::{Hand, Task};
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
@@ -45,7 +47,7 @@ pub(crate) use turn::Turn;
 use crate::{
     Error, FencingToken, Lease, LockName,
     clock::{Clock, Home, Random},
-    lease::Bounds,
+    held::lease::Bounds,
     protocol::{Event, Standing, Ticket, Want},
     record::EngineId,
     runtime,
@@ -77,7 +79,7 @@ pub(crate) struct Engine {
     tickets: AtomicU64,
     shut: CancellationToken,
     retired: Notify,
-    memory: Mutex<Memory>,
+    recall: Mutex<Recall>,
 }
 
 /// How to reach a running keeper.
@@ -121,7 +123,7 @@ impl Engine {
             tickets: AtomicU64::new(1),
             shut: CancellationToken::new(),
             retired: Notify::new(),
-            memory: Mutex::default(),
+            recall: Mutex::default(),
         })
     }
 
@@ -185,7 +187,15 @@ impl Engine {
             let _ = handle.messages.send(Box::new(Message::Event(Event::Tick)));
         }
         let ends = max_hold.map(|most| now + most);
-        let lease = Lease::new(self, name.clone(), token, ticket, Bounds { margin, ends }, handle.standing);
+        let lease = Lease::new(
+            self.id.clone(),
+            name.clone(),
+            token,
+            ticket,
+            Bounds { margin, ends },
+            Arc::clone(&self.clock),
+            handle.standing,
+        );
         Ok(Some(Turn::new(ticket, lease, handle.messages, handle.task, grip.clone())))
     }
 

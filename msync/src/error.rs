@@ -2,8 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::store::{Fatal, Fault, chain, told};
-
 /// What went wrong, by what the caller can do about it.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -154,28 +152,6 @@ impl LossReason {
 // === impl Error ===
 
 impl Error {
-    /// Makes the public error of a store's refusal.
-    pub(crate) fn from_fault(context: String, fault: &Fault) -> Self {
-        match fault {
-            Fault::Fatal(Fatal::Forbidden(message)) => Self::Forbidden(message.clone()),
-            Fault::Fatal(Fatal::CrdMissing(message) | Fatal::CrdOutdated(message)) => Self::CrdMissing(message.clone()),
-            Fault::Fatal(Fatal::Other(_)) | Fault::Unknown(_) | Fault::Busy(_) | Fault::Refused(_) => {
-                Self::Store { context, cause: cause(fault) }
-            }
-        }
-    }
-
-    /// Makes the error of a wait that never saw a holder.
-    pub(crate) fn unavailable(name: String, after: Duration, fault: Option<&Fault>) -> Self {
-        match fault {
-            Some(fault @ Fault::Fatal(Fatal::Forbidden(_) | Fatal::CrdMissing(_) | Fatal::CrdOutdated(_))) => {
-                Self::from_fault(name, fault)
-            }
-            Some(fault) => Self::Unavailable { name, after, cause: cause(fault) },
-            None => Self::Unavailable { name, after, cause: told("no call was answered in time".to_owned()) },
-        }
-    }
-
     /// Makes a store error of a text.
     pub(crate) fn store(context: impl Into<String>, why: impl Into<String>) -> Self {
         Self::Store { context: context.into(), cause: told(why.into()) }
@@ -212,17 +188,28 @@ impl Error {
     }
 }
 
-fn cause(fault: &Fault) -> Arc<dyn std::error::Error + Send + Sync> {
-    match fault {
-        Fault::Fatal(Fatal::Other(why)) | Fault::Unknown(why) => Arc::clone(why),
-        other => told(other.describe()),
+/// Writes an error with its sources, each said once: a transport says no more than "client error" by itself.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        source = error.source();
     }
+    text
+}
+
+/// Makes the source of a fault of a text.
+pub(crate) fn told(why: String) -> Arc<dyn std::error::Error + Send + Sync> {
+    let source: Box<dyn std::error::Error + Send + Sync> = why.into();
+    source.into()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::error::Error as _;
-
     use super::*;
 
     const REASONS: [LossReason; 7] = [
@@ -245,44 +232,5 @@ mod tests {
         assert!(Error::ShutDown.is_shut_down() && !Error::ShutDown.is_lost());
         let busy = Error::Busy { name: "x".to_owned() };
         assert!(!busy.is_shut_down() && !busy.is_lost());
-    }
-
-    /// Writes an error as reporters do: itself, then its sources.
-    fn reported(error: &Error) -> String {
-        let (mut text, mut source) = (error.to_string(), error.source());
-        while let Some(error) = source {
-            text = format!("{text}: {error}");
-            source = error.source();
-        }
-        text
-    }
-
-    #[derive(Debug, thiserror::Error)]
-    #[error("client error")]
-    struct Outer(#[source] Inner);
-
-    #[derive(Debug, thiserror::Error)]
-    #[error("the certificate is not trusted")]
-    struct Inner;
-
-    #[test]
-    fn a_store_error_says_each_of_its_causes_once() {
-        let fault = Fault::Unknown(Arc::new(Outer(Inner)));
-        let store = Error::from_fault("could not acquire lock x".to_owned(), &fault);
-        let waited = Error::unavailable("x".to_owned(), Duration::from_secs(3), Some(&fault));
-        for text in [reported(&store), reported(&waited)] {
-            for part in ["client error", "the certificate is not trusted"] {
-                assert_eq!(text.matches(part).count(), 1, "{text}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_wait_that_never_saw_a_holder_is_not_busy_and_a_missing_right_stays_one() {
-        let fault = Fault::Fatal(Fatal::Forbidden("the rule is missing".to_owned()));
-        let forbidden = Error::unavailable("x".to_owned(), Duration::from_secs(3), Some(&fault));
-        assert!(matches!(&forbidden, Error::Forbidden(text) if text == "the rule is missing"), "{forbidden:?}");
-        let silent = Error::unavailable("x".to_owned(), Duration::from_secs(3), None);
-        assert!(!silent.is_busy() && silent.to_string().contains("no call was answered"), "{silent}");
     }
 }

@@ -63,37 +63,23 @@
 //! and a watch whose connection was forgotten by a balancer is only missed after some minutes.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod campaign;
-mod candidate;
 mod client;
 pub mod clock;
 mod config;
-#[cfg(feature = "kube")]
-#[doc(hidden)]
-pub mod crd;
-mod default_client;
 mod election;
 mod engine;
 mod error;
 mod held;
-mod leader_loop;
-mod lease;
 mod lock;
-mod lock_set;
-#[cfg(feature = "macros")]
 mod macros;
 #[cfg(feature = "kube")]
 pub mod manifests;
 mod name;
-mod outcome;
-#[doc(hidden)]
-pub mod private;
 #[doc(hidden)]
 pub mod protocol;
 #[doc(hidden)]
 pub mod record;
 mod runtime;
-mod scope;
 mod signal;
 #[doc(hidden)]
 pub mod store;
@@ -103,25 +89,26 @@ mod token;
 #[doc(hidden)]
 pub mod transport;
 
-pub use candidate::Candidate;
 #[cfg(feature = "kube")]
 pub use client::Configured;
 pub use client::{Chosen, Client, ClientBuilder};
 pub use config::Timing;
-pub use default_client::{init, shutdown};
-pub use election::{Election, Leader, Leadership};
+pub use election::{Candidate, Election, Leader, Leadership};
 pub use error::{Error, LossReason};
+pub use held::{Lease, LeaseSet};
 /// The kube crate that [`Client`] is built on: `ClientBuilder::kube` takes a client of this version.
 #[cfg(feature = "kube")]
 pub use kube;
-pub use leader_loop::leader_loop;
-pub use lease::{Lease, LeaseSet};
-pub use lock::{Lock, LockGuard};
-pub use lock_set::{LockSet, LockSetGuard};
+pub use lock::{Lock, LockGuard, LockSet, LockSetGuard};
+#[doc(hidden)]
+pub use macros::private;
+pub use macros::{Outcome, init, leader_loop, shutdown};
 #[cfg(feature = "macros")]
 pub use macros::{leader_only, locked};
 pub use name::LockName;
-pub use outcome::Outcome;
 pub use store::MemoryStore;
+#[cfg(feature = "kube")]
+#[doc(hidden)]
+pub use store::kube::crd;
 pub use sweep::{Sweep, Swept};
 pub use token::FencingToken;

@@ -25,7 +25,15 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-use crate::clock::Home;
+/// Where a client's background work runs: what keeps its locks alive and talks to its store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Home {
+    /// On a thread of msync's own. No runtime is needed, and one that ends, stands still or is blocked takes nothing away.
+    Own,
+    /// On the tokio runtime of whoever needs it first, for clocks that such a runtime moves. Where that has ended, a guard
+    /// says [`RuntimeEnded`](crate::LossReason::RuntimeEnded).
+    Caller,
+}
 
 static OWN: OnceLock<Own> = OnceLock::new();
 

@@ -8,12 +8,13 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use crate::{
-    Error, LockName,
+    Client, Error, LockName,
     clock::{Moment, Now, Wall},
     engine::Grip,
+    error::told,
     record::{Entry, Record, WALL_SKEW},
     runtime,
-    store::{Fault, Snapshot, Version, told},
+    store::{Fault, Snapshot, Version},
 };
 
 /// How old a record must be by its date unless told otherwise.
@@ -61,6 +62,26 @@ struct Judged {
     unwanted: Vec<(LockName, Version)>,
     /// Those that are to be seen again, and when they would be unwanted.
     undecided: Vec<(LockName, Moment)>,
+}
+
+// === impl Client: sweeps ===
+
+impl Client {
+    /// Begins to look for records that crashed holders left behind and that nobody asks for, in this client's namespace.
+    ///
+    /// Locks whose names are used again need no such care. One sweep an hour, by anybody, is enough.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), msync::Error> {
+    /// # let client = msync::Client::standalone();
+    /// let swept = client.sweep().run().await?;
+    /// println!("{} records removed", swept.removed.len());
+    /// # Ok(()) }
+    /// ```
+    pub fn sweep(&self) -> Sweep {
+        Sweep::new(self.engine().clone())
+    }
 }
 
 // === impl Sweep ===

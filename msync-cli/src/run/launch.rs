@@ -1,7 +1,6 @@
 //! The start of the three processes, and the side of `msync` towards the other two.
 
 use std::{
-    ffi::{OsStr, OsString},
     io,
     os::unix::process::CommandExt,
     process::{Command, ExitCode},
@@ -12,14 +11,15 @@ use std::{
 use msync::clock::{BootClock, Clock, Moment};
 use nix::{
     sys::{
-        prctl::{set_child_subreaper, set_pdeathsig},
-        signal::{SigSet, Signal, kill},
+        prctl::set_child_subreaper,
+        signal::{Signal, kill},
     },
-    unistd::{Pid, getpgrp, getppid},
+    unistd::{Pid, getpgrp},
 };
 
 use super::{
     Plan,
+    command::{self, SELF},
     hold::Hold,
     processes::{self, Status},
     terminal::{Settings, Terminal, stay_in_background},
@@ -31,14 +31,8 @@ use crate::{
     exit::{FAILED, Failure},
 };
 
-/// This very program, even after its file was replaced.
-const SELF: &str = "/proc/self/exe";
-/// First arguments by which it knows that it is one of the inner processes.
+/// The first argument by which the program knows that it is the warden.
 const WARDEN: &str = "__warden";
-const EXEC: &str = "__exec";
-/// There is such a file, and it cannot be run; there is none. As in every shell.
-const CANNOT_RUN: u8 = 126;
-const NOT_FOUND: u8 = 127;
 /// How long processes that were killed may take to be gone, and between two looks.
 const BURIAL: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(5);
@@ -146,44 +140,7 @@ pub(crate) fn inner() -> Option<ExitCode> {
             eprintln!("msync: the warden of the command cannot work: {error}");
             ExitCode::from(FAILED)
         })),
-        EXEC => Some(exec(args.collect())),
+        command::EXEC => Some(command::exec(args.collect())),
         _ => None,
     }
-}
-
-/// Starts the command as a child of the warden, as the leader of a process group of its own.
-pub(super) fn start_command(foreground: bool, command: &[OsString]) -> io::Result<Pid> {
-    let child = Command::new(SELF)
-        .arg0("msync")
-        .args([OsStr::new(EXEC), Pid::this().to_string().as_ref()])
-        .arg(if foreground { "foreground" } else { "background" })
-        .args(command)
-        .process_group(0)
-        .spawn()?;
-    Ok(Pid::from_raw(i32::try_from(child.id()).expect("process ids are small")))
-}
-
-/// Becomes the command. What has to be done between fork and exec is done here, where it needs no unsafe code.
-fn exec(args: Vec<OsString>) -> ExitCode {
-    let mut args = args.into_iter();
-    let warden = args.next().and_then(|pid| pid.to_str()?.parse().ok()).map(Pid::from_raw);
-    let foreground = args.next().is_some_and(|word| word == "foreground");
-    let Some(program) = args.next() else { return ExitCode::from(CANNOT_RUN) };
-    // Should the warden be killed, so is the command; it may have been before this line.
-    if set_pdeathsig(Signal::SIGKILL).is_err() || warden != Some(getppid()) {
-        return ExitCode::from(CANNOT_RUN);
-    }
-    if let Some(terminal) = Terminal::open().filter(|_| foreground) {
-        let _ = terminal.give(Pid::this());
-    }
-    // The warden reads its signals from a descriptor, so they are blocked; that is inherited.
-    let _ = SigSet::empty().thread_set_mask();
-    let error = Command::new(&program).args(args).exec();
-    let (code, next) = match error.kind() {
-        io::ErrorKind::NotFound => (NOT_FOUND, "is it in the PATH?"),
-        io::ErrorKind::PermissionDenied => (CANNOT_RUN, "is it executable?"),
-        _ => (CANNOT_RUN, "is it a program for this machine?"),
-    };
-    eprintln!("msync: cannot run {}: {error}; {next}", program.display());
-    ExitCode::from(code)
 }

@@ -20,7 +20,7 @@ use nix::{
 };
 
 use super::{
-    launch::start_command,
+    command,
     processes::{self, Status},
     terminal::Terminal,
     word::Reading,
@@ -78,7 +78,7 @@ pub(super) fn main(args: &[OsString]) -> io::Result<ExitCode> {
     // Wakes it when `msync` dies, which may have happened before this line: each step looks.
     set_pdeathsig(Signal::SIGCHLD)?;
     let word = Reading::open(text(1)?)?;
-    let command = start_command(foreground, &args[5..])?;
+    let command = command::start(foreground, &args[5..])?;
     let (name, ended, told, stopping) = (text(4)?.to_owned(), None, None, None);
     let mut warden = Warden { parent, name, word, grace, command, ended, told, stopping };
     loop {

@@ -6,7 +6,7 @@
 use crate::api::{Answer, Kind};
 use crate::clock;
 
-use super::head::Refusal;
+use super::refusal::Refusal;
 
 /// The page loads nothing but what it asks this sidecar for, and is shown inside no other page.
 const POLICY: &str = "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \

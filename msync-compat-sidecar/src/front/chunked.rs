@@ -3,7 +3,7 @@
 //! Pure: bytes in, bytes out. It bounds the decoded size and the framing around it, and never looks past the end of
 //! the body, where the next request of the connection begins.
 
-use super::head::Refusal;
+use super::refusal::Refusal;
 
 /// Longest line of a chunk's size with its extensions.
 const MAX_SIZE_LINE: usize = 256;

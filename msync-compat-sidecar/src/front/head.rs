@@ -4,29 +4,10 @@
 //! `tiny_http`: what passes is a method token, an origin-form target of printable ASCII and one unambiguous framing.
 //! It never looks at names of locks; that is `api`'s part.
 
-use super::host::Hosts;
+use super::{host::Hosts, refusal::Refusal};
 
 /// Header fields accepted in one head; more are answered 431.
 const MAX_FIELDS: usize = 128;
-
-/// Why the front answers a request itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Refusal {
-    /// The HTTP status of the answer.
-    pub(super) status: u16,
-    /// What the client is told, in the JSON body.
-    pub(super) message: &'static str,
-}
-
-impl Refusal {
-    pub(super) const fn new(status: u16, message: &'static str) -> Self {
-        Self { status, message }
-    }
-
-    const fn bad(message: &'static str) -> Self {
-        Self::new(400, message)
-    }
-}
 
 /// How the end of the body is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

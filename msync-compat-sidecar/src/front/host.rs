@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use super::head::Refusal;
+use super::refusal::Refusal;
 
 /// The names in `Host` and `Origin` that are served.
 #[derive(Debug, Clone, Default)]

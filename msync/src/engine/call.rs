@@ -12,9 +12,10 @@ use super::{
 use crate::{
     LockName,
     clock::Moment,
+    error::told,
     protocol::{Call, Outcome},
     record::Change,
-    store::{Fault, told},
+    store::Fault,
 };
 
 /// What became of the last eight attempts to make a lock, as bits: 1 is "exists already".

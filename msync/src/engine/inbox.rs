@@ -17,9 +17,10 @@ use super::{Engine, obstacle::Fitness};
 use crate::{
     LockName,
     clock::{Clock, Moment, Random},
+    error::told,
     protocol::{Event, Sightless, Watching},
     record::EngineId,
-    store::{Fatal, Fault, Scope, Sighting, Snapshot, Store, Watch, told},
+    store::{Fatal, Fault, Scope, Sighting, Snapshot, Store, Watch},
 };
 
 /// How long a watch may be silent, bookmarks included, before it is opened anew.

@@ -12,54 +12,26 @@ use futures::{
     future::{BoxFuture, OptionFuture},
     stream::BoxStream,
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
-use super::{Engine, call::Terms, gate::Arrival, lookouts::Listener, offer::Offer};
+use super::{
+    Engine,
+    call::Terms,
+    gate::Arrival,
+    lookouts::Listener,
+    message::{Acknowledge, Bid, Message, Why},
+    offer::Offer,
+};
 use crate::{
-    Error, FencingToken, LockName, LossReason,
+    Error, LockName, LossReason,
     clock::Moment,
-    protocol::{Action, Call, Event, Keeper, Notice, Outcome, Report, Standing, Ticket, Want},
-    store::{Fault, Sighting, Snapshot},
+    protocol::{Action, Call, Event, Keeper, Notice, Outcome, Report, Standing, Ticket},
+    store::{Fault, Sighting},
 };
 
 /// A wait that ends before this opens no watch of the lock. Over HTTP/1.1 a watch takes a connection with it: the release
 /// would have to make a new one first, which takes ten times as long as the release itself.
 const SHORT_WAIT: Duration = Duration::from_millis(250);
-
-/// How a driver is told. Boxed: a channel keeps room for 32 messages, and a lock that is merely held has none.
-pub(crate) type Messages = mpsc::UnboundedSender<Box<Message>>;
-
-/// How the end of a release is told, and whether the candidate that it named has the lock next.
-pub(super) type Acknowledge = oneshot::Sender<Result<bool, Error>>;
-
-/// What reaches a driver from its process.
-pub(crate) enum Message {
-    /// A local acquisition begins.
-    Want(Want, Bid),
-    /// A user is done, and wants to know when its release is acknowledged.
-    Release(Ticket, Option<String>, Option<Acknowledge>),
-    /// Somebody wants to see the record as the keeper knows it.
-    Show(oneshot::Sender<Option<Snapshot>>),
-    /// Somebody who has waited since then gives up, and wants to know whether anybody had the lock, or what calls met.
-    Why(Moment, oneshot::Sender<Why>),
-    /// Anything else.
-    Event(Event),
-}
-
-/// Why somebody waited in vain.
-pub(crate) enum Why {
-    /// Somebody else had the lock.
-    Held,
-    /// Nobody was seen to have it; what the last call met, if it met anything.
-    Unseen(Option<Fault>),
-}
-
-/// How whoever awaits an acquisition is told.
-pub(crate) struct Bid {
-    pub(super) verdict: oneshot::Sender<Result<FencingToken, Error>>,
-    /// Whether it has collected what it was told to have.
-    pub(super) offer: Arc<Offer>,
-}
 
 /// A call in flight: what the keeper is to be told, and the fault behind it, for the words of an error.
 type Flight = BoxFuture<'static, (Outcome, Option<Fault>)>;
@@ -394,8 +366,10 @@ fn seen(sighting: Sighting) -> Option<Event> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::oneshot;
+
     use super::*;
-    use crate::{MemoryStore, Timing, clock::TokioClock, record::EngineId};
+    use crate::{MemoryStore, Timing, clock::TokioClock, protocol::Want, record::EngineId};
 
     fn driver() -> Driver {
         let (store, clock) = (Arc::new(MemoryStore::new()), Arc::new(TokioClock::default()));

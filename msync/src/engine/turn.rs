@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Grip,
-    keeper::{Acknowledge, Message, Messages},
+    message::{Acknowledge, Message, Messages},
     task::Task,
 };
 use crate::{

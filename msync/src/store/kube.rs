@@ -11,14 +11,15 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
 };
 
+use self::crd::Lock;
 use self::fault::{Call, Verb};
 use crate::{
     LockName,
-    crd::Lock,
     record::{Change, Refused},
     store::{Fatal, Fault, Scope, Snapshot, Store, Version, Watch},
 };
 
+pub mod crd;
 mod fault;
 mod lingering;
 mod patch;

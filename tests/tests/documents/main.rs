@@ -1,5 +1,7 @@
 //! What documents and comments name exists: files, links, headings, and the tests that answer the bugs of others.
 
+mod floors;
+
 use std::{
     collections::BTreeSet,
     fs,

@@ -8,8 +8,9 @@ use std::{sync::Arc, time::Duration};
 use kube::core::response::{Status, StatusDetails};
 
 use crate::{
+    error::told,
     record::Refused,
-    store::{Fatal, Fault, told},
+    store::{Fatal, Fault},
 };
 
 /// How the API server refuses a field selector that the resource does not allow.
@@ -73,7 +74,7 @@ impl Call {
         match (status.code, self.verb) {
             (400, Verb::List | Verb::Watch) if status.message.contains(UNSELECTABLE) => {
                 let field = if status.message.contains("spec.next") { "spec.next" } else { "spec.engine" };
-                Fault::Fatal(crate::crd::outdated(&format!("it does not select by {field}")))
+                Fault::Fatal(super::crd::outdated(&format!("it does not select by {field}")))
             }
             // Passes when a token is renewed, and otherwise not.
             (401, _) => Fault::Fatal(Fatal::Forbidden(self.unauthorized(status))),

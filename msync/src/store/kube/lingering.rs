@@ -9,7 +9,8 @@ use kube::ResourceExt;
 use crate::{
     clock::Wall,
     crd::Lock,
-    store::{Fatal, Fault, Snapshot, told},
+    error::told,
+    store::{Fatal, Fault, Snapshot},
 };
 
 /// The finalizers of the API server's own garbage collector, who removes them within moments.

@@ -19,7 +19,8 @@ use kube::{
 use super::fault::{Call, Verb};
 use crate::{
     crd::Lock,
-    store::{Fault, Scope, Sighting, Watch, told},
+    error::told,
+    store::{Fault, Scope, Sighting, Watch},
 };
 
 /// What is asked of the server; below the 295 s after which kube's client gives up reading.

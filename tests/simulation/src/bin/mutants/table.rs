@@ -44,8 +44,8 @@ const DRIVER: &str = "msync/src/engine/keeper.rs";
 const TURN: &str = "msync/src/engine/turn.rs";
 const OFFER: &str = "msync/src/engine/offer.rs";
 const CALL: &str = "msync/src/engine/call.rs";
-const HELD: &str = "msync/src/held.rs";
-const LEASE: &str = "msync/src/lease.rs";
+const HELD: &str = "msync/src/held/body.rs";
+const LEASE: &str = "msync/src/held/lease.rs";
 const SERVER: &str = "tests/simulation/src/server.rs";
 
 pub(crate) const MUTANTS: &[Mutant] = &[

@@ -19,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Error, FencingToken, LockName, LossReason,
     clock::{Clock, Home, Moment},
-    engine::Engine,
     protocol::{Standing, Ticket},
     record::EngineId,
     runtime,
@@ -71,14 +70,14 @@ struct Together {
 
 impl Lease {
     pub(crate) fn new(
-        engine: &Engine,
+        engine: EngineId,
         name: LockName,
         token: FencingToken,
         ticket: Ticket,
         bounds: Bounds,
+        clock: Arc<dyn Clock>,
         standing: watch::Receiver<Standing>,
     ) -> Self {
-        let (engine, clock) = (engine.id.clone(), Arc::clone(&engine.clock));
         let (end, cancelled) = (OnceLock::new(), OnceLock::new());
         Self(Arc::new(Seen { engine, name, token, ticket, bounds, clock, standing, end, cancelled }))
     }

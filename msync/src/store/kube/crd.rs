@@ -279,7 +279,7 @@ impl Lock {
 
     fn unusable(&self, why: impl Display) -> Fault {
         let namespace = self.namespace().unwrap_or_default();
-        Fault::Fatal(Fatal::Other(crate::store::told(format!("lock {namespace}/{}: {why}", self.name_any()))))
+        Fault::Fatal(Fatal::Other(crate::error::told(format!("lock {namespace}/{}: {why}", self.name_any()))))
     }
 }
 

@@ -9,10 +9,10 @@ use std::{
 use futures::future::select_all;
 use tokio_util::sync::CancellationToken;
 
+use super::{Lock, LockGuard, log_release};
 use crate::{
-    Error, FencingToken, LeaseSet, Lock, LockGuard, LossReason,
+    Client, Error, FencingToken, LeaseSet, LossReason,
     held::{OnLost, Stopped, held},
-    lock::log_release,
 };
 
 /// Several locks that are acquired together, in the order of their names, so that two sets cannot deadlock.
@@ -32,6 +32,20 @@ pub struct LockSetGuard {
 /// What an acquisition of a set has so far. Its locks are given up when it ends, or when it turns out not to be polled.
 #[derive(Default)]
 struct Hoard(Arc<Mutex<LockSetGuard>>);
+
+// === impl Client: sets of locks ===
+
+impl Client {
+    /// Names several locks that are acquired together: sorted, so that two sets cannot deadlock, each name once. While one is
+    /// waited for, those before it are held and may be lost: then the acquisition fails with [`Error::Lost`].
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`] when a name is empty, or when no name is given.
+    pub fn lock_all<N: AsRef<str>>(&self, names: impl IntoIterator<Item = N>) -> Result<LockSet, Error> {
+        let locks = names.into_iter().map(|name| self.lock(name)).collect::<Result<Vec<_>, _>>()?;
+        LockSet::new(locks)
+    }
+}
 
 // === impl LockSet ===
 

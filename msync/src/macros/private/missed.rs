@@ -60,7 +60,8 @@ pub trait FromLockError {
 
 impl Missed {
     /// Returns the reason.
-    pub(crate) fn into_error(self) -> Error {
+    #[cfg(test)]
+    pub(super) fn into_error(self) -> Error {
         self.0
     }
 

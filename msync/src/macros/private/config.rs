@@ -4,8 +4,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::default_client::with_default_client;
 use crate::held::OnLost;
+use crate::macros::default_client::with_default_client;
 use crate::{Client, Error, Timing};
 
 /// The options of one annotated function.

@@ -8,7 +8,7 @@ use std::{
 use super::Missed;
 use crate::{
     Error, Lease, LeaseSet, LockGuard, LockSetGuard,
-    candidate::Term,
+    election::Term,
     held::{OnLost, Sentry, Stopped},
     lock::log_release,
 };

@@ -20,7 +20,8 @@ use super::{Lock, LockSpec};
 use crate::{
     Error,
     clock::{BootClock, Clock},
-    store::{Fatal, Fault, told},
+    error::told,
+    store::{Fatal, Fault},
 };
 
 /// The name of the resource.

@@ -1,18 +1,23 @@
-//! The candidacies of `#[leader_only]`: one per client and name, begun by the first call.
+//! The candidacies that `#[leader_only]` and [`leader_loop`](crate::Client::leader_loop) stand on: one per client and name, begun by
+//! the first call.
 //!
 //! One goes on, through losses and failures, until the client is shut down or its last handle is gone: it keeps no client
 //! alive. Where it lives on a caller's runtime, it ends with that, too, and the next call begins it again. Never resigns by
 //! itself: a leader stays one between calls.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    slice::from_ref,
+    sync::{Mutex, PoisonError},
+};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::candidate::{Standing, Term, campaign};
 use crate::{
-    Client, Error, LockName, Timing,
-    candidate::{Standing, Term, campaign},
+    Client, Error, Lease, LockName, Timing,
+    held::{OnLost, Stopped, held},
     runtime,
 };
 
@@ -46,6 +51,20 @@ pub(crate) async fn term(
             return Err(Error::ShutDown);
         }
     }
+}
+
+/// Waits until this process leads, with the client's timing, and runs a body under the term.
+///
+/// The body is dropped when the term is lost, and in any case before this lets go of the term (promise S7).
+pub(super) async fn run<F, Fut>(client: &Client, name: &LockName, body: F) -> Result<Fut::Output, Error>
+where
+    F: FnOnce(Lease) -> Fut,
+    Fut: Future,
+{
+    let term = term(client, name, None, true).await?.expect("it waits until this process leads");
+    let ended = held(from_ref(&term.lease), OnLost::Cancel, || body(term.lease.clone())).await;
+    drop(term);
+    ended.map_err(Stopped::into_error)
 }
 
 fn join(client: &Client, name: &LockName, timing: Option<Timing>) -> watch::Receiver<Standing> {
@@ -84,7 +103,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{Lease, MemoryStore, clock::TokioClock};
+    use crate::{MemoryStore, clock::TokioClock};
 
     async fn lease(client: &Client, name: &str, wait: bool) -> Result<Option<Lease>, Error> {
         Ok(term(client, &LockName::new(name)?, None, wait).await?.map(|term| term.lease))

@@ -5,7 +5,7 @@ use super::{
     config::{Config, Patience},
     hold::Hold,
 };
-use crate::{Client, Error, Lease, LeaseSet, Lock, LockSet, Timing, campaign};
+use crate::{Client, Error, Lease, LeaseSet, Lock, LockSet, Timing, election::campaigns};
 
 pub(super) async fn one(config: &Config, name: Name) -> Result<(Hold, Lease), Missed> {
     let mut lock = config.with_client(|client| Ok(client.lock_named(name.into_lock_name()?))).await?;
@@ -39,7 +39,7 @@ pub(super) async fn all(config: &Config, names: Vec<Name>) -> Result<(Hold, Leas
 pub(super) async fn term(config: &Config, name: Name) -> Result<(Hold, Lease), Missed> {
     let client = config.with_client(|client| Ok(client.clone())).await?;
     let name = name.into_lock_name()?;
-    let term = campaign::term(&client, &name, config.timing()?, config.follower_waits()).await?;
+    let term = campaigns::term(&client, &name, config.timing()?, config.follower_waits()).await?;
     let term = term.ok_or_else(|| busy(name.to_string()))?;
     Ok(Hold::of_term(term, config.on_lost()))
 }

@@ -15,9 +15,10 @@ use super::{Engine, Message, call::Terms};
 use crate::{
     Error, LockName,
     clock::Moment,
+    error::told,
     protocol::{Call, Event, Keeper, Outcome, View},
     runtime,
-    store::{Fault, Snapshot, told},
+    store::{Fault, Snapshot},
 };
 
 /// How many locks are remembered: some 5 MiB.
@@ -27,7 +28,7 @@ const CAPACITY: usize = 10_000;
 const GONE: usize = 1_000;
 
 /// A bounded memory of views; the one that was touched longest ago is forgotten first.
-pub(super) struct Memory {
+pub(super) struct Recall {
     capacity: usize,
     touches: u64,
     views: HashMap<LockName, (u64, View)>,
@@ -38,9 +39,9 @@ pub(super) struct Memory {
     gone_order: VecDeque<LockName>,
 }
 
-// === impl Memory ===
+// === impl Recall ===
 
-impl Default for Memory {
+impl Default for Recall {
     fn default() -> Self {
         Self {
             capacity: CAPACITY,
@@ -53,7 +54,7 @@ impl Default for Memory {
     }
 }
 
-impl Memory {
+impl Recall {
     /// Keeps a view instead of an earlier one; a lock that is not there needs none.
     fn keep(&mut self, name: &LockName, view: View) {
         self.forget(name);
@@ -105,27 +106,27 @@ impl Memory {
 impl Engine {
     /// Keeps what a keeper knows, for the next one and for [`Engine::last_seen`].
     pub(super) fn remember(&self, name: &LockName, view: &View) {
-        let mut memory = self.memory();
-        memory.keep(name, view.clone());
+        let mut recall = self.recall();
+        recall.keep(name, view.clone());
         if view.record().is_none() {
-            memory.bury(name, view.version());
+            recall.bury(name, view.version());
         }
     }
 
     /// Says whether an event of a lock that no keeper looks after tells anything that the last keeper did not know.
     pub(super) fn is_news(&self, name: &LockName, version: u64) -> bool {
-        self.memory().gone.get(name).is_none_or(|known| version > *known)
+        self.recall().gone.get(name).is_none_or(|known| version > *known)
     }
 
     /// Makes a keeper that knows of a lock what the one before it knew.
     pub(super) fn keeper(&self, name: &LockName) -> Keeper {
-        let view = self.memory().recall(name).cloned().unwrap_or_default();
+        let view = self.recall().recall(name).cloned().unwrap_or_default();
         Keeper::resuming(self.id.clone(), view)
     }
 
     /// Returns a lock as it was last seen by a look, a try or a keeper that has ended.
     pub(crate) fn last_seen(&self, name: &LockName) -> Option<Snapshot> {
-        self.memory().recall(name).and_then(View::snapshot).cloned()
+        self.recall().recall(name).and_then(View::snapshot).cloned()
     }
 
     /// Returns a lock as this engine knows it, without a request: as its keeper sees it now, or as it was last seen.
@@ -152,15 +153,15 @@ impl Engine {
                 return Err(Error::from_fault(format!("could not read lock {name}"), &fault));
             }
         };
-        self.memory().look(name, found.as_ref(), self.clock.now());
+        self.recall().look(name, found.as_ref(), self.clock.now());
         if let Some(snapshot) = &found {
             self.tell(name, Event::Seen(snapshot.clone()));
         }
         Ok(found)
     }
 
-    fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    fn recall(&self) -> MutexGuard<'_, Recall> {
+        self.recall.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -188,11 +189,11 @@ mod tests {
 
     #[test]
     fn few_of_those_that_are_gone_are_remembered() {
-        let mut memory = Memory::default();
+        let mut recall = Recall::default();
         for round in 0..3 * GONE {
-            memory.bury(&name(&format!("x{round}")), 7);
+            recall.bury(&name(&format!("x{round}")), 7);
         }
-        assert_eq!((memory.gone.len(), memory.gone_order.len()), (GONE, GONE));
+        assert_eq!((recall.gone.len(), recall.gone_order.len()), (GONE, GONE));
     }
     use crate::{
         record::{Beat, Record, Term},
@@ -211,11 +212,11 @@ mod tests {
 
     #[test]
     fn looks_at_an_unchanged_record_keep_its_first_sight() {
-        let (mut memory, at) = (Memory::default(), |s| Moment::default() + Duration::from_secs(s));
+        let (mut recall, at) = (Recall::default(), |s| Moment::default() + Duration::from_secs(s));
         for seconds in [10, 20, 30] {
-            memory.look(&name("x"), Some(&held(1)), at(seconds));
+            recall.look(&name("x"), Some(&held(1)), at(seconds));
         }
-        let view = memory.recall(&name("x")).unwrap();
+        let view = recall.recall(&name("x")).unwrap();
         assert_eq!(
             view.claimable_at(&held(1).record, crate::clock::Now::default()),
             at(40),
@@ -225,21 +226,21 @@ mod tests {
 
     #[test]
     fn what_is_gone_is_forgotten() {
-        let mut memory = Memory::default();
-        memory.look(&name("x"), Some(&held(1)), Moment::default());
-        memory.look(&name("x"), None, Moment::default());
-        assert!(memory.recall(&name("x")).is_none());
-        assert!(memory.order.is_empty());
+        let mut recall = Recall::default();
+        recall.look(&name("x"), Some(&held(1)), Moment::default());
+        recall.look(&name("x"), None, Moment::default());
+        assert!(recall.recall(&name("x")).is_none());
+        assert!(recall.order.is_empty());
     }
 
     #[test]
     fn the_lock_touched_longest_ago_is_forgotten_first() {
-        let mut memory = Memory { capacity: 2, ..Memory::default() };
+        let mut recall = Recall { capacity: 2, ..Recall::default() };
         for touched in ["a", "b", "a", "c"] {
-            memory.look(&name(touched), Some(&held(1)), Moment::default());
+            recall.look(&name(touched), Some(&held(1)), Moment::default());
         }
-        let known = |text| memory.recall(&name(text)).is_some();
+        let known = |text| recall.recall(&name(text)).is_some();
         assert_eq!(["a", "b", "c"].map(known), [true, false, true]);
-        assert_eq!((memory.views.len(), memory.order.len()), (2, 2));
+        assert_eq!((recall.views.len(), recall.order.len()), (2, 2));
     }
 }

@@ -3,9 +3,12 @@
 //! A start that failed is not remembered: the next call tries again. Never torn down by itself, not at the end of `main`
 //! either: call [`shutdown`].
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::{
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    time::Duration,
+};
 
-use crate::{Client, Error, MemoryStore};
+use crate::{Client, Error, Lease, MemoryStore};
 
 /// Chooses the store of the default client: `memory` or `kube`.
 const STORE: &str = "MSYNC_STORE";
@@ -77,6 +80,41 @@ pub async fn shutdown() {
     }
 }
 
+/// Runs `body` every `every` while this process leads the election `name`, with the default client.
+///
+/// It campaigns until this process leads, then runs the body at once and after that every `every`, counted from the
+/// beginning of one run to the beginning of the next; a run that takes longer delays the next. When leadership is lost the
+/// body is dropped at its next await and the campaign goes on; when it is regained the body runs again. The body gets the
+/// term's [`Lease`], for its fencing token.
+///
+/// It is the loop to [`leader_only`](crate::leader_only)'s single call.
+///
+/// # Errors
+/// [`Error::ShutDown`] as soon as the client is shut down: the orderly end of the loop, which
+/// [`Error::is_shut_down`] tells from others. At once when no client can be made, when the name is empty, or
+/// ([`Error::InvalidTiming`]) when `every` is shorter than a millisecond. Failures of a campaign are logged and it is tried
+/// again.
+///
+/// # Cancel safety
+/// Dropping the future ends the body; the campaign stays in the background, as with `#[leader_only]`.
+///
+/// # Examples
+/// ```no_run
+/// # use std::time::Duration;
+/// # async fn sweep(token: msync::FencingToken) {}
+/// tokio::spawn(msync::leader_loop("sweeper", Duration::from_secs(60), |term| async move {
+///     sweep(term.token()).await;
+/// }));
+/// ```
+pub async fn leader_loop<F, Fut>(name: &str, every: Duration, body: F) -> Result<(), Error>
+where
+    F: FnMut(Lease) -> Fut,
+    Fut: Future<Output = ()>,
+{
+    let client = with_default_client(|client| Ok(client.clone())).await?;
+    client.leader_loop(name, every, body).await
+}
+
 /// Makes something of the default client, starting it if there is none.
 pub(crate) async fn with_default_client<T>(make: impl FnOnce(&Client) -> Result<T, Error>) -> Result<T, Error> {
     if let Some(client) = current().as_ref() {
@@ -125,7 +163,7 @@ fn no_client(why: NoClient) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{LockName, campaign::term, clock::TokioClock};
+    use crate::{LockName, clock::TokioClock, election::campaigns::term};
 
     fn client(store: &MemoryStore, owner: &str) -> Client {
         Client::builder().owner(owner).clock(TokioClock::default()).memory(store).build()

@@ -318,7 +318,8 @@ fn abort_ends_the_process_even_when_the_body_blocks_its_thread() {
             let _: Result<(), _> = run(&bed.config().on_lost_abort(), NAME, body).await;
         });
     }
-    let name = "private::tests::abort_ends_the_process_even_when_the_body_blocks_its_thread";
+    let test = std::thread::current();
+    let name = test.name().expect("libtest names the thread after the test");
     let mut command = std::process::Command::new(std::env::current_exe().unwrap());
     let output = command.args(["--exact", name, "--nocapture"]).env(INSIDE, "1").output().unwrap();
     assert!(!output.status.success());

@@ -1,0 +1,48 @@
+//! What reaches the driver of a lock from its process, and how it answers.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::offer::Offer;
+use crate::{
+    Error, FencingToken,
+    clock::Moment,
+    protocol::{Event, Ticket, Want},
+    store::{Fault, Snapshot},
+};
+
+/// How a driver is told. Boxed: a channel keeps room for 32 messages, and a lock that is merely held has none.
+pub(crate) type Messages = mpsc::UnboundedSender<Box<Message>>;
+
+/// How the end of a release is told, and whether the candidate that it named has the lock next.
+pub(super) type Acknowledge = oneshot::Sender<Result<bool, Error>>;
+
+/// What reaches a driver from its process.
+pub(crate) enum Message {
+    /// A local acquisition begins.
+    Want(Want, Bid),
+    /// A user is done, and wants to know when its release is acknowledged.
+    Release(Ticket, Option<String>, Option<Acknowledge>),
+    /// Somebody wants to see the record as the keeper knows it.
+    Show(oneshot::Sender<Option<Snapshot>>),
+    /// Somebody who has waited since then gives up, and wants to know whether anybody had the lock, or what calls met.
+    Why(Moment, oneshot::Sender<Why>),
+    /// Anything else.
+    Event(Event),
+}
+
+/// Why somebody waited in vain.
+pub(crate) enum Why {
+    /// Somebody else had the lock.
+    Held,
+    /// Nobody was seen to have it; what the last call met, if it met anything.
+    Unseen(Option<Fault>),
+}
+
+/// How whoever awaits an acquisition is told.
+pub(crate) struct Bid {
+    pub(super) verdict: oneshot::Sender<Result<FencingToken, Error>>,
+    /// Whether it has collected what it was told to have.
+    pub(super) offer: Arc<Offer>,
+}
