@@ -105,6 +105,7 @@ pub(crate) async fn run<T: Send + 'static>(home: Home, future: impl Future<Outpu
 
 /// Runs what blocks its thread on one that nothing else runs on, for a caller on any executor. Dropping what this returns
 /// does not stop it.
+#[cfg(feature = "kube")]
 pub(crate) async fn run_blocking<T: Send + 'static>(home: Home, work: impl FnOnce() -> T + Send + 'static) -> T {
     match handle(home).spawn_blocking(work).await {
         Ok(value) => value,

@@ -5,7 +5,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use super::campaigns;
+use super::{campaigns, failing::Failing};
 use crate::{Client, Error, Lease, LockName};
 
 /// The shortest time between two runs: shorter ones are a mistake, such as a period that was not configured.
@@ -32,7 +32,7 @@ impl Client {
             return Err(Error::InvalidTiming { reason: "a leader's loop runs once a millisecond at the most" });
         }
         let (clock, name) = (self.clock(), LockName::of(name)?);
-        let (mut due, mut told) = (clock.now(), String::new());
+        let (mut due, mut failing) = (clock.now(), Failing::default());
         loop {
             tokio::select! {
                 biased;
@@ -45,24 +45,15 @@ impl Client {
                 body(term)
             };
             match campaigns::run(self, &name, run).await {
-                Ok(()) => told.clear(),
+                Ok(()) => failing.over(),
                 Err(error) if error.is_shut_down() => return Err(Error::ShutDown),
                 Err(error) => {
-                    report(&name, &error, &mut told);
+                    if failing.is_told(&error) {
+                        tracing::warn!(election = %name, %error, "the leader's body did not run to its end");
+                    }
                     due = due.max(clock.now() + PAUSE);
                 }
             }
         }
-    }
-}
-
-/// Tells why a run did not come to its end, once in a row.
-fn report(election: &LockName, error: &Error, told: &mut String) {
-    let text = error.to_string();
-    if *told == text {
-        tracing::debug!(%election, %error, "the leader's body did not run to its end, once more");
-    } else {
-        tracing::warn!(%election, %error, "the leader's body did not run to its end");
-        *told = text;
     }
 }

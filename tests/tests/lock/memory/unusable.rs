@@ -1,6 +1,10 @@
 //! A store that cannot be used is not busy, is never silent, and is not hammered.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use msync::{
     Client, Error, MemoryStore, Outcome,
@@ -14,6 +18,7 @@ use tests::{
     logs::Logs,
     memory::{TTL, builder, client, client_of, name, pass, record, ttl, until, waiter, within},
 };
+use tokio::time::Instant;
 
 fn faulty(fate: Fate) -> (Faulty, Client) {
     let faulty = Faulty::new(MemoryStore::new());
@@ -161,6 +166,27 @@ async fn a_leaders_loop_that_cannot_campaign_neither_spins_nor_floods_the_log() 
         assert!((1..=60).contains(&logs.warnings()), "{fate:?}: {} warnings in a minute", logs.warnings());
         looping.abort();
     }
+}
+
+/// Of what will not pass by itself there would be a warning every few seconds, from all replicas in step.
+#[tokio::test(start_paused = true)]
+async fn a_candidate_that_cannot_campaign_is_told_ever_more_rarely_and_not_in_step() {
+    let logs = Logs::capture();
+    let (faulty, client) = faulty(denied("no label"));
+    let moments = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&moments);
+    faulty.on(move |_| {
+        noted.lock().unwrap().push(Instant::now());
+        denied("no label")
+    });
+    let candidate = client.election("e").unwrap().candidate();
+    pass(Duration::from_secs(3600)).await;
+    assert!((1..=16).contains(&logs.warnings()), "{} warnings in an hour", logs.warnings());
+    let moments = moments.lock().unwrap().clone();
+    let pauses: BTreeSet<_> = moments.windows(2).map(|pair| (pair[1] - pair[0]).as_millis()).collect();
+    assert!(pauses.len() > 20 && pauses.iter().all(|millis| (2_500..=5_010).contains(millis)), "{pauses:?}");
+    let resigned = within(Duration::from_millis(100), "resigned", candidate.resign()).await;
+    assert!(matches!(resigned, Ok(()) | Err(Error::Store { .. })), "{resigned:?}");
 }
 
 #[tokio::test(start_paused = true)]
