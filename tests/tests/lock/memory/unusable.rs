@@ -155,15 +155,16 @@ async fn who_cannot_campaign_is_no_follower() {
 
 #[tokio::test(start_paused = true)]
 async fn a_leaders_loop_that_cannot_campaign_neither_spins_nor_floods_the_log() {
-    for fate in [Fate::Fail(forbidden()), denied("no label"), Fate::Fail(unknown())] {
+    // Campaigns go on by themselves, so each has an election of its own.
+    for (name, fate) in [("f", Fate::Fail(forbidden())), ("d", denied("no label")), ("u", Fate::Fail(unknown()))] {
         let logs = Logs::capture();
         let (faulty, client) = faulty(fate.clone());
         let at_work = client.clone();
         let every = Duration::from_millis(1);
-        let looping = tokio::spawn(async move { at_work.leader_loop("e", every, |_| async {}).await });
+        let looping = tokio::spawn(async move { at_work.leader_loop(name, every, |_| async {}).await });
         pass(Duration::from_secs(60)).await;
         assert!(faulty.total() <= 120, "{fate:?}: {} calls in a minute", faulty.total());
-        assert!((1..=60).contains(&logs.warnings()), "{fate:?}: {} warnings in a minute", logs.warnings());
+        assert!((1..=16).contains(&logs.warnings()), "{fate:?}: {} warnings in a minute", logs.warnings());
         looping.abort();
     }
 }
