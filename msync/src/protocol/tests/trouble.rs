@@ -113,6 +113,32 @@ fn a_denial_fails_an_acquisition_only_when_it_has_lasted_ten_seconds() {
     assert!(bench.keeper.is_idle());
 }
 
+/// A process may be frozen between a question and its answer, and the denial have lasted for a moment. A simulation found it:
+/// whole engines, seed 9458.
+#[test]
+fn a_denial_lasts_from_the_first_answer_to_the_last_question_at_the_most() {
+    let mut bench = Bench::new();
+    bench.want(want(1));
+    bench.sleep(9_000);
+    bench.reply(Outcome::Denied);
+    let start = bench.now;
+    while bench.now < start + 1_000 {
+        bench.wake();
+        if bench.call.is_some() {
+            bench.reply(Outcome::Denied);
+        }
+    }
+    while bench.call.is_none() {
+        bench.wake();
+    }
+    bench.sleep(20_000);
+    bench.reply(Outcome::Denied);
+    assert!(!bench.told(&Notice::Failed(Ticket(1))), "asked {} ms after the first answer", bench.now - 20_000 - start);
+    bench.wake();
+    bench.reply(Outcome::Denied);
+    assert!(bench.told(&Notice::Failed(Ticket(1))), "asked again, long after");
+}
+
 /// A balancer may name an hour, or the end of time.
 #[test]
 fn a_server_that_wants_to_be_left_alone_is_asked_again_after_a_minute() {

@@ -267,8 +267,10 @@ impl Director {
         }
         let late = self.stage.with(|state| state.trouble_until);
         self.stage.time.sleep_until(late + 100 * MILLI).await;
-        // Before anybody asks again.
-        self.nobody_is(Judge::held_by).await;
+        // Before anybody asks again. What was denied for longer than its ttl is left to that.
+        if self.stage.with(|state| state.denial.until() == 0) {
+            self.nobody_is(Judge::held_by).await;
+        }
         for mut process in std::mem::take(&mut self.processes) {
             let user = self.user(&process);
             self.employ_with(&mut process, user.last());

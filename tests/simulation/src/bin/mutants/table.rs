@@ -288,14 +288,26 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     mutant(
         "a denial is final at once",
         REPLY,
-        "Outcome::Denied if !self.trouble.as_ref().is_some_and(|trouble| trouble.is_denied(now)) => {",
+        "Outcome::Denied if !self.trouble.as_ref().is_some_and(|trouble| trouble.is_denied()) => {",
         "Outcome::Denied if false => {",
     ),
     mutant(
         "a denial is never final",
         TROUBLE,
-        "any(|since| now.since(since) >= DENIAL)",
-        "any(|since| now.since(since) >= 1000 * DENIAL)",
+        "denied.asked.since(denied.answered) >= DENIAL",
+        "denied.asked.since(denied.answered) >= 1000 * DENIAL",
+    ),
+    mutant(
+        "a denial counts from the question that was answered so",
+        TROUBLE,
+        "map_or(trip.now, |first| first.answered)",
+        "map_or(trip.sent, |first| first.answered)",
+    ),
+    mutant(
+        "a denial counts to the answer that said so",
+        TROUBLE,
+        "answered: first, asked: trip.sent }",
+        "answered: first, asked: trip.now }",
     ),
     mutant(
         "a read resets the back-off of writes",
