@@ -130,7 +130,7 @@ impl World {
             self.at = at;
             self.happen(happening);
             self.check_progress();
-            if self.calm && self.plan.junk == 0 {
+            if self.calm && self.plan.junk == 0 && !self.denial.is_on(self.at) {
                 // With dead entries in the queue it is longer by design: each place is a step of the stagger.
                 self.oracle.watch_gap(self.at, &self.processes, self.plan.ttl);
             }
