@@ -73,17 +73,17 @@ impl Credentials {
         let _context = self.runtime.enter();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = BootClock.now();
-        let asked = match state.asked.take().filter(|asked| asked.clone().now_or_never().is_none()) {
-            Some(asked) => asked,
-            None => {
-                let mut asking = ask(&self.source);
-                // Without the program it is there at once.
-                if let Some(token) = (&mut asking).now_or_never() {
-                    state.known = token.clone().ok().map(|token| (token, now + GOOD));
-                    return Either::Left(ready(token));
-                }
-                self.run(asking)
+        let running = state.asked.take().filter(|asked| asked.clone().now_or_never().is_none());
+        let asked = if let Some(asked) = running {
+            asked
+        } else {
+            let mut asking = ask(&self.source);
+            // Without the program it is there at once.
+            if let Some(token) = (&mut asking).now_or_never() {
+                state.known = token.clone().ok().map(|token| (token, now + GOOD));
+                return Either::Left(ready(token));
             }
+            self.run(asking)
         };
         state.asked = Some(asked.clone());
         match &state.known {
