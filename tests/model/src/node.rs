@@ -177,6 +177,12 @@ impl Node {
         self.kept_until > self.local
     }
 
+    /// Says whether it was shut down and nothing is left to do. Then what it hears starts no keeper, as in the engine: news that is
+    /// older than a reservation would look like something to give back, and its writes test the term only, which stays.
+    fn is_over(&self) -> bool {
+        self.closing && self.keeper.is_idle()
+    }
+
     /// The client shuts down in good order.
     pub fn close(&mut self) -> Step {
         self.closing = true;
@@ -291,6 +297,9 @@ impl Node {
 
     /// The server shows the watch of this engine a transition.
     pub fn witness(&mut self, before: Option<&Snapshot>, after: Option<&Snapshot>, version: u64) {
+        if self.is_over() {
+            return;
+        }
         let mine = |snapshot: &&Snapshot| self.looks_out || snapshot.record.engine == self.id;
         let event = match (before.filter(mine), after.filter(mine)) {
             (_, Some(after)) => Event::Seen(after.clone()),
@@ -309,6 +318,9 @@ impl Node {
     pub fn list(&mut self, stored: Option<&Snapshot>) {
         self.stalled = false;
         self.sightings.clear();
+        if self.is_over() {
+            return;
+        }
         match stored.filter(|stored| self.looks_out || stored.record.engine == self.id) {
             Some(stored) => self.sightings.push_back(Event::Seen(stored.clone())),
             None if !self.looks_out && !self.keeper.is_idle() => self.sightings.push_back(Event::Unlisted),
@@ -402,6 +414,9 @@ impl Node {
         self.keeper = Keeper::new(self.id.clone());
         self.sightings.retain(|event| matches!(event, Event::Seen(seen) if seen.record.engine == self.id));
         (self.wake, self.looks_out) = (None, false);
+        if self.closing {
+            self.sightings.clear();
+        }
     }
 }
 

@@ -155,8 +155,9 @@ fn three_engines_hand_on() {
 fn two_engines_of_which_one_keeps_what_it_has_over_a_shutdown() {
     let budget = Budget { total: 1, late: 1, shutdowns: 1, ..Budget::default() };
     let kept = Peer::new(even(), 1).keeping(4);
-    for (name, other) in [("kept, waited for", Peer::new(even(), 1)), ("kept, tried", Peer::new(even(), 1).trying())] {
-        explore(plan(name, [kept, other], 9, budget), 1, &[Reach::Reserved, Reach::TakeOver]);
+    let (waits, tries) = (Peer::new(even(), 1), Peer::new(even(), 1).trying());
+    for (name, other, least) in [("kept, waited for", waits, 180_000), ("kept, tried", tries, 110_000)] {
+        explore(plan(name, [kept, other], 9, budget), least, &[Reach::Reserved, Reach::TakeOver]);
     }
 }
 

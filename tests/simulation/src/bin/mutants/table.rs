@@ -499,6 +499,12 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "if known || (stray() && false) {",
     ),
     mutant(
+        "news start a keeper after the end",
+        ENGINE,
+        "None if self.is_shut_down() => return None,",
+        "None if self.id.as_str().is_empty() => return None,",
+    ),
+    mutant(
         "a call without an answer counts as not applied",
         CALL,
         "Fault::Unknown(_) => Outcome::Unknown,",
