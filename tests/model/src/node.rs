@@ -47,6 +47,7 @@ pub struct Guard {
 }
 
 /// One engine, its clock, its watch and its users.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own; no two exclude each other")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Node {
     /// The shipped state machine.
