@@ -6,7 +6,7 @@ use msync_compat_sidecar::front::Limits;
 
 use crate::{
     common::{Child, Reply, Served, Stub, connect, read_reply},
-    only, served,
+    only, quick, served,
 };
 
 #[test]

@@ -10,7 +10,7 @@ use msync_compat_sidecar::front::Limits;
 
 use crate::{
     common::{Child, PATIENCE, Served, Stub, connect, read_replies, read_reply, talk},
-    get, served,
+    get, quick, served,
 };
 
 #[test]
