@@ -13,7 +13,7 @@ use crate::{
     store::Fault,
 };
 
-/// How long an attempt may take, and the first that failed is followed by nothing; twice as long each time.
+/// How long an attempt may take, and one that failed is followed by nothing; twice as long each time once it was refused.
 const PAUSE: Duration = Duration::from_secs(2);
 /// The longest such pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -31,7 +31,7 @@ pub(super) fn put_up(engine: &Grip, lease: Lease, text: Arc<str>) {
             }
             drop(engine);
             pause.await;
-            most = (2 * most).min(LONGEST_PAUSE);
+            most = if told { (2 * most).min(LONGEST_PAUSE) } else { PAUSE };
         }
     });
 }

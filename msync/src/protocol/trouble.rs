@@ -200,8 +200,9 @@ impl Trouble {
 
     /// Says whether rights have been denied for so long that it will not pass.
     pub(super) fn is_denied(&self) -> bool {
-        let denied = [self.writes.denied, self.reads.denied];
-        denied.into_iter().flatten().any(|denied| denied.asked.since(denied.answered) >= DENIAL)
+        let denied = || [self.writes.denied, self.reads.denied].into_iter().flatten();
+        let (first, last) = (denied().map(|one| one.answered).min(), denied().map(|one| one.asked).max());
+        first.zip(last).is_some_and(|(first, last)| last.since(first) >= DENIAL)
     }
 
     /// Says whether what the server refuses cannot be the other engines' doing: so often, and for longer than a ttl.

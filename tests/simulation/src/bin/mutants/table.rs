@@ -291,12 +291,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "Outcome::Denied if !self.trouble.as_ref().is_some_and(|trouble| trouble.is_denied()) => {",
         "Outcome::Denied if false => {",
     ),
-    mutant(
-        "a denial is never final",
-        TROUBLE,
-        "denied.asked.since(denied.answered) >= DENIAL",
-        "denied.asked.since(denied.answered) >= 1000 * DENIAL",
-    ),
+    mutant("a denial is never final", TROUBLE, "last.since(first) >= DENIAL", "last.since(first) >= 1000 * DENIAL"),
     mutant(
         "a denial counts from the question that was answered so",
         TROUBLE,
