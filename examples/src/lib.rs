@@ -87,7 +87,7 @@ impl Place {
         let builder = Client::builder().owner(pod);
         Ok(match &self.store {
             Store::Memory(store) => builder.memory(store).build(),
-            Store::Cluster(config) => builder.kube(kube::Client::try_from((**config).clone())?).build(),
+            Store::Cluster(config) => builder.config((**config).clone()).build()?,
         })
     }
 }

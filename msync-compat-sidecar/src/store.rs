@@ -10,8 +10,9 @@ use msync::{
     LockName, MemoryStore,
     crd::install_crd,
     store::{Fatal, Fault, KubeStore, Store},
+    transport::{connect_at_home, infer},
 };
-use tokio::time::timeout;
+use tokio::{task::spawn_blocking, time::timeout};
 
 use crate::config::{self, Config};
 
@@ -37,7 +38,7 @@ pub async fn open(config: &Config) -> Result<Arc<dyn Store>> {
 
 async fn cluster(config: &Config) -> Result<KubeStore> {
     // The error tells its sources itself.
-    let client = kube::Client::try_default().await.map_err(|error| {
+    let client = connect().await.map_err(|error| {
         anyhow!("no cluster is configured ({error}); without one, `--store memory` serves for developing clients")
     })?;
     let namespace = config.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
@@ -57,6 +58,12 @@ async fn cluster(config: &Config) -> Result<KubeStore> {
         VERBS.join(", ")
     );
     Ok(store)
+}
+
+/// Connects to the cluster of the environment as the library does, on its thread: an exec plugin may take its time.
+async fn connect() -> Result<kube::Client> {
+    let config = infer().await?;
+    Ok(spawn_blocking(|| connect_at_home(config)).await??)
 }
 
 /// The verbs that this user may not use. What cannot be asked is taken for allowed: the first call will tell.

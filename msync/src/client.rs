@@ -59,7 +59,7 @@ impl Client {
     /// service account. Nothing is sent yet, so a cluster that cannot be reached is noticed by the first acquisition.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves nothing behind.
+    /// Dropping the future leaves nothing behind but an exec plugin of the kubeconfig that runs, which ends by itself.
     #[cfg(feature = "kube")]
     pub async fn try_default() -> Result<Self, Error> {
         Self::builder().try_default().await

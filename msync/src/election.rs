@@ -5,6 +5,7 @@
 mod advert;
 pub(crate) mod campaigns;
 mod candidate;
+mod failing;
 mod leader_loop;
 mod observe;
 
@@ -12,6 +13,7 @@ use std::{slice::from_ref, sync::Arc, time::Duration};
 
 pub use candidate::Candidate;
 pub(crate) use candidate::Term;
+use failing::Failing;
 pub use observe::Leader;
 
 use crate::{
@@ -25,7 +27,7 @@ use crate::{
     record::Advert,
 };
 
-/// How long a campaign that failed pauses before it goes on.
+/// How long a campaign that failed pauses before it goes on, at the most; half of it at least.
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// An election, to campaign in or to observe. Cloning is cheap.
@@ -190,8 +192,8 @@ impl Election {
     /// Campaigns for no longer than `limit`. A limit of zero is one try, which takes as long as a request.
     ///
     /// # Errors
-    /// [`Error::Timeout`] after the limit, otherwise as [`campaign`](Self::campaign); for one try as
-    /// [`try_campaign`](Self::try_campaign).
+    /// After the limit [`Error::Timeout`] if another led, [`Error::Unavailable`] if nobody was seen to lead because the store
+    /// could not be used; otherwise as [`campaign`](Self::campaign). For one try as [`try_campaign`](Self::try_campaign).
     ///
     /// # Cancel safety
     /// As [`campaign`](Self::campaign).
@@ -209,16 +211,13 @@ impl Election {
     /// # Ok(()) }
     /// ```
     pub async fn campaign_timeout(&self, limit: Duration) -> Result<Leadership, Error> {
-        let late = || Error::Timeout { name: self.name.to_string(), after: limit };
         if limit.is_zero() {
             let tried = self.elected(Patience::Poll { create_only: false }).await;
-            return tried.map_err(|error| if matches!(error, Error::Busy { .. }) { late() } else { error });
+            let busy = |error: &Error| matches!(error, Error::Busy { .. });
+            return tried.map_err(|error| if busy(&error) { lock::timeout(&self.name, limit) } else { error });
         }
-        tokio::select! {
-            biased;
-            elected = self.campaign() => elected,
-            () = self.pause(limit) => Err(late()),
-        }
+        let since = self.engine.clock.now();
+        lock::within(&self.engine, &self.name, self.campaign(), (since, since + limit), limit).await
     }
 
     /// Stands by until this process leads, then runs a body under the term, and drops it when leadership is lost and stands
@@ -267,10 +266,13 @@ impl Election {
 
     /// Campaigns through failures that it has got over before.
     async fn campaign_on(&self) -> Result<Leadership, Error> {
+        let mut failing = Failing::default();
         loop {
             match self.campaign().await {
                 Err(error) if !error.is_shut_down() => {
-                    tracing::warn!(election = %self.name, %error, "the campaign failed and is tried again");
+                    if failing.is_told(&error) {
+                        tracing::warn!(election = %self.name, %error, "the campaign failed and is tried again");
+                    }
                     self.pause_after_failure().await;
                 }
                 elected => return elected,
@@ -286,9 +288,10 @@ impl Election {
         Ok(Leadership { guard: LockGuard::new(turn) })
     }
 
-    /// Waits before the next campaign after one that failed.
+    /// Waits before the next campaign after one that failed, for a random part: all replicas fail together.
     pub(crate) async fn pause_after_failure(&self) {
-        self.pause(PAUSE).await;
+        let part = u32::try_from((self.engine.random)() % 1000).unwrap_or(0);
+        self.pause(PAUSE / 2 + PAUSE / 2 * part / 1000).await;
     }
 }
 

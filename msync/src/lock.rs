@@ -109,6 +109,37 @@ async fn acquire_beside(
     engine.acquire(name, engine, |ticket| options.want(ticket, patience), judge, forfeit).await
 }
 
+/// Awaits an acquisition until a moment. One that was begun with a limit at another moment is told why it was in vain.
+pub(crate) async fn within<T>(
+    engine: &Grip,
+    name: &LockName,
+    acquiring: impl Future<Output = Result<T, Error>>,
+    (since, over): (Moment, Moment),
+    limit: Duration,
+) -> Result<T, Error> {
+    let mut acquiring = pin!(acquiring);
+    let over = engine.clock.sleep_until(over);
+    tokio::select! {
+        biased;
+        acquired = &mut acquiring => return acquired,
+        () = over => {}
+    }
+    // It still waits, so that there is somebody to ask.
+    tokio::select! {
+        biased;
+        acquired = &mut acquiring => acquired,
+        why = engine.why_not(name, since) => Err(match why {
+            Why::Held => timeout(name, limit),
+            Why::Unseen(fault) => Error::unavailable(name.to_string(), limit, fault.as_ref()),
+        }),
+    }
+}
+
+/// Makes the error of a wait behind a holder.
+pub(crate) fn timeout(name: &LockName, after: Duration) -> Error {
+    Error::Timeout { name: name.to_string(), after }
+}
+
 // === impl Beside ===
 
 impl Beside {
@@ -289,32 +320,13 @@ impl Lock {
         self.acquire_by(since, since + limit, limit).await
     }
 
-    /// Acquires until `over`. A wait of `limit` that was begun at `since` is told why it was in vain.
+    /// Acquires until `over`, as [`within`].
     pub(crate) async fn acquire_by(&self, since: Moment, over: Moment, limit: Duration) -> Result<LockGuard, Error> {
-        let mut acquiring = pin!(self.acquire());
-        let over = self.engine.clock.sleep_until(over);
-        tokio::select! {
-            biased;
-            acquired = &mut acquiring => return acquired,
-            () = over => {}
-        }
-        // It still waits, so that there is somebody to ask.
-        tokio::select! {
-            biased;
-            acquired = &mut acquiring => acquired,
-            why = self.engine.why_not(&self.name, since) => Err(self.in_vain(&why, limit)),
-        }
-    }
-
-    fn in_vain(&self, why: &Why, after: Duration) -> Error {
-        match why {
-            Why::Held => self.timeout(after),
-            Why::Unseen(fault) => Error::unavailable(self.name.to_string(), after, fault.as_ref()),
-        }
+        within(&self.engine, &self.name, self.acquire(), (since, over), limit).await
     }
 
     pub(crate) fn timeout(&self, after: Duration) -> Error {
-        Error::Timeout { name: self.name.to_string(), after }
+        timeout(&self.name, after)
     }
 
     /// Runs a body while the lock is held. The body is dropped at the deadline if the lock is lost, and always before the

@@ -10,6 +10,7 @@
 //! time-outs of a [`kube::Config`] mean nothing here.
 
 mod cause;
+mod credentials;
 mod dial;
 mod http1;
 mod lanes;
@@ -20,14 +21,16 @@ use std::{fmt, time::Duration};
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use kube::client::{Body, ConfigExt};
-use tower::{BoxError, ServiceBuilder};
+use tokio::runtime::Handle;
+use tower::{BoxError, ServiceBuilder, filter::AsyncFilterLayer};
 
 use self::{
+    credentials::Credentials,
     dial::OnRuntime,
     http1::Http1,
     lanes::{Lanes, Streamed},
 };
-use crate::Error;
+use crate::{Error, clock::Home, runtime};
 
 /// `1` keeps to HTTP/1.1.
 const HTTP: &str = "MSYNC_HTTP";
@@ -71,7 +74,7 @@ pub async fn infer() -> Result<kube::Config, Error> {
 }
 
 /// Makes a client of kube with this transport; to be called within a tokio runtime, which its connections then live on.
-/// Sends nothing. Runs the kubeconfig's exec plugin, if it has one.
+/// Sends nothing. Runs the kubeconfig's exec plugin, if it has one, and blocks the thread meanwhile.
 ///
 /// `MSYNC_HTTP=1` keeps it to HTTP/1.1.
 ///
@@ -99,14 +102,27 @@ pub fn connect(config: kube::Config) -> Result<kube::Client, Error> {
 pub fn connect_over(http: Http, config: kube::Config) -> Result<kube::Client, Error> {
     let transport = Transport::new(http, &config)?;
     let auth = config.auth_layer().map_err(|error| cause::client(error, &config))?;
+    let (plugin, auth) = match (auth, credentials::program(&config.auth_info)) {
+        (Some(layer), Some(program)) => (Some(Credentials::new(&layer, program, Handle::current())), None),
+        (auth, _) => (None, auth),
+    };
     let headers = config.extra_headers_layer().map_err(|error| cause::client(error, &config))?;
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
+        .option_layer(plugin.map(AsyncFilterLayer::new))
         .option_layer(auth)
         .layer(headers)
         .map_err(BoxError::from)
         .service(transport);
     Ok(kube::client::ClientBuilder::new(service, config.default_namespace).build())
+}
+
+/// [`connect`], on the thread of msync's own: such a client needs nobody's runtime.
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_at_home(config: kube::Config) -> Result<kube::Client, Error> {
+    runtime::within(Home::Own, || connect(config))
 }
 
 /// Sends requests, on the runtime it was made on.

@@ -158,7 +158,7 @@ impl ClientBuilder {
     /// As [`Client::try_default`].
     ///
     /// # Cancel safety
-    /// Dropping the future leaves nothing behind.
+    /// Dropping the future leaves nothing behind but an exec plugin of the kubeconfig that runs, which ends by itself.
     ///
     /// # Examples
     /// ```no_run
@@ -167,8 +167,10 @@ impl ClientBuilder {
     /// # Ok(()) }
     /// ```
     pub async fn try_default(self) -> Result<Client, Error> {
-        let config = runtime::run(self.clock.home(), crate::transport::infer()).await?;
-        self.config(config).build()
+        let home = self.clock.home();
+        let config = runtime::run(home, crate::transport::infer()).await?;
+        let builder = self.config(config);
+        runtime::run_blocking(home, move || builder.build()).await
     }
 }
 
@@ -190,7 +192,8 @@ impl ClientBuilder<Chosen> {
 
 #[cfg(feature = "kube")]
 impl ClientBuilder<Configured> {
-    /// Makes the client. Sends nothing before the first acquisition.
+    /// Makes the client. Sends nothing before the first acquisition. Where the configuration has an exec plugin, it runs that,
+    /// and the thread waits for it; [`try_default`](ClientBuilder::try_default) blocks no thread of yours.
     ///
     /// # Errors
     /// [`Error::Store`] when the configuration is of no use: a certificate that is missing or illegible, a proxy that is not

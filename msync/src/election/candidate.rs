@@ -9,6 +9,7 @@ use std::{fmt, pin::pin, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::failing::Failing;
 use crate::{Election, Error, FencingToken, Leadership, Lease, LockName, lock::log_release, runtime};
 
 /// How long a process waits to learn whether it leads before it takes itself for a follower.
@@ -174,6 +175,7 @@ impl fmt::Debug for Candidate {
 
 /// Campaigns until `end`, or until the client is shut down. The standing that it leaves says how it ended.
 pub(crate) async fn campaign(election: Election, standing: watch::Sender<Standing>, end: CancellationToken) {
+    let mut failing = Failing::default();
     loop {
         let term = tokio::select! {
             biased;
@@ -181,19 +183,25 @@ pub(crate) async fn campaign(election: Election, standing: watch::Sender<Standin
             term = elected(&election, &standing) => term,
         };
         let ended = match term {
-            Ok(leadership) => lead(leadership, &standing, &end).await,
+            Ok(leadership) => {
+                failing.over();
+                lead(leadership, &standing, &end).await
+            }
             Err(error) => Err(error),
         };
         let Err(error) = ended else { continue };
         let is_over = error.is_shut_down() || end.is_cancelled();
-        if !is_over {
+        if !is_over && failing.is_told(&error) {
             tracing::warn!(election = %election.name(), %error, "the campaign failed and is tried again");
         }
         standing.send_replace(Standing::Failed(error));
         if is_over {
             return;
         }
-        election.pause_after_failure().await;
+        tokio::select! {
+            () = end.cancelled() => {}
+            () = election.pause_after_failure() => {}
+        }
         standing.send_replace(Standing::Unknown);
     }
 }

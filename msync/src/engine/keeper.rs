@@ -369,12 +369,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::{
-        MemoryStore, Timing,
-        clock::TokioClock,
-        protocol::{Patience, Want},
-        record::EngineId,
-    };
+    use crate::{MemoryStore, Timing, clock::TokioClock, protocol::Want, record::EngineId};
 
     fn driver() -> Driver {
         let (store, clock) = (Arc::new(MemoryStore::new()), Arc::new(TokioClock::default()));
@@ -384,19 +379,6 @@ mod tests {
         Driver::new(engine, name, keeper, inbox, watch::channel(Standing::default()).0)
     }
 
-    fn want(ticket: u64) -> Want {
-        Want {
-            ticket: Ticket(ticket),
-            timing: Timing::default(),
-            retained: false,
-            instant: true,
-            adopt: false,
-            patience: Patience::Wait,
-            at_least: Duration::ZERO,
-            max_hold: None,
-        }
-    }
-
     /// Before it did, a million acquisitions that were given up behind one holder took 148 MB.
     #[test]
     fn a_driver_forgets_who_gave_up() {
@@ -404,7 +386,10 @@ mod tests {
         for ticket in 1..1_000 {
             let (verdict, _gone) = oneshot::channel();
             let bid = Bid { verdict, offer: Arc::new(Offer::new(None)) };
-            for message in [Message::Want(want(ticket), bid), Message::Event(Event::Cancel(Ticket(ticket)))] {
+            for message in [
+                Message::Want(Want::plain(Ticket(ticket), Timing::default()), bid),
+                Message::Event(Event::Cancel(Ticket(ticket))),
+            ] {
                 driver.admit(message);
             }
         }

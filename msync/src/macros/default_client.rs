@@ -84,16 +84,16 @@ pub async fn shutdown() {
 ///
 /// It campaigns until this process leads, then runs the body at once and after that every `every`, counted from the
 /// beginning of one run to the beginning of the next; a run that takes longer delays the next. When leadership is lost the
-/// body is dropped at its next await and the campaign goes on; when it is regained the body runs again. The body gets the
-/// term's [`Lease`], for its fencing token.
+/// body is dropped at its next await and the campaign goes on; when it is regained the body runs again, a second after the
+/// loss at the earliest. The body gets the term's [`Lease`], for its fencing token.
 ///
 /// It is the loop to [`leader_only`](crate::leader_only)'s single call.
 ///
 /// # Errors
 /// [`Error::ShutDown`] as soon as the client is shut down: the orderly end of the loop, which
 /// [`Error::is_shut_down`] tells from others. At once when no client can be made, when the name is empty, or
-/// ([`Error::InvalidTiming`]) when `every` is shorter than a millisecond. Failures of a campaign are logged and it is tried
-/// again.
+/// ([`Error::InvalidTiming`]) when `every` is shorter than a millisecond. Failures of a campaign are logged, each as often
+/// as its number has doubled, and it is tried again.
 ///
 /// # Cancel safety
 /// Dropping the future ends the body; the campaign stays in the background, as with `#[leader_only]`.

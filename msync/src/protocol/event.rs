@@ -93,6 +93,53 @@ pub enum Call {
     Delete(Version),
 }
 
+// === impl Want ===
+
+impl Want {
+    /// A patient acquisition of a plain lock, without options.
+    pub fn plain(ticket: Ticket, timing: Timing) -> Self {
+        Self {
+            ticket,
+            timing,
+            retained: false,
+            instant: true,
+            adopt: false,
+            patience: Patience::Wait,
+            at_least: Duration::ZERO,
+            max_hold: None,
+        }
+    }
+}
+
+// === impl Call ===
+
+impl Call {
+    /// Serves it as a store of one object does, whose next version has a number; what is stored then stands in `stored`.
+    /// For those who need no more of a store than that.
+    pub fn serve(&self, stored: &mut Option<Snapshot>, number: u64) -> Outcome {
+        match self {
+            Self::Read => Outcome::Read(stored.clone()),
+            Self::Apply(change) => match change.apply(stored.as_ref().map(|stored| &stored.record)) {
+                Err(refused) => Outcome::Refused(refused),
+                Ok(record) => {
+                    let uid = stored.as_ref().map_or_else(|| "uid".into(), |stored| stored.version.uid.clone());
+                    let snapshot = Snapshot { version: Version { uid, number }, record };
+                    *stored = Some(snapshot.clone());
+                    Outcome::Applied(snapshot)
+                }
+            },
+            Self::Delete(version) => match stored {
+                None => Outcome::Refused(Refused::Absent),
+                Some(other) if other.version != *version => Outcome::Refused(Refused::Mismatch),
+                Some(_) => {
+                    *stored = None;
+                    Outcome::Deleted
+                }
+            },
+        }
+    }
+}
+
 /// How a call ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Outcome {

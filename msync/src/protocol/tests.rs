@@ -193,21 +193,9 @@ impl Bench {
 
     /// A call reaches the server, however late.
     fn deliver(&mut self, call: &Call) -> Outcome {
-        match call {
-            Call::Read => Outcome::Read(self.stored.clone()),
-            Call::Apply(change) => match change.apply(self.stored.as_ref().map(|stored| &stored.record)) {
-                Ok(record) => Outcome::Applied(self.store(record)),
-                Err(refused) => Outcome::Refused(refused),
-            },
-            Call::Delete(version) => match &self.stored {
-                None => Outcome::Refused(Refused::Absent),
-                Some(stored) if stored.version != *version => Outcome::Refused(Refused::Mismatch),
-                Some(_) => {
-                    (self.stored, self.version) = (None, self.version + 1);
-                    Outcome::Deleted
-                }
-            },
-        }
+        let outcome = call.serve(&mut self.stored, self.version + 1);
+        self.version += u64::from(matches!(outcome, Outcome::Applied(_) | Outcome::Deleted));
+        outcome
     }
 
     fn store(&mut self, record: Record) -> Snapshot {
@@ -320,16 +308,7 @@ fn rival(number: u64, ttl: u64) -> Claim {
 }
 
 fn want(ticket: u64) -> Want {
-    Want {
-        ticket: Ticket(ticket),
-        timing: timing(TTL),
-        retained: false,
-        instant: true,
-        adopt: false,
-        patience: Patience::Wait,
-        at_least: Duration::ZERO,
-        max_hold: None,
-    }
+    Want::plain(Ticket(ticket), timing(TTL))
 }
 
 fn attempt(ticket: u64) -> Want {

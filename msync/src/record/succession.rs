@@ -3,13 +3,15 @@
 //! What becomes of a record that nobody waits for is not told here: that depends on what its holder knows of it.
 
 use super::{Beat, Change, EngineId, Entry, Record};
-use crate::clock::Wall;
+use crate::{clock::Wall, name};
 
 // === impl Record: succession ===
 
 impl Record {
-    /// Finds the first place in the queue of an owner; an entry that does not parse is nobody's.
+    /// Finds the first place in the queue of an owner, by the name that its client was given or as it is shown; an entry that
+    /// does not parse is nobody's.
     pub fn place_of(&self, owner: &str) -> Option<usize> {
+        let owner = name::owner(owner);
         let named = |entry: &Entry| entry.claim().is_some_and(|claim| claim.engine.owner() == owner);
         self.waiters.iter().position(named)
     }
@@ -56,6 +58,14 @@ mod tests {
 
     fn held(waiters: Vec<Entry>) -> Record {
         Record { term: Term(1), beat: Beat(1), waiters, ..Record::default() }
+    }
+
+    #[test]
+    fn an_owner_is_found_by_the_name_that_it_was_given() {
+        let long = format!("{}-b", "x".repeat(63));
+        let record = held(vec![entry("web-1", 2), entry(&name::owner("Pod_B"), 3), entry(&name::owner(&long), 4)]);
+        let places = ["web-1", "Pod_B", "pod-b", &long, &name::owner(&long), "pod"].map(|owner| record.place_of(owner));
+        assert_eq!(places, [Some(0), Some(1), Some(1), Some(2), Some(2), None]);
     }
 
     fn hand_on(record: &Record, index: usize) -> Option<Change> {

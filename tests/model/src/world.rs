@@ -57,7 +57,7 @@ pub struct World {
 impl World {
     /// Makes the state that a plan begins in.
     pub fn new(plan: &Plan) -> Self {
-        let nodes = (0..).zip(&plan.peers).map(|(index, peer)| Arc::new(Node::new(index, peer.wants)));
+        let nodes = (0..).zip(&plan.peers).map(|(index, peer)| Arc::new(Node::new(index, peer)));
         Self {
             now: 0,
             server: Server::default(),
@@ -137,6 +137,9 @@ impl World {
                 self.broken = Some(Promise::TokensIncrease);
             }
             self.token = self.token.max(token);
+            if (0..).zip(&self.nodes).any(|(other, node)| other != index && node.keeps()) {
+                self.broken = Some(Promise::AtLeastIsKept);
+            }
         }
         if let Some(call) = step.call {
             insert(&mut self.requests, Request { from: index, call, awaited: true, late: false });

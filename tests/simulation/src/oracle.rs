@@ -29,6 +29,8 @@ pub struct Tally {
     pub recalled: u64,
     /// Left behind as a reservation.
     pub reserved: u64,
+    /// Failed, for the server denied everything for too long.
+    pub failed: u64,
     /// Losses that a user was told of before it had ended.
     pub losses: u64,
     /// Calls to the store.
@@ -64,6 +66,7 @@ impl Tally {
         self.local += other.local;
         self.recalled += other.recalled;
         self.reserved += other.reserved;
+        self.failed += other.failed;
         self.losses += other.losses;
         self.calls += other.calls;
         self.steps += other.steps;

@@ -13,6 +13,7 @@ mod wire;
 
 pub use judge::Story;
 
+pub use crate::plan::Vocabulary;
 use crate::rng::Rng;
 
 /// Plays the episode of a seed.
@@ -23,13 +24,24 @@ use crate::rng::Rng;
 /// # Panics
 /// When the library panics.
 pub fn play(seed: u64, trace: bool) -> Result<Story, String> {
+    play_of(Vocabulary::Whole, seed, trace)
+}
+
+/// The same, its plan drawn from this.
+///
+/// # Errors
+/// As [`play`].
+///
+/// # Panics
+/// As [`play`].
+pub fn play_of(vocabulary: Vocabulary, seed: u64, trace: bool) -> Result<Story, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime without I/O needs nothing");
     runtime.block_on(async {
-        let stage = stage::Stage::new(Rng::new(seed), trace);
+        let stage = stage::Stage::new(Rng::new(seed), vocabulary, trace);
         stage.say(|| format!("{:?}", stage.plan));
         episode::Director::new(std::sync::Arc::clone(&stage)).play().await;
         stage.with(|state| match state.judge.verdict.take() {

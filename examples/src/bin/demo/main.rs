@@ -85,8 +85,8 @@ async fn connect(store: StoreKind) -> Result<(Connect, Option<TestServer>)> {
         StoreKind::Kube => {
             let connect: Connect = Arc::new(move |owner| {
                 Box::pin(async move {
-                    let kube = kube::Client::try_default().await.context("no cluster: is there a kubeconfig?")?;
-                    Ok(Client::builder().kube(kube).owner(owner).timing(timing).clock(PodClock).build())
+                    let builder = Client::builder().owner(owner).timing(timing).clock(PodClock);
+                    builder.try_default().await.context("no cluster: is there a kubeconfig?")
                 })
             });
             Ok((connect, None))
@@ -100,10 +100,9 @@ async fn testbed(timing: Timing) -> Result<(Connect, Option<TestServer>)> {
     let config = server.config(ADMIN).await?;
     let connect: Connect = Arc::new(move |owner| {
         let config = config.clone();
-        Box::pin(async move {
-            let kube = kube::Client::try_from(config)?;
-            Ok(Client::builder().kube(kube).owner(owner).timing(timing).clock(PodClock).build())
-        })
+        Box::pin(
+            async move { Ok(Client::builder().config(config).owner(owner).timing(timing).clock(PodClock).build()?) },
+        )
     });
     Ok((connect, Some(server)))
 }

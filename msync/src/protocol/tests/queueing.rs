@@ -100,6 +100,25 @@ fn a_grant_that_is_not_instant_in_the_record_must_be_accepted() {
     assert!(bench.has(1));
 }
 
+/// More than a call's time remains, but less than half of what a fresh hold has: a body relies on some.
+#[test]
+fn a_grant_that_leaves_less_than_half_of_the_time_is_accepted_first() {
+    for (waited, accepted) in [(4_400, false), (4_600, true)] {
+        let mut bench = Bench::waiting(want(1));
+        for beat in 2..=6 {
+            bench.pass(waited / 5);
+            let (previous, ttl, wall) = (bench.record().beat, ms(TTL), bench.wall());
+            bench.other(&Change::Renew { term: Term(1), previous, beat: Beat(beat), renewals: beat, ttl, wall });
+            bench.seen();
+        }
+        bench.grant(0xaa);
+        bench.seen();
+        assert_eq!(bench.has(1), !accepted, "{waited}");
+        bench.settle();
+        assert!(bench.has(1) && bench.keeper.standing().until.since(Bench::at(bench.now)) >= ms(4_500), "{waited}");
+    }
+}
+
 #[test]
 fn the_answer_of_a_read_that_was_overtaken_is_not_believed_if_older() {
     let mut bench = behind(2);

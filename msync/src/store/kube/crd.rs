@@ -159,8 +159,7 @@ impl From<Found> for LockSpec {
             acquired: take(found.acquired, "acquired", absent),
             expiry: take(found.expiry, "expiry", absent),
             waiters: take(found.waiters, "waiters", absent),
-            // A hint that nothing rests on: without it a crash may be noticed a ttl later.
-            next: found.next.unwrap_or_default(),
+            next: take(found.next, "next", absent),
             advertised: take(found.advertised, "advertised", absent),
             absent: Vec::new(),
         };

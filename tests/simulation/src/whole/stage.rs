@@ -16,8 +16,8 @@ use super::{
     wire::unknown,
 };
 use crate::{
-    network::{hop, long},
-    plan::{MILLI, Plan},
+    network::{Denial, hop, long},
+    plan::{MILLI, Plan, Vocabulary},
     rng::Rng,
     server::{Commit, Server},
 };
@@ -42,6 +42,7 @@ pub(crate) struct State {
     pub(crate) calm: bool,
     /// The last effect of a fault.
     pub(crate) trouble_until: u64,
+    pub(crate) denial: Denial,
     /// How many acquisitions are still to begin.
     wants: u32,
     watchers: Vec<Watcher>,
@@ -64,14 +65,15 @@ struct Watcher {
 // === impl Stage ===
 
 impl Stage {
-    pub(crate) fn new(mut rng: Rng, trace: bool) -> Arc<Self> {
-        let plan = Plan::draw(&mut rng);
+    pub(crate) fn new(mut rng: Rng, vocabulary: Vocabulary, trace: bool) -> Arc<Self> {
+        let plan = Plan::draw(&mut rng, vocabulary);
         let state = State {
             rng,
             server: Server::default(),
             judge: Judge::new(plan.is_orderly()),
             calm: false,
             trouble_until: 0,
+            denial: Denial::default(),
             wants: plan.wants,
             watchers: Vec::new(),
         };
@@ -108,6 +110,17 @@ impl Stage {
         let now = self.time.now();
         self.with(|state| state.trouble_until = state.trouble_until.max(now + span));
         span
+    }
+
+    /// Lets the server deny everything for a while.
+    pub(crate) fn deny(&self) {
+        let now = self.time.now();
+        let until = self.with(|state| {
+            state.denial.begin(now, &mut state.rng);
+            state.trouble_until = state.trouble_until.max(state.denial.until());
+            state.denial.until()
+        });
+        self.say(|| format!("the server denies everything until {} ms", until / MILLI));
     }
 
     /// Freezes a machine.

@@ -12,7 +12,7 @@ use msync::{
     LockName,
     protocol::{Call, Outcome},
     record::{Change, EngineId},
-    store::{Fault, Scope, Snapshot, Store, Version, Watch},
+    store::{Fatal, Fault, Scope, Snapshot, Store, Version, Watch},
 };
 use tokio::sync::oneshot;
 
@@ -50,6 +50,10 @@ impl Wire {
         self.stop_at_random();
         self.machine.awake().await;
         let course = self.course();
+        if course.fate.denied {
+            self.machine.sleep(MILLI).await;
+            return Err(Fault::Fatal(Fatal::Forbidden("the server has just started".to_owned())));
+        }
         if course.fate.busy {
             self.machine.sleep(MILLI).await;
             return Err(Fault::Busy(None));
@@ -80,7 +84,13 @@ impl Wire {
         self.stage.with(|state| {
             let calm = state.calm && !cut;
             let rng = &mut state.rng;
-            let fate = if calm { Fate::fair(rng) } else { Fate::draw(plan, cut, plan.ttl / 6, rng) };
+            let fate = if state.denial.is_on(now) && !cut {
+                Fate::denied(rng)
+            } else if calm {
+                Fate::fair(rng)
+            } else {
+                Fate::draw(plan, cut, plan.ttl / 6, rng)
+            };
             let course = Course { fate, reset: rng.chance(500) };
             let last = course.fate.first.max(course.fate.second).unwrap_or(0);
             state.trouble_until = state.trouble_until.max(now + last);
