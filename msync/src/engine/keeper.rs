@@ -369,12 +369,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::{
-        MemoryStore, Timing,
-        clock::TokioClock,
-        protocol::{Patience, Want},
-        record::EngineId,
-    };
+    use crate::{MemoryStore, Timing, clock::TokioClock, protocol::Want, record::EngineId};
 
     fn driver() -> Driver {
         let (store, clock) = (Arc::new(MemoryStore::new()), Arc::new(TokioClock::default()));
@@ -385,16 +380,7 @@ mod tests {
     }
 
     fn want(ticket: u64) -> Want {
-        Want {
-            ticket: Ticket(ticket),
-            timing: Timing::default(),
-            retained: false,
-            instant: true,
-            adopt: false,
-            patience: Patience::Wait,
-            at_least: Duration::ZERO,
-            max_hold: None,
-        }
+        Want::new(Ticket(ticket), Timing::default())
     }
 
     /// Before it did, a million acquisitions that were given up behind one holder took 148 MB.

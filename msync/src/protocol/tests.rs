@@ -319,16 +319,7 @@ fn rival(number: u64, ttl: u64) -> Claim {
 }
 
 fn want(ticket: u64) -> Want {
-    Want {
-        ticket: Ticket(ticket),
-        timing: timing(TTL),
-        retained: false,
-        instant: true,
-        adopt: false,
-        patience: Patience::Wait,
-        at_least: Duration::ZERO,
-        max_hold: None,
-    }
+    Want::new(Ticket(ticket), timing(TTL))
 }
 
 fn attempt(ticket: u64) -> Want {

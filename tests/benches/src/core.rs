@@ -13,7 +13,7 @@ use msync::{
     Client, MemoryStore, Timing,
     clock::{BootClock, Clock, Moment, Now, Wall},
     crd::Lock,
-    protocol::{Action, Call, Event, Keeper, Outcome, Patience, Ticket, Want},
+    protocol::{Action, Call, Event, Keeper, Outcome, Ticket, Want},
     record::{EngineId, Record},
     store::{Snapshot, Version},
 };
@@ -128,17 +128,7 @@ impl Driver {
     }
 
     fn acquire(&mut self) {
-        let want = Want {
-            ticket: Ticket(1),
-            timing: Timing::default(),
-            retained: false,
-            instant: true,
-            adopt: false,
-            patience: Patience::Wait,
-            at_least: Duration::ZERO,
-            max_hold: None,
-        };
-        self.step(Event::Want(want));
+        self.step(Event::Want(Want::new(Ticket(1), Timing::default())));
         assert!(self.keeper.hold().is_some(), "acquired");
         self.step(Event::Collected(Ticket(1), self.now.local));
     }

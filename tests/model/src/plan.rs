@@ -2,8 +2,6 @@
 //!
 //! A plan makes the state space finite. Everything within it is explored, so a plan is small and pointed at something.
 
-use std::time::Duration;
-
 use msync::{
     Timing,
     protocol::{Patience, Ticket, Want},
@@ -56,16 +54,8 @@ impl Peer {
 
     /// Returns what an acquisition of this engine wants.
     pub fn want(&self, ticket: Ticket) -> Want {
-        Want {
-            ticket,
-            timing: self.timing,
-            retained: self.retained,
-            instant: self.instant,
-            adopt: false,
-            patience: self.patience,
-            at_least: Duration::ZERO,
-            max_hold: None,
-        }
+        let (retained, instant, patience) = (self.retained, self.instant, self.patience);
+        Want { retained, instant, patience, ..Want::new(ticket, self.timing) }
     }
 }
 
