@@ -3,7 +3,7 @@
 use std::{iter::zip, time::Duration};
 
 use anyhow::{Context, Result};
-use futures::StreamExt;
+use futures::{StreamExt, stream::BoxStream};
 use kube::{
     Api,
     api::{Patch, PatchParams, PostParams, WatchEvent, WatchParams},
@@ -34,7 +34,7 @@ pub(crate) struct Sight {
 /// A watch of one lock by a client of its own; ends when dropped.
 pub(crate) struct Watching {
     pub(crate) sights: mpsc::UnboundedReceiver<Sight>,
-    task: JoinHandle<()>,
+    task: JoinHandle<Result<()>>,
 }
 
 // === impl Watching ===
@@ -42,17 +42,28 @@ pub(crate) struct Watching {
 impl Watching {
     pub(crate) async fn start(locks: &Api<Lock>, name: &str) -> Result<Self> {
         let how = WatchParams::default().fields(&format!("metadata.name={name}"));
-        let mut events = locks.watch(&how, "0").await?.boxed();
+        let first = locks.watch(&how, "0").await?.boxed();
         let (sender, sights) = mpsc::unbounded_channel();
-        let task = tokio::spawn(async move {
-            while let Some(Ok(event)) = events.next().await {
+        let task = tokio::spawn(Self::follow(locks.clone(), how, first, sender));
+        Ok(Self { sights, task })
+    }
+
+    /// Passes on what the watch shows. The server ends each after some five minutes; the next begins with the object as it is.
+    async fn follow(
+        locks: Api<Lock>,
+        how: WatchParams,
+        mut events: BoxStream<'static, kube::Result<WatchEvent<Lock>>>,
+        sender: mpsc::UnboundedSender<Sight>,
+    ) -> Result<()> {
+        loop {
+            while let Some(event) = events.next().await {
                 let at = BootClock.now();
-                if let WatchEvent::Added(lock) | WatchEvent::Modified(lock) = event {
+                if let WatchEvent::Added(lock) | WatchEvent::Modified(lock) = event? {
                     let _ = sender.send(Sight { at, lock });
                 }
             }
-        });
-        Ok(Self { sights, task })
+            events = locks.watch(&how, "0").await?.boxed();
+        }
     }
 
     /// When the event of one version arrived.
