@@ -50,6 +50,8 @@ pub(crate) struct Place {
 pub(crate) enum Over {
     /// msync's own.
     Ours,
+    /// msync's own, by HTTP/1.1.
+    OursHttp1,
     /// Those of a client of kube that is handed in.
     Kube,
 }
@@ -99,7 +101,11 @@ pub(crate) fn role() -> Result<Option<(Place, Role)>> {
 /// Starts a child and waits until it is ready.
 pub(crate) async fn start(place: &Place, role: &Role) -> Result<ChildProcess> {
     let exe = std::env::current_exe().context("the path of this program")?;
-    let mut child = Spawn::program(exe).env(ROLE, serde_json::to_string(&(place, role))?).spawn()?;
+    let mut program = Spawn::program(exe).env(ROLE, serde_json::to_string(&(place, role))?);
+    if place.over == Over::OursHttp1 {
+        program = program.env("MSYNC_HTTP", "1");
+    }
+    let mut child = program.spawn()?;
     child.line_with("ready", LIMIT).await?;
     Ok(child)
 }
@@ -137,9 +143,9 @@ impl Place {
         Ok(config)
     }
 
-    /// The same, with the connections of a client that is handed in.
-    pub(crate) fn handed_in(self) -> Self {
-        Self { over: Over::Kube, ..self }
+    /// The same, with other connections.
+    pub(crate) fn over(self, over: Over) -> Self {
+        Self { over, ..self }
     }
 
     async fn recording(&self) -> Result<Recording> {
@@ -159,7 +165,7 @@ impl Place {
     async fn warm_client(&self, number: usize) -> Result<Client> {
         let (builder, config) = (self.builder(number)?, self.config().await?);
         let client = match self.over {
-            Over::Ours => builder.config(config).build()?,
+            Over::Ours | Over::OursHttp1 => builder.config(config).build()?,
             Over::Kube => builder.kube(self.over.client(config)?).build(),
         };
         self.warm(client, number).await
@@ -176,7 +182,7 @@ impl Place {
 impl Over {
     pub(crate) fn client(self, config: Config) -> Result<kube::Client> {
         Ok(match self {
-            Self::Ours => msync::transport::connect(config)?,
+            Self::Ours | Self::OursHttp1 => msync::transport::connect(config)?,
             Self::Kube => kube::Client::try_from(config)?,
         })
     }

@@ -53,6 +53,8 @@ enum Section {
     Handoff,
     /// q: hand-offs after everybody was quiet for a while, as in a service.
     Quiet,
+    /// q: what such a hand-off is made of.
+    Layers,
     /// d: hand-over between tasks of one process.
     Local,
     /// c: elections.
@@ -113,6 +115,7 @@ impl Section {
             Self::Handoff => contend::measure(server, sizes, table).await,
             Self::Quiet => quiet::measure(server, sizes, table).await,
             Self::Election => election::measure(server, sizes, table).await,
+            Self::Layers => quiet::layers(server, sizes, table).await,
             Self::Local => local::measure(server, sizes, table).await,
             Self::Held => held::measure(server, sizes, table).await,
             Self::Waiting => crowd::measure(server, sizes, table).await,

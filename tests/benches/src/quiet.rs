@@ -36,11 +36,24 @@ const TTL: Duration = Duration::from_secs(1800);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Lock,
+    LockHttp1,
     LockHandedIn,
     Election,
+    ElectionHttp1,
     ElectionHandedIn,
     EtcdMutex,
 }
+
+/// In the order of their turns.
+const KINDS: [Kind; 7] = [
+    Kind::Lock,
+    Kind::LockHttp1,
+    Kind::LockHandedIn,
+    Kind::Election,
+    Kind::ElectionHttp1,
+    Kind::ElectionHandedIn,
+    Kind::EtcdMutex,
+];
 
 /// One of a kind, held by a process and wanted by others.
 struct Contest {
@@ -58,7 +71,6 @@ struct Raw {
 }
 
 pub(crate) async fn measure(server: &Server, sizes: &Sizes, table: &mut Table) -> Result<()> {
-    layers(server, sizes, table).await?;
     for &waiters in &sizes.quiet_waiters {
         compare(server, waiters, sizes, table).await?;
     }
@@ -69,7 +81,7 @@ pub(crate) async fn measure(server: &Server, sizes: &Sizes, table: &mut Table) -
 async fn compare(server: &Server, waiters: usize, sizes: &Sizes, table: &mut Table) -> Result<()> {
     let room = server.room().await?;
     let mut contests = Vec::new();
-    for kind in [Kind::Lock, Kind::LockHandedIn, Kind::Election, Kind::ElectionHandedIn, Kind::EtcdMutex] {
+    for kind in KINDS {
         contests.extend(Contest::start(&room, kind, waiters).await?);
     }
     let mut raw = Raw::start(&room).await?;
@@ -85,8 +97,8 @@ async fn compare(server: &Server, waiters: usize, sizes: &Sizes, table: &mut Tab
         let figure = match kind {
             Kind::Lock => figure.over("write + event", once).budget("<= 1.3, flat"),
             Kind::Election => figure.over("2 writes + event", twice).budget("<= 1.3"),
-            Kind::LockHandedIn | Kind::EtcdMutex => figure.over("write + event", once),
-            Kind::ElectionHandedIn => figure.over("2 writes + event", twice),
+            Kind::LockHttp1 | Kind::LockHandedIn | Kind::EtcdMutex => figure.over("write + event", once),
+            Kind::ElectionHttp1 | Kind::ElectionHandedIn => figure.over("2 writes + event", twice),
         };
         table.add(figure);
     }
@@ -94,7 +106,7 @@ async fn compare(server: &Server, waiters: usize, sizes: &Sizes, table: &mut Tab
 }
 
 /// What a hand-off is made of, each part after its quiet.
-async fn layers(server: &Server, sizes: &Sizes, table: &mut Table) -> Result<()> {
+pub(crate) async fn layers(server: &Server, sizes: &Sizes, table: &mut Table) -> Result<()> {
     let room = server.room().await?;
     let mut echo = start(&room.place("echo", TTL), &Role::Echo).await?;
     let [ours, kubes] = [server.kube_over(Over::Ours).await?, server.kube_over(Over::Kube).await?];
@@ -153,8 +165,10 @@ impl Kind {
     fn name(self) -> &'static str {
         match self {
             Self::Lock => "lock",
+            Self::LockHttp1 => "lock, HTTP/1.1",
             Self::LockHandedIn => "lock, kube's client handed in",
             Self::Election => "election",
+            Self::ElectionHttp1 => "election, HTTP/1.1",
             Self::ElectionHandedIn => "election, kube's client handed in",
             Self::EtcdMutex => "etcd's mutex by its own client",
         }
@@ -163,7 +177,7 @@ impl Kind {
     /// What a process says when it has it, and before it gives it back.
     fn words(self) -> [&'static str; 2] {
         match self {
-            Self::Election | Self::ElectionHandedIn => ["leads ", "resigns "],
+            Self::Election | Self::ElectionHttp1 | Self::ElectionHandedIn => ["leads ", "resigns "],
             _ => ["holds ", "releases "],
         }
     }
@@ -172,11 +186,16 @@ impl Kind {
     async fn process(self, room: &Room<'_>, number: usize) -> Result<Option<ChildProcess>> {
         let place = room.place(&format!("quiet-{number}"), TTL);
         let name = format!("quiet-{self:?}").to_lowercase();
+        let place = place.over(match self {
+            Self::LockHttp1 | Self::ElectionHttp1 => Over::OursHttp1,
+            Self::LockHandedIn | Self::ElectionHandedIn => Over::Kube,
+            Self::Lock | Self::Election | Self::EtcdMutex => Over::Ours,
+        });
         let child = match self {
-            Self::Lock => start(&place, &Role::Wait { lock: name }).await?,
-            Self::LockHandedIn => start(&place.handed_in(), &Role::Wait { lock: name }).await?,
-            Self::Election => start(&place, &Role::Campaign { election: name }).await?,
-            Self::ElectionHandedIn => start(&place.handed_in(), &Role::Campaign { election: name }).await?,
+            Self::Lock | Self::LockHttp1 | Self::LockHandedIn => start(&place, &Role::Wait { lock: name }).await?,
+            Self::Election | Self::ElectionHttp1 | Self::ElectionHandedIn => {
+                start(&place, &Role::Campaign { election: name }).await?
+            }
             Self::EtcdMutex => {
                 let Some(program) = tokio::task::spawn_blocking(etcdmutex).await?? else { return Ok(None) };
                 let (etcd, lock) = (room.server.etcd()?, format!("{}-{name}", room.namespace));

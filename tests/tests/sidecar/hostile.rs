@@ -9,6 +9,7 @@ use tests::{
     eventually,
     hostile::{Plan, run},
     process::ChildProcess,
+    testbed::{Options, TestServer},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -19,7 +20,7 @@ use tokio::{
 
 use crate::{
     http::{ask_as, read, send},
-    process::{Sidecar, prepared},
+    process::{Place, Sidecar, prepared},
 };
 
 /// One load at a time: what each of them is judged by is what the machine has left for it.
@@ -151,32 +152,66 @@ async fn of_twenty_thousand_names_as_many_are_held_as_fit_and_the_others_clearly
     Ok(())
 }
 
+/// Puts so many locks, which others then may not disturb.
+async fn hold(sidecar: &Sidecar, holders: usize) -> Result<()> {
+    for at in 0..holders {
+        ensure!(sidecar.put(&held(at)).await? == 200);
+    }
+    Ok(())
+}
+
+fn held(at: usize) -> String {
+    format!("held-{at}")
+}
+
+/// Each holder beats, `rounds` times, out of step with the others.
+async fn beat(sidecar: &Sidecar, holders: usize, rounds: usize) -> Result<()> {
+    let beating = (0..holders).map(async |at| {
+        sleep(Duration::from_millis(5) * u32::try_from(at)?).await;
+        for _ in 0..rounds {
+            ensure!(sidecar.put(&held(at)).await? == 200, "a beat of {} was refused", held(at));
+        }
+        anyhow::Ok(())
+    });
+    join_all(beating).await.into_iter().collect()
+}
+
+/// Puts new names on all connections. Some may be told 503, and that is an answer as well.
+async fn flood(connections: &mut [TcpStream], rounds: usize) {
+    let flooding = connections.iter_mut().enumerate().map(async |(at, stream)| {
+        for round in 0..rounds {
+            let _ = put_on(stream, &format!("new-{at}-{round}")).await;
+        }
+    });
+    join_all(flooding).await;
+}
+
 /// 2,500 connections that put new names, beside 125 holders.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn beats_have_room_beside_a_flood_of_new_names() -> Result<()> {
     let _alone = ALONE.lock().await;
     let sidecar = Sidecar::in_memory("a").await?;
-    let holder = |at: usize| format!("held-{at}");
-    for at in 0..125 {
-        ensure!(sidecar.put(&holder(at)).await? == 200);
-    }
-    let mut flood = connections(&sidecar, 2500).await?;
-    let flooding = flood.iter_mut().enumerate().map(async |(at, stream)| {
-        for round in 0..3 {
-            // Some of them may be told 503, and that is an answer as well.
-            let _ = put_on(stream, &format!("new-{at}-{round}")).await;
-        }
-    });
-    let beating = (0..125).map(async |at| {
-        sleep(Duration::from_millis(5) * u32::try_from(at)?).await;
-        for _ in 0..5 {
-            ensure!(sidecar.put(&holder(at)).await? == 200, "a beat of {} was refused", holder(at));
-        }
-        anyhow::Ok(())
-    });
-    let (_, beaten) = tokio::join!(join_all(flooding), join_all(beating));
-    beaten.into_iter().collect::<Result<Vec<()>>>()?;
-    Ok(())
+    hold(&sidecar, 125).await?;
+    let mut connections = connections(&sidecar, 2500).await?;
+    tokio::join!(flood(&mut connections, 3), beat(&sidecar, 125, 5)).1
+}
+
+/// The same while the API server answers nobody: until the leases of the holders come near their ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beats_have_room_beside_a_flood_of_new_names_while_the_api_server_is_frozen() -> Result<()> {
+    let _alone = ALONE.lock().await;
+    let Some(server) = TestServer::start(Options::default()).await? else { return Ok(()) };
+    let sidecar = Place::new(&server).await?.sidecar("a", None).await?;
+    hold(&sidecar, 163).await?;
+    let mut connections = connections(&sidecar, 2500).await?;
+    server.freeze().await?;
+    let beaten = tokio::select! {
+        // No name that is new can be had, so this ends before the flood unless all of it is refused at once.
+        () = async { flood(&mut connections, 1).await; std::future::pending().await } => unreachable!("it has no end"),
+        beaten = beat(&sidecar, 163, 3) => beaten,
+    };
+    server.thaw().await?;
+    beaten
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

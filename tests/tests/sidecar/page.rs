@@ -47,7 +47,7 @@ async fn the_page_shows_who_holds_what_and_who_waits() -> Result<()> {
         ">never<",
         ">invoices<",
         ">client without id<",
-        ">ttl 300 s<",
+        ">ttl 300&nbsp;s<",
         "<li>web-7f9c-b</li>",
         ">web-7f9c-b</td>",
         "<li>place 1: importer, ",
