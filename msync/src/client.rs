@@ -88,8 +88,8 @@ impl Client {
     }
 
     /// Installs the `Lock` resource, or updates it to this version of msync. Returns when locks can be stored; at once for
-    /// a client in memory. Needs the rights of `examples/manifests/rbac.yaml`'s installer, which services should not have:
-    /// install once, at deployment.
+    /// a client in memory. Needs the rights of [`manifests::RBAC_INSTALL`](crate::manifests::RBAC_INSTALL), which services
+    /// should not have: install once, at deployment.
     ///
     /// # Errors
     /// [`Error::Forbidden`], naming the missing rule; [`Error::Store`] when the API server refuses the resource or is not

@@ -20,6 +20,49 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # In a service
+//!
+//! Attributes put a function under a lock, or keep it to the leader; their arguments make the name, and what a busy lock, a
+//! follower or a loss means is an option of [`locked`] and [`leader_only`]. A signal ends bodies first, then locks.
+//!
+//! ```no_run
+//! use msync::{Client, leader_only, locked};
+//!
+//! /// On one pod at a time for each customer.
+//! #[locked("invoices-{customer}", guard = lease)]
+//! async fn bill(customer: u64) -> Result<(), msync::Error> {
+//!     println!("billing under fencing token {}", lease.token());
+//!     Ok(())
+//! }
+//!
+//! /// On the leader; the other pods skip it.
+//! #[leader_only("scheduler")]
+//! async fn tick() {}
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), msync::Error> {
+//!     let client = Client::try_default().await?; // kubeconfig, or the pod's service account
+//!     msync::init(client.clone()); // for the attributes
+//!     let service = async {
+//!         tick().await;
+//!         bill(17).await
+//!     };
+//!     client.run_until_signal(service).await?.unwrap_or(Ok(()))
+//! }
+//! ```
+//!
+//! # In a cluster
+//!
+//! Kubernetes 1.32 or newer. Once per cluster the `Lock` resource, once per namespace the right to use it: [`manifests`] holds
+//! the YAML of both, to be applied at deployment, and [`Client::install_crd`] is the first of them from a program.
+//! `kubectl get locks` then shows who has what.
+//!
+//! # In tests
+//!
+//! Clients of one [`MemoryStore`] contend as processes do, and annotated functions take the client of [`init`], of their
+//! option `via`, or with `MSYNC_STORE=memory` in the environment one of their own. More of that, of ttls, fencing, shutdown
+//! and scheduled jobs in the [guide].
+//!
 //! # What is promised
 //!
 //! Given that clock rates are right within 1 % (offsets do not matter):
@@ -39,8 +82,7 @@
 //! # What is not
 //!
 //! Exclusion of side effects, unless the resource compares fencing tokens: a process can freeze between a check and a
-//! write. The repository's `tests/tests/lock/memory/fence.rs` shows such a holder spoil a resource, and the [fencing
-//! token](FencingToken) stop it. Exactly-once. Anything after a record was edited by hand, etcd restored from a backup, or a virtual machine from
+//! write; the [guide] shows how the [fencing token](FencingToken) stops it, in SQL. Exactly-once. Anything after a record was edited by hand, etcd restored from a backup, or a virtual machine from
 //! a snapshot. Interruption of code that does not yield.
 //!
 //! # Features
@@ -69,6 +111,11 @@ mod config;
 mod election;
 mod engine;
 mod error;
+/// Questions and answers for users: which ttl, fencing, shutdown, scheduled jobs, testing.
+///
+#[doc = include_str!("../docs/guide.md")]
+#[cfg(all(doc, not(doctest)))] // its code is run where the databases and servers that it shows are at hand
+pub mod guide {}
 mod held;
 mod lock;
 mod macros;

@@ -29,7 +29,8 @@ pub struct Candidate {
 /// A running campaign; it ends with this.
 struct Campaign {
     election: Election,
-    end: DropGuard,
+    end: CancellationToken,
+    _ends: DropGuard,
 }
 
 /// Where this process stands in one election.
@@ -80,7 +81,7 @@ impl Election {
         let (publish, standing) = watch::channel(Standing::Unknown);
         runtime::spawn(self.home(), campaign(self.of_task(), publish, end.clone()));
         Candidate {
-            campaign: Arc::new(Campaign { election: self.clone(), end: end.drop_guard() }),
+            campaign: Arc::new(Campaign { election: self.clone(), end: end.clone(), _ends: end.drop_guard() }),
             standing,
             told: None,
         }
@@ -158,7 +159,7 @@ impl Candidate {
     /// # Cancel safety
     /// Dropping the future does not stop the resignation, only the waiting for it.
     pub async fn resign(mut self) -> Result<(), Error> {
-        self.campaign.end.token().cancel();
+        self.campaign.end.cancel();
         while self.standing.changed().await.is_ok() {}
         match &*self.standing.borrow() {
             Standing::Failed(error) if !error.is_shut_down() => Err(error.clone()),

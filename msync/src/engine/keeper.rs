@@ -387,7 +387,7 @@ mod tests {
             let (verdict, _gone) = oneshot::channel();
             let bid = Bid { verdict, offer: Arc::new(Offer::new(None)) };
             for message in [
-                Message::Want(Want::plain(Ticket(ticket), Timing::default()), bid),
+                Message::Want(Want::new(Ticket(ticket), Timing::default()), bid),
                 Message::Event(Event::Cancel(Ticket(ticket))),
             ] {
                 driver.admit(message);

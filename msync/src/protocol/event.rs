@@ -49,6 +49,24 @@ pub struct Want {
     pub max_hold: Option<Duration>,
 }
 
+// === impl Want ===
+
+impl Want {
+    /// What a plain lock wants, with this timing: whoever waits is held for at once, however long it takes.
+    pub fn new(ticket: Ticket, timing: Timing) -> Self {
+        Self {
+            ticket,
+            timing,
+            retained: false,
+            instant: true,
+            adopt: false,
+            patience: Patience::Wait,
+            at_least: Duration::ZERO,
+            max_hold: None,
+        }
+    }
+}
+
 /// What happens to a keeper.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Event {
@@ -91,24 +109,6 @@ pub enum Call {
     Apply(Change),
     /// Delete the object, if it is still in this state.
     Delete(Version),
-}
-
-// === impl Want ===
-
-impl Want {
-    /// A patient acquisition of a plain lock, without options.
-    pub fn plain(ticket: Ticket, timing: Timing) -> Self {
-        Self {
-            ticket,
-            timing,
-            retained: false,
-            instant: true,
-            adopt: false,
-            patience: Patience::Wait,
-            at_least: Duration::ZERO,
-            max_hold: None,
-        }
-    }
 }
 
 // === impl Call ===

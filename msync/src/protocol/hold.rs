@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn hand_overs_beyond_counting_neither_wrap_nor_panic() {
-        let (want, now) = (Want::plain(Ticket(1), Timing::default()), Moment::from_nanos(7));
+        let (want, now) = (Want::new(Ticket(1), Timing::default()), Moment::from_nanos(7));
         let new = Hold::new(Term(1), &want, 5, now + want.timing.ttl(), now);
         let mut hold = Hold { handovers: u32::MAX, ..new };
         assert!(hold.assign(&want, now).is_some());

@@ -308,7 +308,7 @@ fn rival(number: u64, ttl: u64) -> Claim {
 }
 
 fn want(ticket: u64) -> Want {
-    Want::plain(Ticket(ticket), timing(TTL))
+    Want::new(Ticket(ticket), timing(TTL))
 }
 
 fn attempt(ticket: u64) -> Want {

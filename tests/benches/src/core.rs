@@ -128,8 +128,7 @@ impl Driver {
     }
 
     fn acquire(&mut self) {
-        let want = Want::plain(Ticket(1), Timing::default());
-        self.step(Event::Want(want));
+        self.step(Event::Want(Want::new(Ticket(1), Timing::default())));
         assert!(self.keeper.hold().is_some(), "acquired");
         self.step(Event::Collected(Ticket(1), self.now.local));
     }

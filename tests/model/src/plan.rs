@@ -67,7 +67,7 @@ impl Peer {
             instant: self.instant,
             patience: self.patience,
             at_least: TICK * self.at_least.into(),
-            ..Want::plain(ticket, self.timing)
+            ..Want::new(ticket, self.timing)
         }
     }
 }

@@ -19,7 +19,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 use tests::{
-    loudly,
+    skipped,
     testbed::{ADMIN, Options, TestServer, helm},
 };
 
@@ -35,9 +35,7 @@ fn chart() -> PathBuf {
 fn helm_or_skip() -> Result<Option<PathBuf>> {
     let found = helm()?;
     if found.is_none() {
-        let why = "SKIPPED the chart's tests: there is no Go to build Helm with";
-        ensure!(std::env::var_os("CI").is_none_or(|ci| ci.is_empty()), "CI is set: {why}");
-        loudly(why);
+        skipped("the chart's tests: there is no Go to build Helm with");
     }
     Ok(found)
 }

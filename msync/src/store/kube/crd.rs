@@ -286,8 +286,8 @@ impl Lock {
 /// Says that the resource is an older one than this msync needs.
 pub(crate) fn outdated(why: &str) -> Fatal {
     Fatal::CrdOutdated(format!(
-        "the resource locks.metaparticle.io/v1 is outdated: {why}; apply examples/manifests/crd.yaml of this version, or call \
-         Client::install_crd with the rights to do so"
+        "the resource locks.metaparticle.io/v1 is outdated: {why}; apply examples/manifests/crd.yaml or \
+         msync::manifests::CRD of this version, or call Client::install_crd with the rights to do so"
     ))
 }
 

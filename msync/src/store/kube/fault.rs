@@ -138,7 +138,7 @@ impl Call {
         Fatal::Forbidden(format!(
             "not allowed to {verb} locks.metaparticle.io in namespace {namespace}; missing is a Role with the rule \
              {{apiGroups: [metaparticle.io], resources: [locks], verbs: [create, delete, get, list, patch, watch]}} and \
-             its RoleBinding, as in examples/manifests/rbac.yaml (the API server says: {})",
+             its RoleBinding, as in examples/manifests/rbac.yaml or msync::manifests::RBAC (the API server says: {})",
             status.message
         ))
     }
@@ -190,8 +190,8 @@ fn retry_after(status: &Status) -> Option<Duration> {
 
 fn crd_missing(status: &Status) -> String {
     format!(
-        "the resource locks.metaparticle.io/v1 is not installed: apply examples/manifests/crd.yaml, or call \
-         Client::install_crd with the rights to do so (the API server says: {})",
+        "the resource locks.metaparticle.io/v1 is not installed: apply examples/manifests/crd.yaml or \
+         msync::manifests::CRD, or call Client::install_crd with the rights to do so (the API server says: {})",
         status.message
     )
 }

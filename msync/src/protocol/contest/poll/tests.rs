@@ -15,7 +15,7 @@ fn now(seconds: u64) -> Now {
 }
 
 fn want(create_only: bool) -> Want {
-    let plain = Want::plain(Ticket(1), Timing::with_ttl(TTL).unwrap());
+    let plain = Want::new(Ticket(1), Timing::with_ttl(TTL).unwrap());
     Want { retained: true, adopt: true, patience: Patience::Poll { create_only }, ..plain }
 }
 
