@@ -365,6 +365,7 @@ impl Keeper {
             beat,
             renewals: record.renewals.saturating_add(1),
             ttl,
+            next_owner: record.next_in_line(),
             wall: cx.now.wall,
         }))
     }
