@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::{
     args::Output,
     exit::Failure,
-    row::{Row, span},
+    row::{Place, Row, span},
     talk::width,
 };
 
@@ -127,9 +127,17 @@ fn cells(row: &Row, namespaces: bool, wide: bool, now: Timestamp) -> Vec<String>
     if wide {
         cells.extend([ttl(row.ttl_milliseconds), text(&row.term), text(&row.engine)]);
     }
-    let waiting: Vec<_> = row.queue.iter().map(|place| place.owner.as_str()).collect();
+    let waiting: Vec<_> = row.queue.iter().map(|place| waiting(place, now)).collect();
     cells.push(if waiting.is_empty() { "-".to_owned() } else { format!("{}: {}", waiting.len(), waiting.join(", ")) });
     cells
+}
+
+/// One who waits, and for how long if it said since when.
+fn waiting(place: &Place, now: Timestamp) -> String {
+    match place.waited(now) {
+        Some(waited) => format!("{} {}", place.owner, span(waited)),
+        None => place.owner.clone(),
+    }
 }
 
 /// A ttl to the millisecond, and as short as that allows.
@@ -189,11 +197,12 @@ fn described(row: &Row, now: Timestamp) -> String {
     let facts = facts.into_iter().filter_map(|(name, value)| Some(vec![format!("{name}:"), value?]));
     let mut text = aligned(&facts.collect::<Vec<_>>(), &[], None);
     if !row.queue.is_empty() {
-        let head = ["PLACE", "OWNER", "FOR", "TTL", "TERM"].map(str::to_owned).to_vec();
+        let head = ["PLACE", "OWNER", "WAITED", "FOR", "TTL", "TERM"].map(str::to_owned).to_vec();
         let waiting = row.queue.iter().map(|place| {
             vec![
                 place.number.to_string(),
                 place.owner.clone(),
+                place.waited(now).map_or_else(|| "-".to_owned(), span),
                 place.kind.to_owned(),
                 ttl(place.ttl_milliseconds),
                 place.term.clone(),
