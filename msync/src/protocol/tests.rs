@@ -10,6 +10,7 @@ mod queueing;
 mod releasing;
 mod reserving;
 mod shown;
+mod story;
 mod time;
 mod trouble;
 mod uncollected;
