@@ -44,7 +44,7 @@ impl Client {
             match campaigns::run(self, &name, run).await {
                 Ok(()) => {}
                 Err(error) if error.is_shut_down() => return Err(Error::ShutDown),
-                Err(error) => tracing::warn!(election = %name, %error, "the leader's body did not run to its end"),
+                Err(error) => tracing::warn!(lock = %name, %error, "the leader's body did not run to its end"),
             }
         }
     }

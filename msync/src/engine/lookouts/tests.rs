@@ -56,7 +56,7 @@ impl Store for Counting {
 impl Counting {
     fn engine(&self) -> Arc<Engine> {
         let clock = Arc::new(TokioClock::default());
-        Engine::new(EngineId::new("a", 1), Arc::new(self.clone()), clock, os_random(), false)
+        Engine::new(EngineId::new("a", 1), Arc::new(self.clone()), clock, os_random(), false, None)
     }
 
     fn open(&self) -> usize {
