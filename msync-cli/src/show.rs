@@ -34,7 +34,7 @@ pub(crate) fn list(rows: &[Row], output: Output, namespaces: bool, now: Timestam
         Output::Table | Output::Wide => {
             let wide = output == Output::Wide;
             let mut lines = vec![head(namespaces, wide)];
-            lines.extend(rows.iter().map(|row| cells(row, namespaces, wide, now)));
+            lines.extend(rows.iter().map(|row| cells(row, namespaces, wide, true, now)));
             let room = stdout().is_terminal().then(|| width(&stdout()));
             print(&aligned(&lines, &[], room))
         }
@@ -62,7 +62,7 @@ impl Stream {
     pub(crate) fn new(output: Output, namespaces: bool, rows: &[Row], now: Timestamp) -> Self {
         let wide = output == Output::Wide;
         let mut lines = vec![head(namespaces, wide)];
-        lines.extend(rows.iter().map(|row| cells(row, namespaces, wide, now)));
+        lines.extend(rows.iter().map(|row| cells(row, namespaces, wide, false, now)));
         Self { namespaces, wide, widths: widths(&lines, &[]) }
     }
 
@@ -71,7 +71,7 @@ impl Stream {
     }
 
     pub(crate) fn row(&self, row: &Row, now: Timestamp) -> Result<(), Failure> {
-        print(&aligned(&[cells(row, self.namespaces, self.wide, now)], &self.widths, None))
+        print(&aligned(&[cells(row, self.namespaces, self.wide, false, now)], &self.widths, None))
     }
 }
 
@@ -114,7 +114,8 @@ fn head(namespaces: bool, wide: bool) -> Vec<String> {
     namespace.chain(usual).chain(more).chain(["QUEUE"]).map(str::to_owned).collect()
 }
 
-fn cells(row: &Row, namespaces: bool, wide: bool, now: Timestamp) -> Vec<String> {
+/// What a line shows of a lock; `timed` adds for how long each waits, where a line is not one of many about one lock.
+fn cells(row: &Row, namespaces: bool, wide: bool, timed: bool, now: Timestamp) -> Vec<String> {
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
     let mut cells: Vec<String> = namespaces.then(|| row.namespace.clone()).into_iter().collect();
     cells.extend([
@@ -127,14 +128,14 @@ fn cells(row: &Row, namespaces: bool, wide: bool, now: Timestamp) -> Vec<String>
     if wide {
         cells.extend([ttl(row.ttl_milliseconds), text(&row.term), text(&row.engine)]);
     }
-    let waiting: Vec<_> = row.queue.iter().map(|place| waiting(place, now)).collect();
+    let waiting: Vec<_> = row.queue.iter().map(|place| waiting(place, timed.then_some(now))).collect();
     cells.push(if waiting.is_empty() { "-".to_owned() } else { format!("{}: {}", waiting.len(), waiting.join(", ")) });
     cells
 }
 
-/// One who waits, and for how long if it said since when.
-fn waiting(place: &Place, now: Timestamp) -> String {
-    match place.waited(now) {
+/// One who waits; and for how long, if that is wanted, and it said since when.
+fn waiting(place: &Place, now: Option<Timestamp>) -> String {
+    match now.and_then(|now| place.waited(now)) {
         Some(waited) => format!("{} {}", place.owner, span(waited)),
         None => place.owner.clone(),
     }
