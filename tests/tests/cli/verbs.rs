@@ -76,7 +76,9 @@ async fn ls_and_get_tell_the_holder_and_the_queue() -> Result<()> {
     let yaml: Value = serde_saphyr::from_str(&admin(&cluster, &["get", "x", "-o", "yaml"]).await?.out)?;
     assert_eq!(yaml["holder"], "first");
     let told = admin(&cluster, &["get", "x"]).await?.out;
-    for part in ["alive, last sign of life", "Holder:      first", "PLACE", "2       third    lock   30s"] {
+    for part in
+        ["alive, last sign of life", "Holder:      first", "PLACE   OWNER    WAITED", "2       third    ", "lock   30s"]
+    {
         assert!(told.contains(part), "{part}: {told}");
     }
     Ok(())
@@ -94,7 +96,7 @@ async fn the_fields_of_the_json_are_these() -> Result<()> {
     assert_eq!(keys(&row).map(|keys| keys.join(" ")).as_deref(), Some(fields));
     assert_eq!(
         keys(&row["queue"][0]).map(|keys| keys.join(" ")).as_deref(),
-        Some("engine kind owner place term ttlMilliseconds")
+        Some("engine kind owner place since term ttlMilliseconds")
     );
     Ok(())
 }
