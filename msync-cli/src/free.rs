@@ -197,7 +197,7 @@ mod tests {
 
     fn entry(owner: &str, term: u64) -> Entry {
         Claim { engine: EngineId::new(owner, term), term: Term(term), ttl: Duration::from_secs(15), instant: true }
-            .entry()
+            .entry(Wall::default())
     }
 
     fn held(instant: bool, waiters: Vec<Entry>) -> Snapshot {

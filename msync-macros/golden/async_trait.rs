@@ -32,8 +32,9 @@ where
     Box::pin(async move {
         let __msync_config = ::msync::private::Config::new();
         let __msync_name = ::msync::private::Name::format(
-            ::core::format_args!("job-{}", id),
-        );
+                ::core::format_args!("job-{}", id),
+            )
+            .labelled("job-{id}");
         let __msync_done = ::msync::private::run(
                 &__msync_config,
                 __msync_name,

@@ -10,8 +10,9 @@ pub async fn settle(&self, id: u64, amount: Amount) -> Result<Receipt, Error> {
         .wait(::core::time::Duration::from_millis(5000u64))
         .via(&self.client);
     let __msync_name = ::msync::private::Name::format(
-        ::core::format_args!("invoice-{:>08}-{}", id, self.shop.name),
-    );
+            ::core::format_args!("invoice-{:>08}-{}", id, self.shop.name),
+        )
+        .labelled("invoice-{id:>08}-{self.shop.name}");
     let __msync_done = ::msync::private::run(
             &__msync_config,
             __msync_name,

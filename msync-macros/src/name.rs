@@ -91,7 +91,7 @@ impl Name {
     }
 
     // Input:  "invoice-{id}"
-    // Output: ::msync::private::Name::format(::core::format_args!("invoice-{}", id))
+    // Output: ::msync::private::Name::format(::core::format_args!("invoice-{}", id)).labelled("invoice-{id}")
     //
     // Input:  ["a", "b-{x}"]
     // Output: [Name::fixed("a"), Name::format(format_args!("b-{}", x))], each with its path
@@ -187,7 +187,9 @@ impl Template {
         let mut format = Literal::string(&format);
         format.set_span(site);
         let values = self.holes().map(|hole| hole.expand(span, scope));
-        quote_spanned!(site=> #root::private::Name::format(::core::format_args!(#format, #(#values),*)))
+        let mut template = Literal::string(&self.literal.value());
+        template.set_span(site);
+        quote_spanned!(site=> #root::private::Name::format(::core::format_args!(#format, #(#values),*)).labelled(#template))
     }
 }
 

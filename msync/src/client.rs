@@ -168,6 +168,26 @@ impl Client {
         self.engine.shut_down(self.timing.ttl()).await;
     }
 
+    /// Says whether this client does what it is there for: for a liveness probe, to be asked every few seconds.
+    ///
+    /// It says nothing of the API server: a restart helps against what is wrong here, not against that.
+    ///
+    /// ```
+    /// # let client = msync::Client::standalone();
+    /// let (status, body) = match client.health() {
+    ///     Ok(()) => (200, "ok".to_owned()),
+    ///     Err(why) => (503, why.to_string()),
+    /// };
+    /// # assert_eq!((status, &*body), (200, "ok"));
+    /// ```
+    ///
+    /// # Errors
+    /// [`Unhealthy`](crate::Unhealthy): a leadership whose time is over by more than this client's ttl has not been given up,
+    /// for its body does not yield; or the thread that renews locks does not answer.
+    pub fn health(&self) -> Result<(), crate::Unhealthy> {
+        self.engine.health(self.timing.ttl())
+    }
+
     /// Says whether the client was shut down, or is being so: nothing can be acquired with it any more.
     pub fn is_shut_down(&self) -> bool {
         self.engine.is_shut_down()

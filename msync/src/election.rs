@@ -21,6 +21,7 @@ use crate::{
     clock::Home,
     engine::Grip,
     held::{OnLost, Stopped, held},
+    listener::Label,
     lock::{self, Options, log_release},
     name,
     protocol::Patience,
@@ -80,6 +81,18 @@ impl Election {
     /// Returns the name.
     pub fn name(&self) -> &LockName {
         &self.name
+    }
+
+    /// Says what stands for this election in [figures](crate::listener); see [`Lock::label`](crate::Lock::label).
+    pub fn label(mut self, label: impl Into<Arc<str>>) -> Self {
+        self.options.label = Some(Label::Made(label.into()));
+        self
+    }
+
+    /// Says what stands for this election in figures: a template that is in the program.
+    pub(crate) fn label_fixed(mut self, label: Option<&'static str>) -> Self {
+        self.options.label = label.map(Label::Fixed);
+        self
     }
 
     /// Sets how long a leadership lives without renewal, and how it is renewed.
@@ -258,7 +271,7 @@ impl Election {
             match ended.map_err(Stopped::into_error) {
                 Ok(value) => return Ok(value),
                 Err(error) if error.is_shut_down() => return Err(Error::ShutDown),
-                Err(error) => tracing::info!(election = %self.name, %error, "leads no more and stands by again"),
+                Err(error) => tracing::debug!(lock = %self.name, %error, "stands by again"),
             }
             term = self.campaign_on().await?;
         }
@@ -271,7 +284,7 @@ impl Election {
             match self.campaign().await {
                 Err(error) if !error.is_shut_down() => {
                     if failing.is_told(&error) {
-                        tracing::warn!(election = %self.name, %error, "the campaign failed and is tried again");
+                        tracing::warn!(lock = %self.name, %error, "the campaign failed and is tried again");
                     }
                     self.pause_after_failure().await;
                 }

@@ -91,6 +91,8 @@
 //! remains, which builds in seconds. Binaries choose the Kubernetes version of `k8s-openapi` themselves, by its feature
 //! `earliest`.
 //!
+//! `metrics` and `prometheus-client` bring figures, by the facade and in a registry of those names: see [`listener`].
+//!
 //! TLS is `rustls-tls` (default: rustls with ring), `aws-lc-rs` (rustls with that) or `openssl-tls` (where both are off;
 //! HTTP/1.1 only). With rustls a provider of cryptography is installed for the process if the program has installed none: ring,
 //! if there are two. `http-proxy` and `socks5` speak to the proxy that `HTTPS_PROXY` or the kubeconfig's `proxy-url` asks for,
@@ -111,12 +113,16 @@ mod config;
 mod election;
 mod engine;
 mod error;
+#[cfg(feature = "kube")]
+mod events;
 /// Questions and answers for users: which ttl, fencing, shutdown, scheduled jobs, testing.
 ///
 #[doc = include_str!("../docs/guide.md")]
 #[cfg(all(doc, not(doctest)))] // its code is run where the databases and servers that it shows are at hand
 pub mod guide {}
+mod health;
 mod held;
+pub mod listener;
 mod lock;
 mod macros;
 #[cfg(feature = "kube")]
@@ -142,6 +148,7 @@ pub use client::{Chosen, Client, ClientBuilder};
 pub use config::Timing;
 pub use election::{Candidate, Election, Leader, Leadership};
 pub use error::{Error, LossReason};
+pub use health::Unhealthy;
 pub use held::{Lease, LeaseSet};
 /// The kube crate that [`Client`] is built on: `ClientBuilder::kube` takes a client of this version.
 #[cfg(feature = "kube")]

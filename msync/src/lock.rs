@@ -4,16 +4,18 @@ mod guard;
 mod polling;
 mod set;
 
-use std::{pin::pin, slice::from_ref, sync::Arc, time::Duration};
+use std::{future::poll_fn, pin::pin, slice::from_ref, sync::Arc, time::Duration};
 
 pub use guard::LockGuard;
 pub use set::{LockSet, LockSetGuard};
+use tracing::{debug_span, field};
 
 use crate::{
     Client, Error, FencingToken, LockName, Timing,
     clock::{Clock, Moment},
     engine::{Forfeit, Grip, Turn, Why},
     held::{OnLost, Stopped, held, scope},
+    listener::Label,
     protocol::{Patience, Ticket, Want},
 };
 
@@ -32,7 +34,7 @@ pub struct Lock {
 struct Beside(Arc<dyn Fn() + Send + Sync>);
 
 /// How a lock is acquired and kept.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) timing: Timing,
     pub(crate) at_least: Duration,
@@ -41,6 +43,8 @@ pub(crate) struct Options {
     pub(crate) retained: bool,
     pub(crate) instant: bool,
     pub(crate) adopt: bool,
+    /// What stands for its lock in figures.
+    pub(crate) label: Option<Label>,
 }
 
 // === impl Options ===
@@ -55,6 +59,7 @@ impl Options {
             retained: false,
             instant: true,
             adopt: false,
+            label: None,
         }
     }
 
@@ -106,7 +111,19 @@ async fn acquire_beside(
         }
         _ => Ok(()),
     };
-    engine.acquire(name, engine, |ticket| options.want(ticket, patience), judge, forfeit).await
+    let want = |ticket| options.want(ticket, patience);
+    let span = debug_span!("msync.acquire", lock = %name, token = field::Empty, waited = field::Empty);
+    let mut acquiring = pin!(engine.acquire(name, engine, options.label.as_ref(), want, judge, forfeit));
+    let acquired = poll_fn(|cx| {
+        let _span = span.enter();
+        acquiring.as_mut().poll(cx)
+    })
+    .await;
+    if let (false, Ok(turn)) = (span.is_disabled(), &acquired) {
+        let lease = turn.lease();
+        span.record("token", lease.token().get()).record("waited", field::debug(lease.waited()));
+    }
+    acquired
 }
 
 /// Awaits an acquisition until a moment. One that was begun with a limit at another moment is told why it was in vain.
@@ -185,7 +202,7 @@ impl Lock {
     /// has already is given up if this one is not polled in time.
     pub(crate) fn of_set(&self, forfeit: impl Fn() + Send + Sync + 'static) -> Result<Self, Error> {
         self.options.check()?;
-        let options = Options { at_least: Duration::ZERO, ..self.options };
+        let options = Options { at_least: Duration::ZERO, ..self.options.clone() };
         Ok(Self { options, beside: Some(Beside(Arc::new(forfeit))), ..self.clone() })
     }
 
@@ -206,6 +223,27 @@ impl Lock {
     /// Sets how long a hold lives without renewal, and how it is renewed.
     pub fn timing(mut self, timing: Timing) -> Self {
         self.options.timing = timing;
+        self
+    }
+
+    /// Says what stands for this lock in [figures](crate::listener): for one of many names that are made at run time, as
+    /// `invoices` for `invoices-17`. Without it the name does, for the first hundred names of a process.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), msync::Error> {
+    /// # let client = msync::Client::standalone();
+    /// let customer = 17;
+    /// let lock = client.lock(format!("invoices-{customer}"))?.label("invoices");
+    /// # Ok(()) }
+    /// ```
+    pub fn label(mut self, label: impl Into<Arc<str>>) -> Self {
+        self.options.label = Some(Label::Made(label.into()));
+        self
+    }
+
+    /// Says what stands for this lock in figures: a template that is in the program.
+    pub(crate) fn label_fixed(mut self, label: Option<&'static str>) -> Self {
+        self.options.label = label.map(Label::Fixed);
         self
     }
 

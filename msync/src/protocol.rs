@@ -16,6 +16,7 @@ mod event;
 mod hold;
 mod release;
 mod reply;
+mod story;
 #[cfg(test)]
 mod tests;
 mod trouble;
@@ -28,6 +29,7 @@ use contest::{Contest, Move, Sent};
 pub use event::{Action, Call, Event, Notice, Outcome, Patience, Standing, Ticket, Want};
 pub use hold::{Attempt, Attempts, Hold, User};
 use release::Parting;
+pub use story::{Answer, Holding, Renewal, Story, Wait};
 pub use trouble::Report;
 use trouble::Trouble;
 pub use view::{State, View};
@@ -180,6 +182,11 @@ impl Keeper {
     /// Returns the hold, if there is one.
     pub fn hold(&self) -> Option<&Hold> {
         self.hold.as_ref()
+    }
+
+    /// Returns the term that strives for the lock, if one does.
+    pub fn striving(&self) -> Option<Term> {
+        self.contest.as_ref().map(|contest| contest.term())
     }
 
     /// Returns how many local acquisitions wait.
@@ -369,6 +376,7 @@ impl Keeper {
             beat,
             renewals: record.renewals.saturating_add(1),
             ttl,
+            next_owner: record.next_in_line(),
             wall: cx.now.wall,
         }))
     }

@@ -11,6 +11,7 @@ use crate::{
     MemoryStore, Timing,
     clock::{BootClock, Clock, Random, os_random},
     engine::{Engine, Grip},
+    listener::{Ears, Listener, Open},
     name,
     record::{EngineId, Role},
     store::Store,
@@ -28,6 +29,8 @@ pub struct ClientBuilder<S = ()> {
     timing: Timing,
     clock: Arc<dyn Clock>,
     random: Random,
+    listeners: Vec<Arc<dyn Listener>>,
+    events: bool,
 }
 
 /// A store that a builder has chosen.
@@ -62,6 +65,8 @@ impl ClientBuilder {
             timing: Timing::default(),
             clock: Arc::new(BootClock),
             random: os_random(),
+            listeners: Vec::new(),
+            events: false,
         }
     }
 }
@@ -113,6 +118,23 @@ impl<S> ClientBuilder<S> {
         self
     }
 
+    /// Tells a listener what becomes of the locks and elections of this client. Several may be given.
+    pub fn listener(mut self, listener: impl Listener) -> Self {
+        self.listeners.push(Arc::new(listener));
+        self
+    }
+
+    /// Writes Events to the cluster, on the `Lock` of each election that this client leads or loses, and of each lock that
+    /// it loses: reasons `LeaderElected`, `LeaderResigned`, `LeaderLost` and `LockLost`. They are what `kubectl describe lock`
+    /// and `kubectl events` show for an hour. At most 25 at once, and then one in five seconds; no lock waits for one.
+    ///
+    /// Needs the rights of `examples/manifests/rbac-events.yaml` besides; without them there is one warning. On a store in memory
+    /// there are none.
+    pub fn events(mut self, events: bool) -> Self {
+        self.events = events;
+        self
+    }
+
     /// Chooses the store in memory: for tests and demos. Clients that are given the same store share its locks.
     pub fn memory(self, store: &MemoryStore) -> ClientBuilder<Chosen> {
         self.choose(Chosen(Backend::Store { store: Arc::new(store.clone()), foreign: false }))
@@ -145,8 +167,8 @@ impl<S> ClientBuilder<S> {
     }
 
     fn choose<T>(self, store: T) -> ClientBuilder<T> {
-        let Self { store: _, owner, pod, namespace, timing, clock, random } = self;
-        ClientBuilder { store, owner, pod, namespace, timing, clock, random }
+        let Self { store: _, owner, pod, namespace, timing, clock, random, listeners, events } = self;
+        ClientBuilder { store, owner, pod, namespace, timing, clock, random, listeners, events }
     }
 }
 
@@ -179,7 +201,7 @@ impl ClientBuilder<Chosen> {
     pub fn build(self) -> Client {
         match self.store.0.clone() {
             Backend::Store { store, foreign } => Client {
-                engine: self.engine(store, foreign),
+                engine: self.engine(store, foreign, &self.listeners, None),
                 timing: self.timing,
                 #[cfg(feature = "kube")]
                 cluster: None,
@@ -210,18 +232,37 @@ impl<S> ClientBuilder<S> {
     fn on(&self, client: kube::Client, foreign: bool) -> Client {
         let namespace = self.namespace.as_deref().unwrap_or_else(|| client.default_namespace());
         let store = Arc::new(crate::store::KubeStore::new(client.clone(), namespace));
-        Client { engine: self.engine(store, foreign), timing: self.timing, cluster: Some(Cluster(client)) }
+        let (mut listeners, mut open) = (self.listeners.clone(), None);
+        if self.events {
+            let (owner, clock) = (self.chosen_owner(), Arc::clone(&self.clock));
+            let (recorder, watched) = crate::events::Recorder::start(client.clone(), namespace, &owner, clock);
+            listeners.push(Arc::new(recorder));
+            open = Some(watched);
+        }
+        let engine = self.engine(store, foreign, &listeners, open);
+        Client { engine, timing: self.timing, cluster: Some(Cluster(client)) }
     }
 
-    fn engine(&self, store: Arc<dyn Store>, foreign: bool) -> Grip {
-        let owner = name::owner(&self.owner.clone().unwrap_or_else(host_name));
+    fn chosen_owner(&self) -> String {
+        name::owner(&self.owner.clone().unwrap_or_else(host_name))
+    }
+
+    fn engine(
+        &self,
+        store: Arc<dyn Store>,
+        foreign: bool,
+        listeners: &[Arc<dyn Listener>],
+        open: Option<Open>,
+    ) -> Grip {
+        let owner = self.chosen_owner();
         let bits = (self.random)();
         let id = match &self.pod {
             Some((role, pod)) => EngineId::of_pod(&owner, *role, fingerprint(pod), bits),
             None => EngineId::new(&owner, bits),
         };
         let (clock, random) = (Arc::clone(&self.clock), Arc::clone(&self.random));
-        Grip::first(Engine::new(id, store, clock, random, foreign))
+        let ears = Ears::open(listeners, open);
+        Grip::first(Engine::new(id, store, clock, random, foreign, ears))
     }
 }
 

@@ -54,7 +54,7 @@ async fn is_put_up(engine: &Engine, lease: &Lease, advert: Advert, told: &mut bo
     match written {
         Ok(snapshot) if snapshot.record.advert().is_some() => true,
         Ok(_) => {
-            tracing::warn!(election = %lease.name(), "the Lock resource is outdated: it does not keep what a leader advertises");
+            tracing::warn!(lock = %lease.name(), "the Lock resource is outdated: it does not keep what a leader advertises");
             true
         }
         Err(Fault::Refused(_)) => true, // another term: the lease will say so
@@ -64,7 +64,7 @@ async fn is_put_up(engine: &Engine, lease: &Lease, advert: Advert, told: &mut bo
             false
         }
         Err(fault) => {
-            tracing::debug!(election = %lease.name(), ?fault, "what the leader advertises was not written");
+            tracing::debug!(lock = %lease.name(), ?fault, "what the leader advertises was not written");
             false
         }
     }

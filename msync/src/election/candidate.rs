@@ -193,7 +193,7 @@ pub(crate) async fn campaign(election: Election, standing: watch::Sender<Standin
         let Err(error) = ended else { continue };
         let is_over = error.is_shut_down() || end.is_cancelled();
         if !is_over && failing.is_told(&error) {
-            tracing::warn!(election = %election.name(), %error, "the campaign failed and is tried again");
+            tracing::warn!(lock = %election.name(), %error, "the campaign failed and is tried again");
         }
         standing.send_replace(Standing::Failed(error));
         if is_over {

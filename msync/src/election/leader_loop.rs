@@ -49,7 +49,7 @@ impl Client {
                 Err(error) if error.is_shut_down() => return Err(Error::ShutDown),
                 Err(error) => {
                     if failing.is_told(&error) {
-                        tracing::warn!(election = %name, %error, "the leader's body did not run to its end");
+                        tracing::warn!(lock = %name, %error, "the leader's body did not run to its end");
                     }
                     due = due.max(clock.now() + PAUSE);
                 }

@@ -54,6 +54,8 @@ pub(crate) struct Bounds {
     pub(crate) margin: Duration,
     /// When `max_hold` ends it, which counts from the moment its user had it. Its keeper learns of that a little later.
     pub(crate) ends: Option<Moment>,
+    /// How long its user waited for it.
+    pub(crate) waited: Duration,
 }
 
 /// A view of several held locks: what `guard = …` names in `#[locked]` with a list of names.
@@ -95,6 +97,11 @@ impl Lease {
     /// Returns the fencing token; see [`LockGuard::token`](crate::LockGuard::token).
     pub fn token(&self) -> FencingToken {
         self.0.token
+    }
+
+    /// Returns how long its user waited for it.
+    pub(crate) fn waited(&self) -> Duration {
+        self.0.bounds.waited
     }
 
     /// Says whether it is still held; see [`LockGuard::check`](crate::LockGuard::check).

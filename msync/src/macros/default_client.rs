@@ -172,7 +172,7 @@ mod tests {
     /// Asks the default client, waiting until it leads, who does.
     async fn leader() -> Result<String, Error> {
         let client = with_default_client(|client| Ok(client.clone())).await?;
-        let term = term(&client, &LockName::new("job")?, None, true).await?;
+        let term = term(&client, &LockName::new("job")?, None, None, true).await?;
         term.expect("it waits").lease.check()?;
         Ok(client.owner().to_owned())
     }

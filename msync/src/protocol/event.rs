@@ -202,6 +202,8 @@ pub struct Standing {
     pub version: u64,
     /// The term of the hold.
     pub term: Term,
+    /// It is a leadership, which is judged by its health.
+    pub election: bool,
 }
 
 // === impl Standing ===

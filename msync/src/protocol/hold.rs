@@ -77,6 +77,8 @@ pub struct Hold {
     pub timing: Timing,
     /// Freed at the end, not deleted.
     pub retained: bool,
+    /// Of locks; a leadership is accepted first.
+    pub instant: bool,
     /// Who of this process has it.
     pub user: Option<User>,
     /// `at_least`: kept until then even without a user.
@@ -112,6 +114,7 @@ impl Hold {
             next_renewal: now,
             timing: want.timing,
             retained: want.retained,
+            instant: want.instant,
             user: None,
             keep_until: now,
             ended: None,
@@ -193,7 +196,7 @@ impl Hold {
         if want.timing.ttl() != self.timing.ttl() {
             self.next_renewal = now;
         }
-        (self.timing, self.retained) = (want.timing, want.retained);
+        (self.timing, self.retained, self.instant) = (want.timing, want.retained, want.instant);
         self.handovers = self.handovers.saturating_add(1);
         let (ticket, at_least, max_hold) = (want.ticket, want.at_least, want.max_hold);
         self.user = Some(User { ticket, collected: false, at_least, max_hold, since: now });
@@ -268,6 +271,7 @@ impl Hold {
             refused: self.refused,
             version: self.version,
             term: self.term,
+            election: !self.instant,
         }
     }
 }

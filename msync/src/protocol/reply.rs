@@ -70,7 +70,7 @@ impl Keeper {
     }
 
     fn applied(&mut self, flight: &Flight, snapshot: &Snapshot, now: Moment) {
-        if let Call::Apply(Change::Enqueue { claim }) = &flight.call
+        if let Call::Apply(Change::Enqueue { claim, .. }) = &flight.call
             && let Some(contest) = &mut self.contest
         {
             contest.joined(claim.term);

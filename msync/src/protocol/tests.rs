@@ -11,6 +11,7 @@ mod queueing;
 mod releasing;
 mod reserving;
 mod shown;
+mod story;
 mod time;
 mod trouble;
 mod uncollected;
@@ -256,7 +257,7 @@ impl Bench {
 
     /// Another engine joins the queue; this one is told, as the holder's inbox is.
     fn rival_joins(&mut self, number: u64) {
-        let seen = self.other(&Change::Enqueue { claim: rival(number, TTL) });
+        let seen = self.other(&Change::Enqueue { claim: rival(number, TTL), wall: Wall::default() });
         self.step(Event::Seen(seen));
     }
 

@@ -2,6 +2,8 @@
 //!
 //! What becomes of a record that nobody waits for is not told here: that depends on what its holder knows of it.
 
+use std::sync::Arc;
+
 use super::{Beat, Change, EngineId, Entry, Record};
 use crate::{clock::Wall, name};
 
@@ -31,6 +33,11 @@ impl Record {
         Some(Change::Grant { term: self.term, beat: beat(), index, entry, duplicates, next, wall })
     }
 
+    /// Returns the owner who is first in the queue.
+    pub fn next_in_line(&self) -> Option<Arc<str>> {
+        self.waiters.iter().find_map(Entry::claim)?.engine.named_owner()
+    }
+
     fn later_entries_of_same_term(&self, index: usize, entry: &Entry) -> Vec<(usize, Entry)> {
         let same = |(_, other): &(usize, &Entry)| other.term() == entry.term();
         let later = self.waiters.iter().enumerate().skip(index + 1);
@@ -53,7 +60,7 @@ mod tests {
 
     fn entry(owner: &str, term: u64) -> Entry {
         let (engine, ttl) = (EngineId::new(owner, term), Duration::from_secs(15));
-        Claim { engine, term: Term(term), ttl, instant: true }.entry()
+        Claim { engine, term: Term(term), ttl, instant: true }.entry(Wall::default())
     }
 
     fn held(waiters: Vec<Entry>) -> Record {
@@ -93,6 +100,12 @@ mod tests {
         let record = held(vec![Entry::from_text("scribble"), entry("a", 2)]);
         let change = record.hand_on(0, || unreachable!("nothing is granted"), Wall::default());
         assert_eq!(change, Some(Change::Leave { index: 0, entry: Entry::from_text("scribble") }));
+    }
+
+    #[test]
+    fn next_in_line_is_the_owner_of_the_first_entry_that_parses() {
+        let record = held(vec![Entry::from_text("scribble"), entry("a", 2), entry("b", 3)]);
+        assert_eq!((record.next_in_line().as_deref(), held(vec![]).next_in_line()), (Some("a"), None));
     }
 
     #[test]

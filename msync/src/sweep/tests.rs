@@ -20,7 +20,7 @@ fn after(time: Duration) -> Now {
 }
 
 fn waiter() -> Entry {
-    Claim { engine: EngineId::new("w", 9), term: Term(9), ttl: TTL, instant: true }.entry()
+    Claim { engine: EngineId::new("w", 9), term: Term(9), ttl: TTL, instant: true }.entry(Wall::default())
 }
 
 /// A record whose hold ended, by its date, at the start.

@@ -10,7 +10,7 @@ use kube::{
 };
 use msync::{
     LockName,
-    clock::{BootClock, Clock, Moment},
+    clock::{BootClock, Clock, Moment, Wall},
     crd::Lock,
     record::{Beat, Change, Claim, EngineId, Record, Term},
 };
@@ -92,7 +92,7 @@ pub(crate) fn object(name: &str, waiters: usize) -> Result<Lock> {
     let create = Change::Create { claim: claim(0), beat: Beat(1), wall: BootClock.wall() };
     let mut record: Record = create.apply(None).ok().context("a creation needs no record")?;
     for number in (1..).take(waiters) {
-        let enqueue = Change::Enqueue { claim: claim(number) };
+        let enqueue = Change::Enqueue { claim: claim(number), wall: Wall::default() };
         record = enqueue.apply(Some(&record)).ok().context("the queue has room")?;
     }
     Ok(Lock::of(&LockName::new(name)?, &record))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use msync::{
     protocol::{Call, Outcome},
-    record::{Change, Pair, Refused},
+    record::{Change, Pair, Record, Refused},
     store::{Snapshot, Version},
 };
 
@@ -70,7 +70,8 @@ impl Server {
 
     fn apply(&mut self, change: &Change) -> Outcome {
         let record = match change.apply(self.stored.as_ref().map(|stored| &stored.record)) {
-            Ok(record) => record,
+            // For people: it would only multiply the states.
+            Ok(record) => Record { next_owner: None, ..record },
             Err(refused) => return Outcome::Refused(refused),
         };
         self.origin = self.origin.after(change);

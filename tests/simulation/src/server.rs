@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use msync::{
+    clock::Wall,
     protocol::{Call, Outcome},
     record::{Change, Claim, EngineId, Entry, MAX_WAITERS, Record, Refused, Term},
     store::{Snapshot, Version},
@@ -103,7 +104,7 @@ fn scribbled(rng: &mut Rng) -> Entry {
         instant: rng.chance(500),
     };
     match rng.below(4) {
-        0 => claim.entry(),
+        0 => claim.entry(Wall::default()),
         1 => Entry::from_text(""),
         2 => Entry::from_text(&format!("{} {} 1000 perhaps", claim.term, claim.engine)),
         _ => Entry::from_text("nobody writes this"),

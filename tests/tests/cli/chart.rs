@@ -107,6 +107,10 @@ fn by_default_it_brings_the_resource_the_rights_and_a_test() -> Result<()> {
     let manifest: Vec<Value> =
         serde_saphyr::from_multiple(&fs::read_to_string(chart().join("../../examples/manifests/rbac.yaml"))?)?;
     assert_eq!(role["rules"], manifest[0]["rules"]);
+    let more = rendered(&helm, &["--set", "rbac.events=true"])?;
+    let events: Vec<Value> =
+        serde_saphyr::from_multiple(&fs::read_to_string(chart().join("../../examples/manifests/rbac-events.yaml"))?)?;
+    assert_eq!(find(&more, "Role")?["rules"], json!([manifest[0]["rules"][0], events[0]["rules"][0]]));
     assert_eq!(
         find(&documents, "RoleBinding")?["subjects"],
         json!([{"kind": "ServiceAccount", "name": "default", "namespace": "billing"}])

@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tests::{
     eventually,
-    store_contract::{Subject, claim, create, done, enqueue, leave, name, open, read},
+    store_contract::{Subject, WALL, claim, create, done, enqueue, leave, name, open, read},
     testbed::{ADMIN, Options, TestServer},
 };
 
@@ -84,7 +84,7 @@ impl Bench {
             },
             "patch" => {
                 store.apply(&lock, &enqueue("b", 2)).await?;
-                store.apply(&lock, &leave(0, claim("b", 2).entry())).await.map(drop)
+                store.apply(&lock, &leave(0, claim("b", 2).entry(WALL))).await.map(drop)
             }
             "delete" => store.delete(&lock, &there.version).await,
             "list" => store.watch(Scope::Lock(lock)).next().await.expect("a watch never ends").map(drop),

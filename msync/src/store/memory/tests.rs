@@ -40,7 +40,7 @@ async fn a_grant_to_another_engine_is_gone_for_the_one_and_changed_for_the_other
     let (mut a, mut b) =
         (store.watch(Scope::Engine(EngineId::new("a", 7))), store.watch(Scope::Engine(EngineId::new("b", 7))));
     let held = store.apply(&name(), &create("a", 1)).await.unwrap();
-    let queued = store.apply(&name(), &Change::Enqueue { claim: claim("b", 2) }).await.unwrap();
+    let queued = store.apply(&name(), &Change::Enqueue { claim: claim("b", 2), wall: Wall::default() }).await.unwrap();
     let entry = queued.record.waiters[0].clone();
     let grant = Change::Grant {
         term: Term(1),
