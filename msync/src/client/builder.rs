@@ -153,6 +153,7 @@ impl<S> ClientBuilder<S> {
 #[cfg(feature = "kube")]
 impl ClientBuilder {
     /// Chooses the cluster of the environment and makes the client, as [`Client::try_default`] does, with what was set before.
+    /// The log says once, at level info, which cluster that is: context, server and namespace.
     ///
     /// # Errors
     /// As [`Client::try_default`].
@@ -167,8 +168,9 @@ impl ClientBuilder {
     /// # Ok(()) }
     /// ```
     pub async fn try_default(self) -> Result<Client, Error> {
-        let config = runtime::run(self.clock.home(), crate::transport::infer()).await?;
-        self.config(config).build()
+        let found = runtime::run(self.clock.home(), crate::transport::infer()).await?;
+        found.report(self.namespace.as_deref());
+        self.config(found.config).build()
     }
 }
 
@@ -207,7 +209,7 @@ impl<S> ClientBuilder<S> {
     fn on(&self, client: kube::Client, foreign: bool) -> Client {
         let namespace = self.namespace.as_deref().unwrap_or_else(|| client.default_namespace());
         let store = Arc::new(crate::store::KubeStore::new(client.clone(), namespace));
-        Client { engine: self.engine(store, foreign), timing: self.timing, cluster: Some(Cluster(client)) }
+        Client { engine: self.engine(store, foreign), timing: self.timing, cluster: Some(Cluster(Arc::new(client))) }
     }
 
     fn engine(&self, store: Arc<dyn Store>, foreign: bool) -> Grip {
