@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use crate::{
     clock::Wall,
-    crd::millis,
     record::{Beat, Change, Claim, Entry, Pair, Term},
+    store::kube::crd::millis,
 };
 
 /// Builds the patch of a change; `None` when no patch could apply it: a creation, a grant to a dead waiter, or
