@@ -90,6 +90,33 @@ pub(crate) async fn acquire(
     acquire_beside(engine, name, options, patience, || None).await
 }
 
+/// Waits for an acquisition until `over`. A wait of `limit` that was begun at `since` is told why it was in vain.
+pub(crate) async fn within<T>(
+    engine: &Grip,
+    name: &LockName,
+    acquiring: impl Future<Output = Result<T, Error>>,
+    since: Moment,
+    over: Moment,
+    limit: Duration,
+) -> Result<T, Error> {
+    let mut acquiring = pin!(acquiring);
+    let over = engine.clock.sleep_until(over);
+    tokio::select! {
+        biased;
+        acquired = &mut acquiring => return acquired,
+        () = over => {}
+    }
+    // It still waits, so that there is somebody to ask.
+    tokio::select! {
+        biased;
+        acquired = &mut acquiring => acquired,
+        why = engine.why_not(name, since) => Err(match why {
+            Why::Held => Error::Timeout { name: name.to_string(), after: limit },
+            Why::Unseen(fault) => Error::unavailable(name.to_string(), limit, fault.as_ref()),
+        }),
+    }
+}
+
 /// Acquires as [`acquire`] does for whoever has something else already, to be given up if this is not polled in time.
 async fn acquire_beside(
     engine: &Grip,
@@ -291,26 +318,7 @@ impl Lock {
 
     /// Acquires until `over`. A wait of `limit` that was begun at `since` is told why it was in vain.
     pub(crate) async fn acquire_by(&self, since: Moment, over: Moment, limit: Duration) -> Result<LockGuard, Error> {
-        let mut acquiring = pin!(self.acquire());
-        let over = self.engine.clock.sleep_until(over);
-        tokio::select! {
-            biased;
-            acquired = &mut acquiring => return acquired,
-            () = over => {}
-        }
-        // It still waits, so that there is somebody to ask.
-        tokio::select! {
-            biased;
-            acquired = &mut acquiring => acquired,
-            why = self.engine.why_not(&self.name, since) => Err(self.in_vain(&why, limit)),
-        }
-    }
-
-    fn in_vain(&self, why: &Why, after: Duration) -> Error {
-        match why {
-            Why::Held => self.timeout(after),
-            Why::Unseen(fault) => Error::unavailable(self.name.to_string(), after, fault.as_ref()),
-        }
+        within(&self.engine, &self.name, self.acquire(), since, over, limit).await
     }
 
     pub(crate) fn timeout(&self, after: Duration) -> Error {
