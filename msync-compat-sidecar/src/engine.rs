@@ -9,8 +9,10 @@ use futures::{Stream, StreamExt};
 use jiff::Timestamp;
 use msync::{
     Client, Error, Leadership, Lock, LockGuard, Timing,
-    record::Role,
-    store::{Snapshot, Store},
+    unstable::{
+        record::Role,
+        store::{Snapshot, Store},
+    },
 };
 
 use crate::{

@@ -8,8 +8,10 @@ use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessR
 use kube::{Api, api::PostParams};
 use msync::{
     LockName, MemoryStore,
-    crd::install_crd,
-    store::{Fatal, Fault, KubeStore, Store},
+    unstable::{
+        crd::install_crd,
+        store::{Fatal, Fault, KubeStore, Store},
+    },
 };
 use tokio::time::timeout;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use msync::{
     clock::{BootClock, Clock, Moment},
-    record::{EngineId, Record},
+    unstable::record::{EngineId, Record},
 };
 
 use super::{hold::Wish, nap};
@@ -97,7 +97,7 @@ impl Wait {
 
 #[cfg(test)]
 mod tests {
-    use msync::record::{Claim, Term};
+    use msync::unstable::record::{Claim, Term};
 
     use super::*;
 

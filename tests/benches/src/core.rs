@@ -12,10 +12,12 @@ use criterion::Criterion;
 use msync::{
     Client, MemoryStore, Timing,
     clock::{BootClock, Clock, Moment, Now, Wall},
-    crd::Lock,
-    protocol::{Action, Call, Event, Keeper, Outcome, Patience, Ticket, Want},
-    record::{EngineId, Record},
-    store::{Snapshot, Version},
+    unstable::{
+        crd::Lock,
+        protocol::{Action, Call, Event, Keeper, Outcome, Patience, Ticket, Want},
+        record::{EngineId, Record},
+        store::{Snapshot, Version},
+    },
 };
 use serde::Deserialize;
 

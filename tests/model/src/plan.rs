@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use msync::{
     Timing,
-    protocol::{Patience, Ticket, Want},
+    unstable::protocol::{Patience, Ticket, Want},
 };
 
 use crate::Reach;

@@ -26,7 +26,7 @@ use kube::{
 use msync::{
     Client, Error, LossReason, Timing,
     clock::{BootClock, Clock},
-    crd::{Lock, definition, install_crd},
+    unstable::crd::{Lock, definition, install_crd},
 };
 use serde_json::json;
 use tests::{
@@ -227,7 +227,7 @@ async fn replace(kube: &kube::Client, old: &CustomResourceDefinition) -> Result<
     let selects = old.spec.versions[0].selectable_fields.is_some();
     let dry = PostParams { dry_run: true, ..PostParams::default() };
     let mut probe = DynamicObject::new("probe", &ApiResource::erase::<Lock>(&()));
-    probe.data = json!({"spec": serde_json::to_value(msync::crd::LockSpec::default())?});
+    probe.data = json!({"spec": serde_json::to_value(msync::unstable::crd::LockSpec::default())?});
     probe.data["spec"]["expiry"] = json!("2026-11-22T14:00:50.000Z");
     let selector = kube::api::ListParams::default().fields("spec.engine=nobody");
     eventually("the other resource is served", LIMIT, async || {

@@ -12,8 +12,10 @@ use futures::{StreamExt, future::BoxFuture, stream};
 use msync::{
     Client, Error, LockName, MemoryStore,
     clock::TokioClock,
-    record::Change,
-    store::{Fatal, Fault, Scope, Sighting, Snapshot, Store, Version, Watch},
+    unstable::{
+        record::Change,
+        store::{Fatal, Fault, Scope, Sighting, Snapshot, Store, Version, Watch},
+    },
 };
 use tests::{
     logs::Logs,
@@ -40,7 +42,7 @@ impl Store for ListsOnly {
     }
 
     fn delete<'a>(&'a self, name: &'a LockName, version: &'a Version) -> BoxFuture<'a, Result<(), Fault>> {
-        self.inner.delete(name, version)
+        Store::delete(&self.inner, name, version)
     }
 
     fn watch(&self, _: Scope) -> Watch {
