@@ -64,6 +64,8 @@ pub struct Keeper {
     contest: Option<Box<Contest>>,
     hold: Option<Hold>,
     parting: Option<Parting>,
+    /// Giving back is tried until then, whatever calls meet; after that others may take over anyway.
+    insist_until: Moment,
     flight: Option<Flight>,
     /// A write of ours may have been applied unseen.
     unsettled: bool,
@@ -99,6 +101,7 @@ impl Keeper {
             contest: None,
             hold: None,
             parting: None,
+            insist_until: Moment::default(),
             flight: None,
             unsettled: false,
             trouble: None,
@@ -216,6 +219,7 @@ impl Keeper {
             Event::Seen(snapshot) => {
                 let believed = self.view.believe(&snapshot, now);
                 self.overtake(believed);
+                self.insist(&snapshot, now);
             }
             Event::Deleted(version) => {
                 let believed = self.view.believe_gone(version, now);

@@ -5,6 +5,7 @@ mod adopting;
 mod belief;
 mod bugs;
 mod ending;
+mod giving_up;
 mod pauses;
 mod queueing;
 mod releasing;

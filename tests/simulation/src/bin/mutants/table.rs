@@ -378,6 +378,18 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "(lasts && self.failures() < FEW)",
     ),
     mutant(
+        "what was shown anew is given up for what failed before",
+        RELEASE,
+        "self.insist_until.max(now + shown.record.patience())",
+        "self.insist_until.max(Moment::default())",
+    ),
+    mutant(
+        "what was given up counts as gone",
+        VIEW,
+        "matches!(self.state, State::Absent | State::Exists)",
+        "matches!(self.state, State::Absent | State::Exists | State::Unknown)",
+    ),
+    mutant(
         "writes of unknown fate not looked after",
         RELEASE,
         "self.unsettled && (self.tickets.is_empty() || self.parting.is_some())",
