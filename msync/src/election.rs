@@ -502,6 +502,7 @@ impl Leadership {
     }
 
     /// Takes the label off, so that nobody is sent to one who leads no more.
+    #[cfg_attr(not(feature = "kube"), expect(clippy::unused_async, reason = "pods are in clusters only"))]
     async fn unlabelled(self) -> LockGuard {
         #[cfg(feature = "kube")]
         if let Some(worn) = self.worn {

@@ -85,6 +85,7 @@ impl MemoryStore {
     }
 
     /// Returns how many clients it has been given, with this one.
+    #[cfg(feature = "testing")]
     pub(crate) fn nth_client(&self) -> u64 {
         let mut state = self.state();
         state.trouble.clients += 1;

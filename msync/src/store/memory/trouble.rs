@@ -24,6 +24,7 @@ pub(super) struct Trouble {
     /// How long each request takes, on which clock.
     delay: Option<(Arc<dyn Clock>, Duration)>,
     /// How many clients were made, so that no two are the same.
+    #[cfg(feature = "testing")]
     pub(super) clients: u64,
 }
 
