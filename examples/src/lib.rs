@@ -1,5 +1,7 @@
 //! What the examples share: where their locks live, and clients of that place.
 
+pub mod ledger;
+
 use std::str::FromStr;
 
 use anyhow::{Context, Result};

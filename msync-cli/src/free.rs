@@ -9,8 +9,10 @@ use std::io::{BufRead, IsTerminal, Write, stderr, stdin};
 use msync::{
     LockName,
     clock::{BootClock, Clock, Wall},
-    record::{Beat, Change, Entry, Record, Refused, Term},
-    store::{Fault, KubeStore, Snapshot, Store, Version},
+    unstable::{
+        record::{Beat, Change, Entry, Record, Refused, Term},
+        store::{Fault, KubeStore, Snapshot, Store, Version},
+    },
 };
 
 use crate::{
@@ -174,8 +176,8 @@ fn tell(name: &LockName, left: &Record) {
 
 fn failed(fault: &Fault, name: &LockName) -> Failure {
     let (code, why) = match fault {
-        Fault::Fatal(msync::store::Fatal::Forbidden(why)) => (FORBIDDEN, why.clone()),
-        Fault::Fatal(msync::store::Fatal::CrdMissing(_)) => {
+        Fault::Fatal(msync::unstable::store::Fatal::Forbidden(why)) => (FORBIDDEN, why.clone()),
+        Fault::Fatal(msync::unstable::store::Fatal::CrdMissing(_)) => {
             (NOT_INSTALLED, "the Lock resource is not installed".to_owned())
         }
         Fault::Fatal(other) => (FAILED, other.to_string()),
@@ -191,7 +193,7 @@ fn failed(fault: &Fault, name: &LockName) -> Failure {
 mod tests {
     use std::time::Duration;
 
-    use msync::record::{Claim, EngineId};
+    use msync::unstable::record::{Claim, EngineId};
 
     use super::*;
 

@@ -12,8 +12,7 @@ use kube::{Api, Client, ResourceExt, api::ListParams, client::Body};
 use msync::{
     LockName,
     clock::{BootClock, Clock},
-    crd::Lock,
-    record::Record,
+    unstable::{crd::Lock, record::Record},
 };
 
 use crate::{

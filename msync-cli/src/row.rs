@@ -6,8 +6,10 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use msync::{
     clock::Wall,
-    crd::Lock,
-    record::{Entry, Record},
+    unstable::{
+        crd::Lock,
+        record::{Entry, Record},
+    },
 };
 use serde::Serialize;
 
@@ -101,7 +103,7 @@ impl Row {
         Self {
             namespace: lock.namespace().unwrap_or_default(),
             name: lock.name_any(),
-            original: lock.annotations().get(msync::crd::ORIGINAL_NAME).cloned(),
+            original: lock.annotations().get(msync::unstable::crd::ORIGINAL_NAME).cloned(),
             state: State::of(record, silent),
             silent_seconds: (!record.is_free()).then_some(silent.as_secs()),
             holder: held(record.engine.owner().to_owned()),
@@ -200,7 +202,7 @@ pub(crate) fn span(time: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use msync::record::Term;
+    use msync::unstable::record::Term;
 
     use super::*;
 

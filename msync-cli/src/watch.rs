@@ -12,8 +12,10 @@ use kube::{
 };
 use msync::{
     clock::{BootClock, Clock, Moment},
-    crd::Lock,
-    record::{Pair, Record},
+    unstable::{
+        crd::Lock,
+        record::{Pair, Record},
+    },
 };
 
 use crate::{

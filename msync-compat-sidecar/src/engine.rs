@@ -10,8 +10,10 @@ use jiff::Timestamp;
 use msync::{
     Client, Error, Leadership, Lock, LockGuard, Timing,
     listener::Prometheus,
-    record::Role,
-    store::{Snapshot, Store},
+    unstable::{
+        record::Role,
+        store::{Snapshot, Store},
+    },
 };
 use prometheus_client::{encoding::text::encode, registry::Registry};
 

@@ -8,9 +8,11 @@ use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessR
 use kube::{Api, api::PostParams};
 use msync::{
     LockName, MemoryStore,
-    crd::install_crd,
-    store::{Fatal, Fault, KubeStore, Store},
-    transport::{connect_at_home, infer},
+    unstable::{
+        crd::install_crd,
+        store::{Fatal, Fault, KubeStore, Store},
+        transport::{connect_at_home, infer},
+    },
 };
 use tokio::{task::spawn_blocking, time::timeout};
 
@@ -62,8 +64,8 @@ async fn cluster(config: &Config) -> Result<KubeStore> {
 
 /// Connects to the cluster of the environment as the library does, on its thread: an exec plugin may take its time.
 async fn connect() -> Result<kube::Client> {
-    let config = infer().await?;
-    Ok(spawn_blocking(|| connect_at_home(config)).await??)
+    let found = infer().await?;
+    Ok(spawn_blocking(|| connect_at_home(found.config)).await??)
 }
 
 /// The verbs that this user may not use. What cannot be asked is taken for allowed: the first call will tell.

@@ -43,7 +43,7 @@ pub struct Client {
 /// The cluster behind a client, to install the resource in.
 #[cfg(feature = "kube")]
 #[derive(Clone)]
-struct Cluster(kube::Client);
+pub(crate) struct Cluster(pub(crate) std::sync::Arc<kube::Client>);
 
 // === impl Client ===
 
@@ -101,7 +101,7 @@ impl Client {
     pub async fn install_crd(&self) -> Result<(), Error> {
         match &self.cluster {
             Some(Cluster(client)) => {
-                let client = client.clone();
+                let client = (**client).clone();
                 runtime::run(self.engine.home, async move { crate::store::kube::crd::install_crd(&client).await }).await
             }
             None => Ok(()),
@@ -110,6 +110,11 @@ impl Client {
 
     pub(crate) fn engine(&self) -> &Grip {
         &self.engine
+    }
+
+    #[cfg(feature = "kube")]
+    pub(crate) fn cluster(&self) -> Option<&Cluster> {
+        self.cluster.as_ref()
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {

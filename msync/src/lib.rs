@@ -87,7 +87,8 @@
 //!
 //! # Features
 //!
-//! `macros` (default) brings the attributes. `kube` (default) stores locks in Kubernetes. Without it the memory store
+//! `testing` brings the module `testing`, for the tests of programs; `clap` brings `Args`, the arguments that say where
+//! locks are. `macros` (default) brings the attributes. `kube` (default) stores locks in Kubernetes. Without it the memory store
 //! remains, which builds in seconds. Binaries choose the Kubernetes version of `k8s-openapi` themselves, by its feature
 //! `earliest`.
 //!
@@ -105,8 +106,24 @@
 //! a peer that is gone without a word is noticed by pings within 15 seconds, and by a call that is not answered at once
 //! after it. `MSYNC_HTTP=1` keeps to HTTP/1.1, for balancers that spoil HTTP/2: there each watch has a connection,
 //! and a watch whose connection was forgotten by a balancer is only missed after some minutes.
+//!
+//! # Other crates in this API
+//!
+//! A new major version of one of these is a new major version of msync:
+//!
+//! | crate | what is seen of it |
+//! |---|---|
+//! | `kube` (re-exported as `msync::kube`) | `kube::Client` and `kube::Config`, which a [`ClientBuilder`] takes |
+//! | `tokio-util` | `CancellationToken`, which guards and leases return |
+//! | `futures-core` | `Stream`, which [`Leaders`] is |
+//! | `serde` | `Serialize` and `Deserialize` of [`LockName`] and [`FencingToken`] |
+//! | `clap` 4 (feature `clap`) | the traits of its derive, which `Args` has |
+//!
+//! What is in the hidden module `unstable` is not part of the API.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "clap")]
+mod args;
 mod client;
 pub mod clock;
 mod config;
@@ -128,41 +145,37 @@ mod macros;
 #[cfg(feature = "kube")]
 pub mod manifests;
 mod name;
-#[doc(hidden)]
-pub mod protocol;
-#[doc(hidden)]
-pub mod record;
+mod protocol;
+mod record;
 mod runtime;
 mod signal;
-#[doc(hidden)]
-pub mod store;
+mod store;
 mod sweep;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod token;
 #[cfg(feature = "kube")]
+mod transport;
 #[doc(hidden)]
-pub mod transport;
+pub mod unstable;
+mod unwind;
 
-#[cfg(feature = "kube")]
-pub use client::Configured;
-pub use client::{Chosen, Client, ClientBuilder};
+#[cfg(feature = "clap")]
+pub use args::Args;
+pub use client::{Client, ClientBuilder};
 pub use config::Timing;
-pub use election::{Candidate, Election, Leader, Leadership};
+pub use election::{Candidate, Election, Leader, Leaders, Leadership};
 pub use error::{Error, LossReason};
 pub use health::Unhealthy;
-pub use held::{Lease, LeaseSet};
+pub use held::{Lease, LeaseSet, Lost};
 /// The kube crate that [`Client`] is built on: `ClientBuilder::kube` takes a client of this version.
 #[cfg(feature = "kube")]
 pub use kube;
 pub use lock::{Lock, LockGuard, LockSet, LockSetGuard};
-#[doc(hidden)]
-pub use macros::private;
 pub use macros::{Outcome, init, leader_loop, shutdown};
 #[cfg(feature = "macros")]
 pub use macros::{leader_only, locked};
 pub use name::LockName;
 pub use store::MemoryStore;
-#[cfg(feature = "kube")]
-#[doc(hidden)]
-pub use store::kube::crd;
 pub use sweep::{Sweep, Swept};
 pub use token::FencingToken;

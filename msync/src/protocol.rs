@@ -8,7 +8,7 @@
 //! next call from that alone. Lost, late and repeated answers are therefore not special cases.
 //!
 //! Where a rule is borrowed: conditional take-over after an unchanged observation is client-go's `leaderelection`; the
-//! FIFO queue is the classic lock recipe of ZooKeeper and etcd; fencing is Kleppmann's (2016).
+//! FIFO queue is the classic lock recipe of `ZooKeeper` and etcd; fencing is Kleppmann's (2016).
 
 mod collect;
 mod contest;

@@ -20,7 +20,10 @@ use std::{fmt, time::Duration};
 
 use futures::future::BoxFuture;
 use http::{Request, Response};
-use kube::client::{Body, ConfigExt};
+use kube::{
+    client::{Body, ConfigExt},
+    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
+};
 use tokio::runtime::Handle;
 use tower::{BoxError, ServiceBuilder, filter::AsyncFilterLayer};
 
@@ -51,6 +54,15 @@ pub enum Http {
     One,
 }
 
+/// The cluster of the environment.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// How to reach it.
+    pub config: kube::Config,
+    /// The kubeconfig's context; none for the service account of a pod.
+    pub context: Option<String>,
+}
+
 /// Finds the cluster of the environment: the kubeconfig, or the service account of a pod.
 ///
 /// Unlike [`kube::Config::infer`] it does not pass over a kubeconfig that is there and broken: locks of another cluster
@@ -61,16 +73,24 @@ pub enum Http {
 ///
 /// # Cancel safety
 /// Dropping the future leaves nothing behind.
-pub async fn infer() -> Result<kube::Config, Error> {
-    let mut config = match kube::Config::from_kubeconfig(&kube::config::KubeConfigOptions::default()).await {
-        Ok(config) => config,
+pub async fn infer() -> Result<Found, Error> {
+    let (mut config, context) = match kubeconfig().await {
+        Ok((config, context)) => (config, context),
         Err(error) if cause::is_nothing_there(&error) => {
-            kube::Config::incluster().map_err(|in_cluster| cause::no_cluster(error, in_cluster))?
+            let config = kube::Config::incluster().map_err(|in_cluster| cause::no_cluster(error, in_cluster))?;
+            (config, None)
         }
         Err(error) => return Err(cause::kubeconfig(error)),
     };
     config.apply_debug_overrides();
-    Ok(config)
+    Ok(Found { config, context })
+}
+
+/// Reads the kubeconfig, and the name of its context.
+async fn kubeconfig() -> Result<(kube::Config, Option<String>), KubeconfigError> {
+    let file = Kubeconfig::read()?;
+    let context = file.current_context.clone();
+    Ok((kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?, context))
 }
 
 /// Makes a client of kube with this transport; to be called within a tokio runtime, which its connections then live on.
@@ -137,6 +157,17 @@ struct Transport {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
 struct Broken(String);
+
+// === impl Found ===
+
+impl Found {
+    /// Says in the log where the locks of a client are, so that nobody takes those of another cluster than was meant.
+    pub(crate) fn report(&self, namespace: Option<&str>) {
+        let context = self.context.as_deref().unwrap_or("the pod's service account");
+        let (server, namespace) = (&self.config.cluster_url, namespace.unwrap_or(&self.config.default_namespace));
+        tracing::info!(context, %server, namespace, "the locks are in the cluster of the environment");
+    }
+}
 
 // === impl Transport ===
 

@@ -14,9 +14,11 @@ use kube::{
 };
 use msync::{
     Client, ClientBuilder, Timing,
-    crd::{Lock, install_crd},
-    record::Record,
-    store::Snapshot,
+    unstable::{
+        crd::{Lock, install_crd},
+        record::Record,
+        store::Snapshot,
+    },
 };
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
@@ -447,6 +449,6 @@ pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> Result<T> {
     }
 }
 
-fn illegible(fault: &msync::store::Fault) -> anyhow::Error {
+fn illegible(fault: &msync::unstable::store::Fault) -> anyhow::Error {
     anyhow::anyhow!("{fault:?}")
 }

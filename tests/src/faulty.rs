@@ -17,8 +17,10 @@ use std::{
 use futures::{StreamExt, future::BoxFuture, stream};
 use msync::{
     LockName,
-    record::Change,
-    store::{Fatal, Fault, Scope, Sighting, Snapshot, Store, Version, Watch},
+    unstable::{
+        record::Change,
+        store::{Fatal, Fault, Scope, Sighting, Snapshot, Store, Version, Watch},
+    },
 };
 use tokio::time::sleep;
 

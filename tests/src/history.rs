@@ -13,9 +13,11 @@ use kube::{
 };
 use msync::{
     clock::{BootClock, Clock, Moment},
-    crd::Lock,
-    record::{Entry, Record},
-    store::Snapshot,
+    unstable::{
+        crd::Lock,
+        record::{Entry, Record},
+        store::Snapshot,
+    },
 };
 use tokio::task::JoinHandle;
 

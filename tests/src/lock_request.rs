@@ -1,7 +1,7 @@
 //! Tells from a request what it does to a lock, so that a test may break one kind and count another.
 
 use http::Method;
-use msync::record::Change;
+use msync::unstable::record::Change;
 use serde_json::Value;
 
 use crate::tamper::Call;

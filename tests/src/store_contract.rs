@@ -9,8 +9,10 @@ use futures::{StreamExt, future::join_all};
 use msync::{
     LockName,
     clock::Wall,
-    record::{Beat, Change, Claim, EngineId, Entry, MAX_WAITERS, Pair, Record, Refused, Term},
-    store::{Fault, Scope, Sighting, Snapshot, Store, Version, Watch},
+    unstable::{
+        record::{Beat, Change, Claim, EngineId, Entry, MAX_WAITERS, Pair, Record, Refused, Term},
+        store::{Fault, Scope, Sighting, Snapshot, Store, Version, Watch},
+    },
 };
 use tokio::time::timeout;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use msync::{
     clock::{BootClock, Clock, Moment},
-    record::{EngineId, Record},
+    unstable::record::{EngineId, Record},
 };
 
 use super::{hold::Wish, nap};
@@ -99,7 +99,7 @@ impl Wait {
 mod tests {
     use msync::{
         clock::Wall,
-        record::{Claim, Term},
+        unstable::record::{Claim, Term},
     };
 
     use super::*;

@@ -175,6 +175,7 @@ impl<S> ClientBuilder<S> {
 #[cfg(feature = "kube")]
 impl ClientBuilder {
     /// Chooses the cluster of the environment and makes the client, as [`Client::try_default`] does, with what was set before.
+    /// The log says once, at level info, which cluster that is: context, server and namespace.
     ///
     /// # Errors
     /// As [`Client::try_default`].
@@ -190,8 +191,9 @@ impl ClientBuilder {
     /// ```
     pub async fn try_default(self) -> Result<Client, Error> {
         let home = self.clock.home();
-        let config = runtime::run(home, crate::transport::infer()).await?;
-        let builder = self.config(config);
+        let found = runtime::run(home, crate::transport::infer()).await?;
+        found.report(self.namespace.as_deref());
+        let builder = self.config(found.config);
         runtime::run_blocking(home, move || builder.build()).await
     }
 }
@@ -240,7 +242,7 @@ impl<S> ClientBuilder<S> {
             open = Some(watched);
         }
         let engine = self.engine(store, foreign, &listeners, open);
-        Client { engine, timing: self.timing, cluster: Some(Cluster(client)) }
+        Client { engine, timing: self.timing, cluster: Some(Cluster(Arc::new(client))) }
     }
 
     fn chosen_owner(&self) -> String {

@@ -127,7 +127,7 @@ mod tests {
         assert!(lease(&second, "job", false).await.unwrap().is_none());
         let waiting = tokio::spawn(async move { lease(&second, "job", true).await.unwrap().is_some() });
         first.shutdown().await;
-        store.remove(&LockName::new("job").unwrap());
+        store.delete("job");
         assert!(waiting.await.unwrap());
     }
 
@@ -136,7 +136,7 @@ mod tests {
         let store = MemoryStore::new();
         let client = client(&store);
         let first = lease(&client, "job", true).await.unwrap().unwrap();
-        store.remove(&LockName::new("job").unwrap());
+        store.delete("job");
         first.lost().await;
         let second = lease(&client, "job", true).await.unwrap().unwrap();
         assert!(first.check().is_err() && second.check().is_ok());

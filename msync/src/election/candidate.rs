@@ -28,7 +28,9 @@ pub struct Candidate {
 
 /// A running campaign; it ends with this.
 struct Campaign {
-    election: Election,
+    name: LockName,
+    /// Keeps the client alive; none of a stage.
+    _election: Option<Election>,
     end: CancellationToken,
     _ends: DropGuard,
 }
@@ -80,20 +82,27 @@ impl Election {
         let end = CancellationToken::new();
         let (publish, standing) = watch::channel(Standing::Unknown);
         runtime::spawn(self.home(), campaign(self.of_task(), publish, end.clone()));
-        Candidate {
-            campaign: Arc::new(Campaign { election: self.clone(), end: end.clone(), _ends: end.drop_guard() }),
-            standing,
-            told: None,
-        }
+        Candidate::new(self.name().clone(), Some(self.clone()), standing, end)
     }
 }
 
 // === impl Candidate ===
 
 impl Candidate {
+    /// Makes one of a campaign that publishes where it stands, and that ends with `end`.
+    pub(crate) fn new(
+        name: LockName,
+        election: Option<Election>,
+        standing: watch::Receiver<Standing>,
+        end: CancellationToken,
+    ) -> Self {
+        let campaign = Campaign { name, _election: election, end: end.clone(), _ends: end.drop_guard() };
+        Self { campaign: Arc::new(campaign), standing, told: None }
+    }
+
     /// Returns the name of the election.
     pub fn name(&self) -> &LockName {
-        self.campaign.election.name()
+        &self.campaign.name
     }
 
     /// Says whether this process leads now. Costs one look at the clock.
@@ -174,6 +183,14 @@ impl fmt::Debug for Candidate {
     }
 }
 
+// === impl Term ===
+
+impl Term {
+    pub(crate) fn new(lease: Lease, running: mpsc::Sender<()>) -> Self {
+        Self { lease, _running: running }
+    }
+}
+
 /// Campaigns until `end`, or until the client is shut down. The standing that it leaves says how it ended.
 pub(crate) async fn campaign(election: Election, standing: watch::Sender<Standing>, end: CancellationToken) {
     let mut failing = Failing::default();
@@ -225,7 +242,7 @@ async fn lead(
     end: &CancellationToken,
 ) -> Result<(), Error> {
     let (running, mut all_ended) = mpsc::channel(1);
-    standing.send_replace(Standing::Leading(Term { lease: leadership.lease(), _running: running }));
+    standing.send_replace(Standing::Leading(Term::new(leadership.lease(), running)));
     tokio::select! {
         _ = leadership.lost() => {}
         () = end.cancelled() => {}

@@ -38,7 +38,7 @@ impl<F: Fn(&MemoryStore, Scope) -> Watch + Send + Sync + 'static> Store for Rewa
     }
 
     fn delete<'a>(&'a self, name: &'a LockName, version: &'a Version) -> BoxFuture<'a, Result<(), Fault>> {
-        self.store.delete(name, version)
+        Store::delete(&self.store, name, version)
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Vec<(LockName, Snapshot)>, Fault>> {

@@ -12,10 +12,12 @@ use criterion::Criterion;
 use msync::{
     Client, MemoryStore, Timing,
     clock::{BootClock, Clock, Moment, Now, Wall},
-    crd::Lock,
-    protocol::{Action, Event, Keeper, Ticket, Want},
-    record::EngineId,
-    store::Snapshot,
+    unstable::{
+        crd::Lock,
+        protocol::{Action, Event, Keeper, Ticket, Want},
+        record::EngineId,
+        store::Snapshot,
+    },
 };
 use serde::Deserialize;
 

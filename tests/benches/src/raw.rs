@@ -11,8 +11,10 @@ use kube::{
 use msync::{
     LockName,
     clock::{BootClock, Clock, Moment, Wall},
-    crd::Lock,
-    record::{Beat, Change, Claim, EngineId, Record, Term},
+    unstable::{
+        crd::Lock,
+        record::{Beat, Change, Claim, EngineId, Record, Term},
+    },
 };
 use serde_json::json;
 use tokio::{sync::mpsc, task::JoinHandle, time::sleep};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use msync::protocol::{Call, Event, Outcome};
+use msync::unstable::protocol::{Call, Event, Outcome};
 use stateright::{Model, Property};
 
 use crate::{Fault, Guard, Node, Peer, Phase, Plan, Promise, World};

@@ -5,9 +5,11 @@ use std::{collections::VecDeque, time::Duration};
 use msync::{
     LossReason,
     clock::{Moment, Now, Wall},
-    protocol::{Action, Call, Event, Keeper, Notice, Ticket},
-    record::{Change, EngineId, Term},
-    store::Snapshot,
+    unstable::{
+        protocol::{Action, Call, Event, Keeper, Notice, Ticket},
+        record::{Change, EngineId, Term},
+        store::Snapshot,
+    },
 };
 
 use crate::{Peer, Promise};

@@ -4,7 +4,7 @@
 
 use msync::{
     Timing,
-    protocol::{Patience, Ticket, Want},
+    unstable::protocol::{Patience, Ticket, Want},
 };
 
 use crate::{Reach, node::TICK};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use msync::{
+use msync::unstable::{
     protocol::{Call, Outcome},
     record::{Change, Pair, Record, Refused},
     store::{Snapshot, Version},

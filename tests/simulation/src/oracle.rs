@@ -2,8 +2,10 @@
 
 use msync::{
     FencingToken, LossReason,
-    protocol::{Call, Hold, Keeper, Ticket},
-    record::{Change, EngineId, Record},
+    unstable::{
+        protocol::{Call, Hold, Keeper, Ticket},
+        record::{Change, EngineId, Record},
+    },
 };
 
 use crate::{
@@ -207,7 +209,7 @@ impl Oracle {
             }
             let engine = &process.engine;
             let entry = |record: &Record| {
-                record.waiters.iter().filter_map(msync::record::Entry::claim).any(|c| c.engine == *engine)
+                record.waiters.iter().filter_map(msync::unstable::record::Entry::claim).any(|c| c.engine == *engine)
             };
             if record.is_some_and(|record| record.engine == *engine || (!record.is_free() && entry(record))) {
                 self.broken(at, format!("liveness: p{} is still in the record {record:?}", process.index));

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use msync::{
     clock::Wall,
-    protocol::{Call, Outcome},
-    record::{Change, Claim, EngineId, Entry, MAX_WAITERS, Record, Refused, Term},
-    store::{Snapshot, Version},
+    unstable::{
+        protocol::{Call, Outcome},
+        record::{Change, Claim, EngineId, Entry, MAX_WAITERS, Record, Refused, Term},
+        store::{Snapshot, Version},
+    },
 };
 
 use crate::rng::Rng;

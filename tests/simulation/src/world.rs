@@ -6,7 +6,7 @@ mod tasks;
 mod watches;
 
 use agenda::Agenda;
-use msync::{
+use msync::unstable::{
     protocol::{Action, Call, Event, Keeper, Outcome, Ticket},
     record::EngineId,
 };

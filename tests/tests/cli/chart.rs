@@ -102,7 +102,7 @@ fn by_default_it_brings_the_resource_the_rights_and_a_test() -> Result<()> {
     let definition = find(&documents, "CustomResourceDefinition")?;
     assert_eq!(definition["metadata"]["annotations"]["helm.sh/resource-policy"], "keep");
     let parsed: CustomResourceDefinition = serde_json::from_value(definition.clone())?;
-    assert_eq!(parsed.spec, msync::crd::definition().spec, "Helm changed nothing");
+    assert_eq!(parsed.spec, msync::unstable::crd::definition().spec, "Helm changed nothing");
     let role = find(&documents, "Role")?;
     let manifest: Vec<Value> =
         serde_saphyr::from_multiple(&fs::read_to_string(chart().join("../../examples/manifests/rbac.yaml"))?)?;

@@ -1,7 +1,7 @@
 //! Seeing locks and freeing them, on a real API server.
 
 use anyhow::{Context, Result};
-use msync::record::Record;
+use msync::unstable::record::Record;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tests::{

@@ -9,8 +9,10 @@ use msync::{
     Client, LossReason, Timing,
     clock::Wall,
     listener::Prometheus,
-    record::{Change, Claim, EngineId, MAX_WAITERS, Term},
-    store::{KubeStore, Store},
+    unstable::{
+        record::{Change, Claim, EngineId, MAX_WAITERS, Term},
+        store::{KubeStore, Store},
+    },
 };
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use tests::{

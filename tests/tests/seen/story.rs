@@ -90,7 +90,7 @@ async fn a_loss_without_a_fault_names_none() {
     let store = MemoryStore::new();
     let client = client(&store, "a");
     let term = client.election("e").unwrap().campaign().await.unwrap();
-    store.remove(term.name());
+    store.delete(term.name());
     term.lost().await;
     drop(term);
     pass(Duration::from_secs(1)).await;

@@ -6,7 +6,7 @@ use kube::{
     api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
     core::ApiResource,
 };
-use msync::{
+use msync::unstable::{
     crd::Lock,
     record::{Beat, Pair, Record, Refused, Term},
     store::{Fatal, Fault, Scope, Sighting},

@@ -15,9 +15,11 @@ use kube::{
 };
 use msync::{
     Error,
-    crd::{Lock, install_crd},
-    record::{Record, Refused},
-    store::{Fatal, Fault, Scope},
+    unstable::{
+        crd::{Lock, install_crd},
+        record::{Record, Refused},
+        store::{Fatal, Fault, Scope},
+    },
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -207,7 +209,7 @@ fn ancestor() -> Result<CustomResourceDefinition> {
 
 async fn every_fault(store: &Subject) -> Vec<Fault> {
     let lock = name("a");
-    let version = msync::store::Version { uid: "u".into(), number: 1 };
+    let version = msync::unstable::store::Version { uid: "u".into(), number: 1 };
     let listed = store.watch(Scope::Lock(lock.clone())).next().await.expect("a watch never ends");
     [
         store.read(&lock).await.map(drop),

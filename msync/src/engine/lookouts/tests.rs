@@ -94,7 +94,7 @@ async fn all_who_listen_to_a_lock_share_one_watch_and_begin_with_what_is_there()
     }
     let mut late = Listener::new(&engine, name(0));
     assert_eq!(next(&mut late).await, Sighting::Listed(vec![(name(0), second)]));
-    store.store.remove(&name(0));
+    store.store.delete(name(0));
     assert!(matches!(next(&mut late).await, Sighting::Gone(..)));
     assert_eq!(next(&mut Listener::new(&engine, name(0))).await, Sighting::Listed(Vec::new()));
 }
@@ -124,7 +124,7 @@ async fn beyond_a_bound_one_watch_serves_all_the_others() {
         assert_eq!(next(&mut listeners[number]).await, Sighting::Changed(name(number), made.clone()));
         let mut late = Listener::new(&engine, name(number));
         assert_eq!(next(&mut late).await, Sighting::Listed(vec![(name(number), made)]));
-        store.store.remove(&name(number));
+        store.store.delete(name(number));
         assert!(matches!(next(&mut listeners[number]).await, Sighting::Gone(..)));
     }
     listeners.truncate(MOST + 1);

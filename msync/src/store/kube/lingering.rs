@@ -8,8 +8,8 @@ use kube::ResourceExt;
 
 use crate::{
     clock::Wall,
-    crd::Lock,
     error::told,
+    store::kube::crd::Lock,
     store::{Fatal, Fault, Snapshot},
 };
 

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use crate::{
     clock::Wall,
-    crd::{in_units, kind, millis},
     record::{Beat, Change, Claim, Entry, Pair, Term},
+    store::kube::crd::{in_units, kind, millis},
 };
 
 /// Builds the patch of a change; `None` when no patch could apply it: a creation, a grant to a dead waiter, or

@@ -18,8 +18,8 @@ use kube::{
 
 use super::fault::{Call, Verb};
 use crate::{
-    crd::Lock,
     error::told,
+    store::kube::crd::Lock,
     store::{Fault, Scope, Sighting, Watch},
 };
 

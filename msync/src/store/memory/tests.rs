@@ -28,7 +28,7 @@ fn drain(watch: &mut Watch) -> Vec<Sighting> {
 async fn versions_grow_across_deletion_and_a_new_creation_has_a_new_uid() {
     let store = MemoryStore::new();
     let first = store.apply(&name(), &create("a", 1)).await.unwrap();
-    store.delete(&name(), &first.version).await.unwrap();
+    Store::delete(&store, &name(), &first.version).await.unwrap();
     let second = store.apply(&name(), &create("a", 2)).await.unwrap();
     assert_eq!((first.version.number, second.version.number), (1, 3));
     assert_ne!(first.version.uid, second.version.uid);

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use msync::{Client, record::Record};
+use msync::{Client, unstable::record::Record};
 use tokio::{sync::mpsc, task::AbortHandle};
 
 use super::{
@@ -95,7 +95,7 @@ impl Director {
         }
         let wire = Wire { stage: Arc::clone(&stage), machine: Arc::clone(&machine) };
         let client = builder.store(Arc::new(wire)).build();
-        machine.engine.set(msync::record::EngineId::from_text(client.identity())).expect("set once");
+        machine.engine.set(msync::unstable::record::EngineId::from_text(client.identity())).expect("set once");
         let mut process = Process { machine, client, users: Vec::new(), busy: 0 };
         for _ in 0..stage.plan.tasks {
             self.employ(&mut process);

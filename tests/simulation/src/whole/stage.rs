@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex};
 use futures::channel::mpsc::UnboundedSender;
 use msync::{
     LockName,
-    protocol::{Call, Outcome},
-    record::{EngineId, Record},
-    store::{Fault, Scope, Sighting, Snapshot},
+    unstable::{
+        protocol::{Call, Outcome},
+        record::{EngineId, Record},
+        store::{Fault, Scope, Sighting, Snapshot},
+    },
 };
 
 use super::{

@@ -10,9 +10,11 @@ use std::{
 use futures::{StreamExt, channel::mpsc, future::BoxFuture, stream};
 use msync::{
     LockName,
-    protocol::{Call, Outcome},
-    record::{Change, EngineId},
-    store::{Fatal, Fault, Scope, Snapshot, Store, Version, Watch},
+    unstable::{
+        protocol::{Call, Outcome},
+        record::{Change, EngineId},
+        store::{Fatal, Fault, Scope, Snapshot, Store, Version, Watch},
+    },
 };
 use tokio::sync::oneshot;
 

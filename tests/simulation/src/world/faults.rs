@@ -1,6 +1,6 @@
 //! Faults of whole processes, and their end.
 
-use msync::protocol::Event;
+use msync::unstable::protocol::Event;
 
 use super::{Happening, World};
 use crate::{network::long, plan::MILLI, process::Process};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use msync::{
     LossReason,
-    protocol::{Event, Keeper, Notice, Patience, Ticket, Want},
+    unstable::protocol::{Event, Keeper, Notice, Patience, Ticket, Want},
 };
 
 use super::{Happening, World};

@@ -8,7 +8,7 @@ use kube::{Api, api::PostParams};
 use msync::{
     Error, LossReason, Timing,
     clock::{BootClock, Clock},
-    crd::{Lock, LockSpec},
+    unstable::crd::{Lock, LockSpec},
 };
 use serde_json::json;
 use tests::{

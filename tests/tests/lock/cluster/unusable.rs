@@ -25,7 +25,7 @@ use kube::{
 };
 use msync::{
     Client, Error, LossReason, Timing,
-    crd::{Lock, LockSpec, definition, install_crd},
+    unstable::crd::{Lock, LockSpec, definition, install_crd},
 };
 use serde_json::json;
 use tests::{

@@ -242,24 +242,3 @@ async fn remaining_and_ensure_count_down_and_are_topped_up_by_renewals() {
     pass(ms(2600)).await;
     assert!(guard.remaining() > ms(6400), "renewed after a third at the latest: {:?}", guard.remaining());
 }
-
-#[tokio::test(start_paused = true)]
-async fn errors_read_well() {
-    let lock = "x".to_owned();
-    let reason = msync::LossReason::TakenOver;
-    let all = [
-        Error::Busy { name: lock.clone() },
-        Error::Timeout { name: lock.clone(), after: ms(1500) },
-        Error::Lost { name: lock.clone(), reason },
-        Error::TooShort { name: lock.clone(), remaining: ms(20) },
-        Error::WouldDeadlock { name: lock.clone() },
-        Error::TokenTooLow { name: lock, token: 1, floor: 2 },
-        Error::ShutDown,
-    ];
-    for error in all {
-        let text = error.to_string();
-        println!("{text}");
-        assert!(text.starts_with(char::is_lowercase) && !text.ends_with('.'), "{text}");
-        assert!(text.contains("lock x") || matches!(error, Error::ShutDown), "{text}");
-    }
-}

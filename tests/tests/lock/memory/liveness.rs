@@ -174,7 +174,7 @@ async fn l1_beyond_a_queue_of_dead_waiters_the_lock_is_taken_over() {
     let _held = a.lock("x").unwrap().acquire().await.unwrap();
     crash(&faulty).await;
     store.edit(&tests::memory::name("x"), |record| {
-        let dead = |n: u64| msync::record::Entry::from_text(&format!("{n:016x} dead.{n:016x} 15000 instant"));
+        let dead = |n: u64| msync::unstable::record::Entry::from_text(&format!("{n:016x} dead.{n:016x} 15000 instant"));
         record.waiters = (1..=64).map(dead).collect();
     });
     let stagger = 65 * (TTL * 3 / 100);

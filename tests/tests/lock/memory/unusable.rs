@@ -10,8 +10,10 @@ use msync::{
     Client, Error, MemoryStore, Outcome,
     clock::TokioClock,
     locked,
-    record::Refused,
-    store::{Fatal, Fault},
+    unstable::{
+        record::Refused,
+        store::{Fatal, Fault},
+    },
 };
 use tests::{
     faulty::{Fate, Faulty, Kind, forbidden, unknown},

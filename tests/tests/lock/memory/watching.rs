@@ -12,7 +12,7 @@ use futures::{StreamExt, future::ready, stream};
 use msync::{
     Client, Error, MemoryStore,
     clock::TokioClock,
-    store::{Fatal, Fault, Rewatched, Sighting},
+    unstable::store::{Fatal, Fault, Rewatched, Sighting},
 };
 use tests::{
     logs::Logs,

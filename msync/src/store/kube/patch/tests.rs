@@ -8,8 +8,8 @@ use proptest::{collection::vec, prelude::*, sample::select, test_runner::RngSeed
 use super::*;
 use crate::{
     LockName,
-    crd::Lock,
     record::{Advert, EngineId, MAX_WAITERS, Record, Refused},
+    store::kube::crd::Lock,
 };
 
 /// What the API server stores and answers: the patch, then the schema's limit on the queue.
