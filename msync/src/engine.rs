@@ -18,6 +18,7 @@ mod turn;
 
 use std::{
     collections::HashMap,
+    ops::ControlFlow,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -51,7 +52,7 @@ use crate::{
     health::{Pulse, Unhealthy, overdue},
     held::lease::Bounds,
     listener::{Ears, Label},
-    protocol::{Event, Standing, Ticket, Want},
+    protocol::{Again, Event, Standing, Ticket, Want},
     record::EngineId,
     runtime,
     store::{Snapshot, Store},
@@ -157,16 +158,21 @@ impl Engine {
         if let Fitness::Unfit(why) = &*self.fitness.borrow() {
             return Err(Error::CrdMissing(why.clone()));
         }
+        let mut again = None;
         loop {
             let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
-            if let Some(turn) = self.compete(name, grip, label, want(ticket), &judge, forfeit()).await? {
-                return Ok(turn);
+            let want = Want { again, ..want(ticket) };
+            let place = want.place();
+            match self.compete(name, grip, label, want, &judge, forfeit()).await? {
+                ControlFlow::Break(turn) => return Ok(turn),
+                ControlFlow::Continue(unpolled) => again = Some(Again { place, unpolled }),
             }
-            tracing::debug!(lock = %name, "an acquisition was not polled for too long and begins anew");
+            tracing::debug!(lock = %name, "what was acquired was gone before it was taken; the acquisition begins anew");
         }
     }
 
-    /// Acquires a lock once; `None` if it was had and is gone again, because this future was not polled in time.
+    /// Acquires a lock once. Goes on if it was had and is gone again before this future was polled, and says how long it was
+    /// not polled after that.
     async fn compete(
         self: &Arc<Self>,
         name: &LockName,
@@ -175,7 +181,7 @@ impl Engine {
         want: Want,
         judge: impl Fn(FencingToken) -> Result<(), Error>,
         forfeit: Option<Forfeit>,
-    ) -> Result<Option<Turn>, Error> {
+    ) -> Result<ControlFlow<Turn, Duration>, Error> {
         let (ticket, margin, offer) = (want.ticket, want.timing.safety_margin(), Arc::new(Offer::new(forfeit)));
         let since = self.clock.now();
         let (patience, max_hold) = (since + want.timing.attempt_timeout(), want.max_hold);
@@ -193,10 +199,10 @@ impl Engine {
         self.examine(patience).await?;
         let now = self.clock.now();
         // Before it is collected: whoever collects has it, and a guard that was lost at its birth is of no use.
-        if handle.standing.borrow().loss(ticket, now).is_some() {
-            return Ok(None);
-        }
-        let Some(collected) = offer.collect(now) else { return Ok(None) };
+        let lost = handle.standing.borrow().loss(ticket, now).is_some();
+        let Some(collected) = (if lost { None } else { offer.collect(now) }) else {
+            return Ok(ControlFlow::Continue(offer.withdrawn().map_or(Duration::ZERO, |at| now.since(at))));
+        };
         waiting.messages = None;
         // The driver is to stop renewing at that end; the guard sees to it for itself.
         if collected.urgent || max_hold.is_some() {
@@ -212,7 +218,7 @@ impl Engine {
             Arc::clone(&self.clock),
             handle.standing,
         );
-        Ok(Some(Turn::new(ticket, lease, handle.messages, handle.task, grip.clone())))
+        Ok(ControlFlow::Break(Turn::new(ticket, lease, handle.messages, handle.task, grip.clone())))
     }
 
     /// Ends everything: waiting acquisitions fail, guards see the end, what is held is released once its guard is gone.

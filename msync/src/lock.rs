@@ -81,6 +81,7 @@ impl Options {
             patience,
             at_least: self.at_least,
             max_hold: self.max_hold,
+            again: None,
         }
     }
 }
@@ -304,7 +305,8 @@ impl Lock {
     ///
     /// A future that is kept and not polled, such as `&mut acquiring` of a `select!` whose other branch goes on for long, may
     /// get the lock without anybody to use it. It is not renewed for such a one: what is not taken well before it ends is
-    /// given back, within a ttl, and the future queues up again when it is next polled.
+    /// given back, within a ttl, and the future queues up again when it is next polled: behind the others, unless it comes at
+    /// once, as after a pause of the whole process.
     ///
     /// # Examples
     /// ```

@@ -26,7 +26,7 @@ mod watching;
 use std::{collections::VecDeque, time::Duration};
 
 use contest::{Contest, Move, Sent};
-pub use event::{Action, Call, Event, Notice, Outcome, Patience, Standing, Ticket, Want};
+pub use event::{Action, Again, Call, Event, Notice, Outcome, Patience, Standing, Ticket, Want};
 pub use hold::{Attempt, Attempts, Hold, User};
 use release::Parting;
 pub use story::{Answer, Holding, Renewal, Story, Wait};
@@ -256,7 +256,7 @@ impl Keeper {
             cx.notices.push(Notice::Busy(want.ticket));
             return;
         }
-        self.tickets.push_back(want);
+        self.line_up(want);
     }
 
     fn shut_down(&mut self, cx: &mut Context<'_>) {

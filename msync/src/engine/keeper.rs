@@ -218,7 +218,9 @@ impl Driver {
     fn recall(&mut self, ticket: Ticket) -> Event {
         let collected = self.collected();
         match &self.offer {
-            Some((_, offer)) if !offer.withdraw() => self.collected().unwrap_or(Event::Cancel(ticket)),
+            Some((_, offer)) if !offer.withdraw(self.engine.clock.now()) => {
+                self.collected().unwrap_or(Event::Cancel(ticket))
+            }
             _ => collected.unwrap_or(Event::Cancel(ticket)),
         }
     }
@@ -344,10 +346,11 @@ fn seen(sighting: Sighting) -> Option<Event> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::oneshot;
+    use futures::poll;
+    use tokio::{sync::oneshot, time::sleep};
 
     use super::*;
-    use crate::{MemoryStore, Timing, clock::TokioClock, protocol::Want, record::EngineId};
+    use crate::{Client, MemoryStore, Timing, clock::TokioClock, protocol::Want, record::EngineId};
 
     fn driver() -> Driver {
         let (store, clock) = (Arc::new(MemoryStore::new()), Arc::new(TokioClock::default()));
@@ -373,6 +376,43 @@ mod tests {
             }
         }
         assert!(driver.bids.is_empty() && driver.offer.is_none());
+    }
+
+    /// Both that begin anew: the one whose future comes as soon as the lock is taken back, and the one that does not.
+    #[tokio::test(start_paused = true)]
+    async fn l3_a_future_that_comes_at_once_for_what_is_gone_waits_where_it_was() {
+        for (late, is_first) in [(Duration::ZERO, true), (Duration::from_secs(20), false)] {
+            let client = Client::builder().memory(&MemoryStore::new()).clock(TokioClock::default()).build();
+            let lock = client.lock("x").unwrap();
+            let [mut first, mut second, mut third] = [(); 3].map(|()| Box::pin(lock.acquire()));
+            for acquiring in [&mut first, &mut second, &mut third] {
+                assert!(poll!(acquiring).is_pending());
+            }
+            let guard = second.await.expect("had when the first has not come for it");
+            sleep(late).await;
+            assert!(poll!(&mut first).is_pending(), "begins anew");
+            guard.release().await.expect("released");
+            sleep(Duration::from_millis(1)).await;
+            let had = [poll!(&mut first).is_ready(), poll!(&mut third).is_ready()];
+            assert_eq!(had, [is_first, !is_first], "{late:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn l3_whoever_begins_anew_twice_waits_where_it_was_at_first() {
+        let client = Client::builder().memory(&MemoryStore::new()).clock(TokioClock::default()).build();
+        let lock = client.lock("x").unwrap();
+        let [mut first, mut second, mut third, mut fourth] = [(); 4].map(|()| Box::pin(lock.acquire()));
+        for acquiring in [&mut first, &mut second, &mut third, &mut fourth] {
+            assert!(poll!(acquiring).is_pending());
+        }
+        for other in [second, third] {
+            let guard = other.await.expect("had when the first has not come for it");
+            assert!(poll!(&mut first).is_pending(), "begins anew");
+            guard.release().await.expect("released");
+        }
+        sleep(Duration::from_millis(1)).await;
+        assert!(poll!(&mut first).is_ready() && poll!(&mut fourth).is_pending());
     }
 
     /// The task of a held lock: its box, and the future around it. Before both were bounded, a lock took 9 KiB.

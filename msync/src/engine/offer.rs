@@ -15,9 +15,10 @@ use crate::clock::Moment;
 const OPEN: u64 = 0;
 /// The same; the driver waits for its collection.
 const URGENT: u64 = 1;
-const WITHDRAWN: u64 = 2;
-/// This and all above: collected, at this moment.
-const COLLECTED: u64 = 3;
+/// This and all up to the next: collected, at this moment.
+const COLLECTED: u64 = 2;
+/// This and all above: withdrawn, at the moment that the other bits tell.
+const WITHDRAWN: u64 = 1 << 63;
 
 /// Gives up what a future has besides, when it turns out that it is not polled.
 pub(crate) type Forfeit = Box<dyn Fn() + Send + Sync>;
@@ -46,7 +47,7 @@ impl Offer {
 
     /// Takes the lock, for the one who awaited it; `None` if it was withdrawn.
     pub(super) fn collect(&self, now: Moment) -> Option<Collected> {
-        let at = now.as_nanos().max(COLLECTED);
+        let at = now.as_nanos().clamp(COLLECTED, WITHDRAWN - 1);
         let open = |word| (word == OPEN || word == URGENT).then_some(at);
         let before = self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, open).ok()?;
         Some(Collected { urgent: before == URGENT })
@@ -55,12 +56,18 @@ impl Offer {
     /// Returns when it was collected, if it was.
     pub(super) fn collected(&self) -> Option<Moment> {
         let word = self.word.load(Ordering::Acquire);
-        (word >= COLLECTED).then_some(Moment::from_nanos(word))
+        (COLLECTED..WITHDRAWN).contains(&word).then_some(Moment::from_nanos(word))
+    }
+
+    /// Returns when it was withdrawn, if it was.
+    pub(super) fn withdrawn(&self) -> Option<Moment> {
+        let word = self.word.load(Ordering::Acquire);
+        word.checked_sub(WITHDRAWN).map(Moment::from_nanos)
     }
 
     /// Takes the lock back, for the driver; says whether it was not collected.
-    pub(super) fn withdraw(&self) -> bool {
-        let withdrawn = self.leave(WITHDRAWN);
+    pub(super) fn withdraw(&self, now: Moment) -> bool {
+        let withdrawn = self.leave(WITHDRAWN | now.as_nanos());
         if let Some(forfeit) = self.forfeit.as_ref().filter(|_| withdrawn) {
             forfeit();
         }
@@ -73,7 +80,7 @@ impl Offer {
     }
 
     fn leave(&self, mark: u64) -> bool {
-        let open = |word| (word < WITHDRAWN).then_some(mark);
+        let open = |word| (word < COLLECTED).then_some(mark);
         self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, open).is_ok()
     }
 }
@@ -98,18 +105,23 @@ mod tests {
             let offer = Offer::default();
             assert_eq!(offer.collected(), None);
             assert_eq!(offer.collect(at(early)), Some(Collected { urgent: false }));
-            assert!(!offer.withdraw() && !offer.urge());
+            assert!(!offer.withdraw(at(88)) && !offer.urge());
+            assert_eq!(offer.withdrawn(), None);
             assert!(offer.collected().is_some_and(|since| since >= at(early)));
             assert_eq!(offer.collect(at(99)), None, "only once");
         }
     }
 
     #[test]
-    fn what_is_withdrawn_cannot_be_collected() {
-        let offer = Offer::default();
-        assert!(offer.urge() && offer.withdraw());
-        assert_eq!(offer.collect(at(77)), None);
-        assert_eq!(offer.collected(), None);
+    fn what_is_withdrawn_cannot_be_collected_and_tells_since_when() {
+        for early in [0, 77] {
+            let offer = Offer::default();
+            assert_eq!(offer.withdrawn(), None);
+            assert!(offer.urge() && offer.withdraw(at(early)));
+            assert_eq!(offer.collect(at(99)), None);
+            assert!(!offer.withdraw(at(99)) && !offer.urge(), "only once");
+            assert_eq!((offer.collected(), offer.withdrawn()), (None, Some(at(early))));
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! From an acquisition to its user: what is had counts from the moment its guard is there, and is asked back until then.
 
-use super::{Context, Keeper, Notice, Ticket};
+use super::{Context, Keeper, Notice, Patience, Ticket, Want};
 use crate::clock::Moment;
 
 // === impl Keeper: collecting ===
@@ -11,6 +11,15 @@ impl Keeper {
         if self.is_user(ticket) {
             self.hold.iter_mut().for_each(|hold| hold.collect(since));
         }
+    }
+
+    /// Puts an acquisition behind those that wait; one that had the lock in vain before those that came after it. Nothing goes
+    /// before one that does not wait: it is the first, and strives already.
+    pub(super) fn line_up(&mut self, want: Want) {
+        let place = want.place();
+        let after = |other: &Want| other.patience == Patience::Wait && other.place() > place;
+        let index = want.again.and_then(|_| self.tickets.iter().position(after)).unwrap_or(self.tickets.len());
+        self.tickets.insert(index, want);
     }
 
     /// Keeps the hold for its user until a moment at least.

@@ -28,6 +28,15 @@ pub enum Patience {
     },
 }
 
+/// An acquisition that had the lock, and had it no more when its future came for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Again {
+    /// Its [place](Want::place) before.
+    pub place: Ticket,
+    /// For how long its future was not polled after the lock had been taken back.
+    pub unpolled: Duration,
+}
+
 /// What a local acquisition wants.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Want {
@@ -47,6 +56,8 @@ pub struct Want {
     pub at_least: Duration,
     /// Held at the most this long.
     pub max_hold: Option<Duration>,
+    /// It had the lock before, in vain.
+    pub again: Option<Again>,
 }
 
 // === impl Want ===
@@ -63,7 +74,17 @@ impl Want {
             patience: Patience::Wait,
             at_least: Duration::ZERO,
             max_hold: None,
+            again: None,
         }
+    }
+
+    /// Returns the acquisition in whose place among its like this one waits (promise L3): its own, or the one that it goes on
+    /// with. A process that stood still, or a lock that was lost, is no fault of a future which comes as soon as it may: it
+    /// has waited longest. One that is left alone for longer waits behind the others, or the lock would be offered to it
+    /// again and again.
+    pub fn place(&self) -> Ticket {
+        let again = self.again.filter(|again| again.unpolled <= self.timing.attempt_timeout() / 2);
+        again.map_or(self.ticket, |again| again.place)
     }
 }
 

@@ -19,7 +19,7 @@ mod viewing;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use super::{Action, Call, Event, Keeper, Notice, Outcome, Patience, Ticket, Want};
+use super::{Action, Again, Call, Event, Keeper, Notice, Outcome, Patience, Ticket, Want};
 use crate::{
     LossReason, Timing,
     clock::{Moment, Now, Wall},

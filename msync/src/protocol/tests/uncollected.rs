@@ -14,6 +14,13 @@ impl Bench {
     }
 }
 
+impl Want {
+    /// Goes on with an acquisition that had the lock in vain, and was not polled for so long after that.
+    fn after(self, place: u64, unpolled: Duration) -> Self {
+        Self { again: Some(Again { place: Ticket(place), unpolled }), ..self }
+    }
+}
+
 #[test]
 fn s6_what_nobody_collects_is_not_renewed_and_given_back_within_a_ttl() {
     for ask in [want(1), campaign(1), Want { at_least: ms(3_600_000), ..want(1) }] {
@@ -77,6 +84,60 @@ fn s6_a_queue_of_futures_that_are_not_polled_keeps_nothing_alive() {
     bench.rival_joins(3);
     bench.pass(TTL - 1_000);
     assert_eq!((bench.renewals(), bench.record().term), (0, Term(3)));
+}
+
+/// Ticket 1 had the lock and lost it while its process stood still; 2 has waited since, and now the future of 1 comes back.
+fn begun_anew(unpolled: Duration) -> Bench {
+    let mut bench = Bench::unpolled();
+    bench.want(want(1));
+    bench.settle();
+    bench.want(want(2));
+    bench.sleep(2 * TTL);
+    bench.step(Event::Tick);
+    assert!(bench.told(&Notice::Recall(Ticket(1))) && bench.acquired() == [1]);
+    bench.collects = true;
+    bench.want(want(3).after(1, unpolled));
+    bench.settle();
+    bench
+}
+
+#[test]
+fn l3_whoever_lost_the_lock_while_the_process_stood_still_waits_where_it_was() {
+    let mut bench = begun_anew(timing(TTL).attempt_timeout() / 2);
+    bench.release(3);
+    assert_eq!(bench.acquired(), [1, 3, 2]);
+}
+
+#[test]
+fn whoever_is_not_polled_for_longer_waits_behind_the_others() {
+    let mut bench = begun_anew(timing(TTL).attempt_timeout() / 2 + ms(1));
+    bench.release(2);
+    assert_eq!(bench.acquired(), [1, 2, 3]);
+}
+
+#[test]
+fn l3_all_who_begin_anew_keep_their_order() {
+    let mut bench = Bench::waiting(want(2));
+    for ask in [want(5), want(6).after(4, ms(0)), want(7).after(3, ms(0)), want(8).after(1, ms(0)), want(9)] {
+        bench.want(ask);
+    }
+    bench.grant(0xaa);
+    bench.seen();
+    for ticket in [8, 2, 7, 6, 5] {
+        bench.release(ticket);
+    }
+    assert_eq!(bench.acquired(), [8, 2, 7, 6, 5, 9]);
+}
+
+/// It would be told nothing until its turn comes again, and it does not want to wait.
+#[test]
+fn nobody_goes_before_one_that_does_not_wait() {
+    let mut bench = Bench::new();
+    bench.want(attempt(2));
+    bench.want(want(3).after(1, ms(0)));
+    bench.settle();
+    bench.release(2);
+    assert_eq!(bench.acquired(), [2, 3]);
 }
 
 #[test]

@@ -236,14 +236,13 @@ impl World {
         let at_least = if !self.calm && rng.chance(plan.at_least) { rng.below(2 * plan.ttl) } else { 0 };
         let max_hold = rng.chance(plan.max_hold).then(|| Duration::from_nanos(at_least + rng.below(3 * plan.ttl)));
         Want {
-            ticket: Ticket(self.tickets),
-            timing,
             retained: plan.retained,
             instant: rng.chance(plan.instant),
             adopt: plan.adopt,
             patience: if tries { Patience::Try } else { Patience::Wait },
             at_least: Duration::from_nanos(at_least),
             max_hold,
+            ..Want::new(Ticket(self.tickets), timing)
         }
     }
 

@@ -238,6 +238,30 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     ),
     mutant("what nobody has collected is not recalled", COLLECT, "|| cx.now.local >= hold.collect_by(user)", ""),
     mutant(
+        "whoever begins anew waits behind the others",
+        COLLECT,
+        "want.again.and_then(",
+        "want.again.filter(|_| false).and_then(",
+    ),
+    mutant(
+        "whoever begins anew goes before one that does not wait",
+        COLLECT,
+        "== Patience::Wait && ",
+        "== other.patience && ",
+    ),
+    mutant(
+        "whoever is not polled keeps its place",
+        EVENT,
+        "again.unpolled <= self.timing.attempt_timeout() / 2",
+        "again.unpolled <= Duration::MAX",
+    ),
+    mutant(
+        "an acquisition that begins anew twice forgets where it was at first",
+        ENGINE,
+        "again = Some(Again { place, unpolled })",
+        "again = Some(Again { place: ticket, unpolled })",
+    ),
+    mutant(
         "what nobody had is renewed for the next of the process",
         HOLD,
         "self.spurned && (self.base",
@@ -479,10 +503,15 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     mutant(
         "what was collected is withdrawn",
         OFFER,
-        "(word < WITHDRAWN).then_some(mark)",
+        "(word < COLLECTED).then_some(mark)",
         "(word < u64::MAX).then_some(mark)",
     ),
-    mutant("what was withdrawn is collected", OFFER, "(word == OPEN || word == URGENT)", "(word <= WITHDRAWN)"),
+    mutant(
+        "what was withdrawn is collected",
+        OFFER,
+        "(word == OPEN || word == URGENT)",
+        "(word == OPEN || word == URGENT || word >= WITHDRAWN)",
+    ),
     mutant(
         "what a set had is not given up with it",
         OFFER,
