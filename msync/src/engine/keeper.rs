@@ -347,7 +347,7 @@ fn seen(sighting: Sighting) -> Option<Event> {
 #[cfg(test)]
 mod tests {
     use futures::poll;
-    use tokio::{sync::oneshot, time::sleep};
+    use tokio::sync::oneshot;
 
     use super::*;
     use crate::{Client, MemoryStore, Timing, clock::TokioClock, protocol::Want, record::EngineId};
@@ -358,6 +358,11 @@ mod tests {
         let (name, (_, inbox)) = (LockName::new("x").unwrap(), mpsc::unbounded_channel());
         let keeper = engine.keeper(&name);
         Driver::new(engine, name, keeper, inbox, watch::channel(Standing::default()).0)
+    }
+
+    async fn pass(client: &Client, span: Duration) {
+        let clock = Arc::clone(&client.engine().clock);
+        clock.sleep_until(clock.now() + span).await;
     }
 
     /// Before it did, a million acquisitions that were given up behind one holder took 148 MB.
@@ -389,10 +394,10 @@ mod tests {
                 assert!(poll!(acquiring).is_pending());
             }
             let guard = second.await.expect("had when the first has not come for it");
-            sleep(late).await;
+            pass(&client, late).await;
             assert!(poll!(&mut first).is_pending(), "begins anew");
             guard.release().await.expect("released");
-            sleep(Duration::from_millis(1)).await;
+            pass(&client, Duration::from_millis(1)).await;
             let had = [poll!(&mut first).is_ready(), poll!(&mut third).is_ready()];
             assert_eq!(had, [is_first, !is_first], "{late:?}");
         }
@@ -411,7 +416,7 @@ mod tests {
             assert!(poll!(&mut first).is_pending(), "begins anew");
             guard.release().await.expect("released");
         }
-        sleep(Duration::from_millis(1)).await;
+        pass(&client, Duration::from_millis(1)).await;
         assert!(poll!(&mut first).is_ready() && poll!(&mut fourth).is_pending());
     }
 
