@@ -53,6 +53,8 @@ struct Flight {
     limit: Duration,
     /// What the contest had sent before it.
     before: Sent,
+    /// Somebody waited for the lock when it was sent.
+    wanted: bool,
 }
 
 /// The state machine of one lock in one engine.
@@ -141,9 +143,9 @@ impl Keeper {
         }
         let turn = self.usual(call.as_ref());
         let timeout = self.timeout(turn, now.local);
-        if let Some(call) = &call {
-            self.flight =
-                Some(Flight { call: call.clone(), overtaken: false, sent: now.local, limit: timeout, before });
+        if let Some(call) = call.clone() {
+            let wanted = !self.tickets.is_empty();
+            self.flight = Some(Flight { call, overtaken: false, sent: now.local, limit: timeout, before, wanted });
         }
         self.see_holder(now.local);
         Action {

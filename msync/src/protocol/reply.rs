@@ -40,6 +40,8 @@ impl Keeper {
             Outcome::Denied if !self.trouble.as_ref().is_some_and(|trouble| trouble.is_denied()) => {
                 self.back_off(None, cx);
             }
+            // What was sent before anybody waited is no answer to who has come since: decided anew, for them.
+            Outcome::Fatal if !flight.wanted && !self.tickets.is_empty() => self.back_off(None, cx),
             Outcome::Denied | Outcome::Fatal => self.fatal(cx),
         }
     }

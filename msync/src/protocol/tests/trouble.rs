@@ -531,3 +531,18 @@ fn a_store_that_fails_shows_no_holder() {
     reports(&mut bench, 20_000);
     assert!(!bench.keeper.has_seen_holder(since));
 }
+
+/// A release that is refused, for a policy forbids deletions, and somebody who comes while it is under way.
+#[test]
+fn whoever_comes_after_a_call_was_sent_is_not_told_what_it_met() {
+    let mut bench = Bench::holding();
+    bench.release(1);
+    assert!(bench.call.is_some(), "the release is under way");
+    bench.want(want(2));
+    bench.reply(Outcome::Fatal);
+    assert!(!bench.told(&Notice::Failed(Ticket(2))), "{:?}", bench.notices);
+    bench.settle();
+    bench.pass(2_000);
+    bench.settle();
+    assert!(bench.keeper.hold().is_some(), "{:?}", bench.sent);
+}
