@@ -131,7 +131,6 @@ impl Wall {
     }
 
     /// Parses an RFC 3339 date; `None` for whatever is unreadable or beyond the calendar.
-    #[cfg(any(feature = "kube", test))]
     pub(crate) fn parse(text: &str) -> Option<Self> {
         text.parse::<jiff::Timestamp>().ok().map(|t| Self(t.as_millisecond()))
     }
