@@ -40,7 +40,7 @@ pub struct Client {
     cluster: Option<Cluster>,
 }
 
-/// The cluster behind a client, to install the resource in.
+/// The cluster behind a client, to install the resource in; none where it needs none.
 #[cfg(feature = "kube")]
 #[derive(Clone)]
 struct Cluster(kube::Client);
@@ -88,7 +88,7 @@ impl Client {
     }
 
     /// Installs the `Lock` resource, or updates it to this version of msync. Returns when locks can be stored; at once for
-    /// a client in memory. Needs the rights of `examples/manifests/rbac.yaml`'s installer, which services should not have:
+    /// a client in memory or on Leases. Needs the rights of `examples/manifests/rbac.yaml`'s installer, which services should not have:
     /// install once, at deployment.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ pub(crate) mod kube;
 mod memory;
 
 #[cfg(feature = "kube")]
-pub use kube::KubeStore;
+pub use kube::{Events, KubeStore, Lease, LeaseStore, Objects};
 pub use memory::{Calls, MemoryStore};
 
 /// Which object, and which state of it: the precondition of a deletion.

@@ -25,6 +25,8 @@ pub struct ClientBuilder<S = ()> {
     owner: Option<String>,
     pod: Option<(Role, String)>,
     namespace: Option<String>,
+    #[cfg(feature = "kube")]
+    leases: bool,
     timing: Timing,
     clock: Arc<dyn Clock>,
     random: Random,
@@ -59,6 +61,8 @@ impl ClientBuilder {
             owner: None,
             pod: None,
             namespace: None,
+            #[cfg(feature = "kube")]
+            leases: false,
             timing: Timing::default(),
             clock: Arc::new(BootClock),
             random: os_random(),
@@ -93,6 +97,31 @@ impl<S> ClientBuilder<S> {
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
         self.namespace = Some(namespace.into());
         self
+    }
+
+    /// Keeps locks and elections in Leases (`coordination.k8s.io/v1`), which every cluster has, rather than in the `Lock`
+    /// resource: nothing is to be installed, and an election excludes and is excluded by whoever elects by the same Lease
+    /// with client-go, kubert or by hand. Without meaning in memory.
+    ///
+    /// All who share a lock must use the same store. Rights: `examples/manifests/rbac-leases.yaml`.
+    ///
+    /// What is not as with the resource: the queue has the order of the waiters' wall clocks, which those who arrive at once
+    /// decide among themselves; and a foreign holder is none of ours. msync never takes over before it has seen a Lease
+    /// unchanged for the time that stands in it, and is told at once when another writes it. But client-go may believe in
+    /// its leadership for longer than that, and its release may end a hold of others. A Lease in which the API server
+    /// decides (`spec.strategy`) is refused. Beside kubert or others that go by dates use a ttl of three seconds or more: with
+    /// more than a renewal a second the date in the Lease runs ahead.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn f() -> Result<(), msync::Error> {
+    /// let client = msync::Client::builder().leases().try_default().await?;
+    /// let term = client.election("my-controller")?.campaign().await?;
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "kube")]
+    pub fn leases(self) -> Self {
+        Self { leases: true, ..self }
     }
 
     /// Sets the timing of locks and elections that are not given one of their own.
@@ -145,8 +174,17 @@ impl<S> ClientBuilder<S> {
     }
 
     fn choose<T>(self, store: T) -> ClientBuilder<T> {
-        let Self { store: _, owner, pod, namespace, timing, clock, random } = self;
-        ClientBuilder { store, owner, pod, namespace, timing, clock, random }
+        ClientBuilder {
+            store,
+            owner: self.owner,
+            pod: self.pod,
+            namespace: self.namespace,
+            #[cfg(feature = "kube")]
+            leases: self.leases,
+            timing: self.timing,
+            clock: self.clock,
+            random: self.random,
+        }
     }
 }
 
@@ -205,9 +243,13 @@ impl ClientBuilder<Configured> {
 impl<S> ClientBuilder<S> {
     #[cfg(feature = "kube")]
     fn on(&self, client: kube::Client, foreign: bool) -> Client {
-        let namespace = self.namespace.as_deref().unwrap_or_else(|| client.default_namespace());
-        let store = Arc::new(crate::store::KubeStore::new(client.clone(), namespace));
-        Client { engine: self.engine(store, foreign), timing: self.timing, cluster: Some(Cluster(client)) }
+        let namespace = &self.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
+        let (store, cluster): (Arc<dyn Store>, _) = if self.leases {
+            (Arc::new(crate::store::LeaseStore::new(client, namespace)), None)
+        } else {
+            (Arc::new(crate::store::KubeStore::new(client.clone(), namespace)), Some(Cluster(client)))
+        };
+        Client { engine: self.engine(store, foreign), timing: self.timing, cluster }
     }
 
     fn engine(&self, store: Arc<dyn Store>, foreign: bool) -> Grip {

@@ -10,7 +10,7 @@ use std::{
 
 use crate::{Client, Error, Lease, MemoryStore};
 
-/// Chooses the store of the default client: `memory` or `kube`.
+/// Chooses the store of the default client: `memory`, `kube` or `leases`.
 const STORE: &str = "MSYNC_STORE";
 
 static DEFAULT: RwLock<Option<Client>> = RwLock::new(None);
@@ -27,14 +27,15 @@ enum NoClient {
     #[cfg(not(feature = "kube"))]
     #[error("call msync::init(client) first, or set MSYNC_STORE=memory; msync was built without its feature `kube`")]
     WithoutKube,
-    #[error("MSYNC_STORE is {0:?}; it may be `memory` or `kube`")]
+    #[error("MSYNC_STORE is {0:?}; it may be `memory`, `kube` or `leases`")]
     UnknownStore(String),
 }
 
 /// Gives the macros their client.
 ///
 /// Without it, the first call of an annotated function makes one from the environment: `MSYNC_STORE=memory` keeps the
-/// locks inside the process, `MSYNC_STORE=kube` or nothing takes the kube config or the service account. Functions with
+/// locks inside the process, `MSYNC_STORE=kube` or nothing takes the kube config or the service account, and
+/// `MSYNC_STORE=leases` keeps them in [Leases](crate::ClientBuilder::leases) there. Functions with
 /// `via = …` use the client they name.
 ///
 /// A second call replaces the client for all calls that begin later; what runs keeps the client it began with. If nothing
@@ -141,18 +142,20 @@ fn current() -> RwLockReadGuard<'static, Option<Client>> {
 async fn start(store: Option<&str>) -> Result<Client, Error> {
     match store.unwrap_or_default() {
         "memory" => Ok(Client::builder().memory(&MemoryStore::new()).build()),
-        "kube" | "" => cluster().await,
+        "kube" | "" => cluster(false).await,
+        "leases" => cluster(true).await,
         other => Err(no_client(NoClient::UnknownStore(other.to_owned()))),
     }
 }
 
 #[cfg(feature = "kube")]
-async fn cluster() -> Result<Client, Error> {
-    Client::try_default().await.map_err(|error| no_client(NoClient::Cluster(error)))
+async fn cluster(leases: bool) -> Result<Client, Error> {
+    let builder = if leases { Client::builder().leases() } else { Client::builder() };
+    builder.try_default().await.map_err(|error| no_client(NoClient::Cluster(error)))
 }
 
 #[cfg(not(feature = "kube"))]
-fn cluster() -> std::future::Ready<Result<Client, Error>> {
+fn cluster(_: bool) -> std::future::Ready<Result<Client, Error>> {
     std::future::ready(Err(no_client(NoClient::WithoutKube)))
 }
 
@@ -196,7 +199,7 @@ mod tests {
     async fn the_environment_chooses_the_store() {
         assert!(start(Some("memory")).await.is_ok());
         let unknown = start(Some("redis")).await.expect_err("no such store").to_string();
-        assert_eq!(unknown, "no default client: MSYNC_STORE is \"redis\"; it may be `memory` or `kube`");
+        assert_eq!(unknown, "no default client: MSYNC_STORE is \"redis\"; it may be `memory`, `kube` or `leases`");
     }
 
     #[cfg(not(feature = "kube"))]
