@@ -33,7 +33,9 @@ async fn age(cluster: &Cluster) -> Result<()> {
 
 #[tokio::test]
 async fn where_the_resource_is_older_the_queue_moves_on_all_the_same() -> Result<()> {
-    let Some(cluster) = Cluster::start(Options::default()).await? else { return Ok(()) };
+    let Some(cluster) = Cluster::start(Options::default()).await?.and_then(Cluster::of_the_resource) else {
+        return Ok(());
+    };
     age(&cluster).await?;
     let holder = cluster.client("holder", ttl(30_000)).await?;
     let mut guard = holder.lock("x")?.acquire().await?;

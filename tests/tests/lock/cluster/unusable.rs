@@ -51,7 +51,7 @@ fn is_said(error: &Error) -> bool {
 
 #[tokio::test]
 async fn a_write_that_a_webhook_denies_reaches_the_user_with_its_words() -> Result<()> {
-    let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
+    let Some(cluster) = Cluster::shared().await?.and_then(Cluster::of_the_resource) else { return Ok(()) };
     let webhook = Webhook::before(&kube_of(&cluster).await?, cluster.namespace(), &["UPDATE", "DELETE"]).await?;
     let client = cluster.client("a", ttl(15_000)).await?;
     for code in [422, 403, 400, 404, 409] {
@@ -73,7 +73,7 @@ async fn a_write_that_a_webhook_denies_reaches_the_user_with_its_words() -> Resu
 #[tokio::test]
 async fn a_422_of_a_webhook_is_no_failed_condition() -> Result<()> {
     const SHORT: u64 = 6_000;
-    let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
+    let Some(cluster) = Cluster::shared().await?.and_then(Cluster::of_the_resource) else { return Ok(()) };
     let webhook = Webhook::before(&kube_of(&cluster).await?, cluster.namespace(), &["UPDATE", "DELETE"]).await?;
     let tamper = Tamper::new();
     let (a, b) = (cluster.client("a", ttl(SHORT)).await?, cluster.client_with(&tamper, false, "b", ttl(SHORT)).await?);
@@ -97,7 +97,7 @@ async fn a_422_of_a_webhook_is_no_failed_condition() -> Result<()> {
 /// The API server gives a request up with its client: nothing is ever written in the usual time of a call, 2.5 s.
 #[tokio::test]
 async fn a_webhook_that_takes_three_seconds_is_waited_for() -> Result<()> {
-    let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
+    let Some(cluster) = Cluster::shared().await?.and_then(Cluster::of_the_resource) else { return Ok(()) };
     let webhook = Webhook::before(&kube_of(&cluster).await?, cluster.namespace(), &["UPDATE", "DELETE"]).await?;
     webhook.says(Verdict::AllowLate(Duration::from_secs(3)));
     let (a, b) = (cluster.client("a", Timing::default()).await?, cluster.client("b", Timing::default()).await?);
@@ -126,7 +126,7 @@ async fn calls_after_five_seconds(tamper: &Tamper, seconds: u64) -> usize {
 
 #[tokio::test]
 async fn a_webhook_that_is_down_is_said_and_not_hammered() -> Result<()> {
-    let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
+    let Some(cluster) = Cluster::shared().await?.and_then(Cluster::of_the_resource) else { return Ok(()) };
     let webhook = Webhook::before(&kube_of(&cluster).await?, cluster.namespace(), &["UPDATE"]).await?;
     webhook.says(Verdict::Down);
     let tamper = Tamper::new();
@@ -163,7 +163,7 @@ async fn fill(kube: &kube::Client) -> Result<()> {
 #[tokio::test]
 async fn a_full_etcd_is_said_and_not_hammered() -> Result<()> {
     let options = Options { etcd_quota: Some(32 << 20), ..Options::default() };
-    let Some(cluster) = Cluster::start(options).await? else { return Ok(()) };
+    let Some(cluster) = Cluster::start(options).await?.and_then(Cluster::of_the_resource) else { return Ok(()) };
     let tamper = Tamper::new();
     let client = cluster.client_with(&tamper, false, "a", ttl(6_000)).await?;
     let guard = client.lock("held")?.acquire().await?;
@@ -244,7 +244,9 @@ fn is_outdated(error: &Error, says: &str) -> bool {
 
 #[tokio::test]
 async fn nobody_has_a_lock_of_an_outdated_resource_and_everybody_is_told() -> Result<()> {
-    let Some(cluster) = Cluster::start(Options::default()).await? else { return Ok(()) };
+    let Some(cluster) = Cluster::start(Options::default()).await?.and_then(Cluster::of_the_resource) else {
+        return Ok(());
+    };
     let kube = kube_of(&cluster).await?;
     for (old, says) in outdated()? {
         replace(&kube, &old).await?;
@@ -301,7 +303,9 @@ async fn grant(cluster: &Cluster, user: &str) -> Result<()> {
 #[tokio::test]
 async fn a_403_right_after_a_restart_costs_nobody_anything() -> Result<()> {
     const USER: &str = "web";
-    let Some(cluster) = Cluster::start(Options::with_users(&[USER])).await? else { return Ok(()) };
+    let Some(cluster) = Cluster::start(Options::with_users(&[USER])).await?.and_then(Cluster::of_the_resource) else {
+        return Ok(());
+    };
     grant(&cluster, USER).await?;
     let kube = cluster.server().client(USER).await?;
     let client = cluster.client_of(kube.clone(), "a", ttl(120_000));
@@ -372,7 +376,7 @@ async fn given_up(client: &Client) -> Result<Error> {
 
 #[tokio::test]
 async fn credentials_that_nobody_knows_are_named() -> Result<()> {
-    let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
+    let Some(cluster) = Cluster::shared().await?.and_then(Cluster::of_the_resource) else { return Ok(()) };
     let mut config = cluster.server().config(ADMIN).await?;
     config.auth_info = AuthInfo { token: Some("expired".to_owned().into()), ..AuthInfo::default() };
     let client = cluster.client_of(kube::Client::try_from(config)?, "a", ttl(15_000));
@@ -388,7 +392,7 @@ async fn credentials_that_nobody_knows_are_named() -> Result<()> {
 
 #[tokio::test]
 async fn a_wrong_address_or_authority_is_named_with_its_cause() -> Result<()> {
-    let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
+    let Some(cluster) = Cluster::shared().await?.and_then(Cluster::of_the_resource) else { return Ok(()) };
     let mut untrusted = cluster.server().config(ADMIN).await?;
     let key = rcgen_certificate()?;
     untrusted.root_cert = Some(vec![key]);
@@ -412,7 +416,7 @@ fn rcgen_certificate() -> Result<Vec<u8>> {
 
 #[tokio::test]
 async fn a_frozen_server_is_not_busy() -> Result<()> {
-    let Some(cluster) = Cluster::exclusive().await? else { return Ok(()) };
+    let Some(cluster) = Cluster::exclusive().await?.and_then(Cluster::of_the_resource) else { return Ok(()) };
     let client = cluster.client("a", ttl(15_000)).await?;
     cluster.server().freeze().await?;
     let error = given_up(&client).await;
@@ -425,7 +429,7 @@ async fn a_frozen_server_is_not_busy() -> Result<()> {
 /// What the server says of a failed `test` and of a missing path, on which all conditions rest.
 #[tokio::test]
 async fn a_failed_condition_is_a_422_about_nothing() -> Result<()> {
-    let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
+    let Some(cluster) = Cluster::shared().await?.and_then(Cluster::of_the_resource) else { return Ok(()) };
     cluster.make("x", json!({})).await?;
     let patches = [
         json!([{"op": "test", "path": "/spec/term", "value": "0000000000000001"}]),
