@@ -5,6 +5,7 @@
 //! the inbox, guards, bodies, drops at any await, freezes between two lines of the engine.
 
 mod episode;
+mod foreigner;
 mod judge;
 mod machine;
 mod stage;
@@ -13,7 +14,7 @@ mod wire;
 
 pub use judge::Story;
 
-use crate::rng::Rng;
+use crate::{plan, rng::Rng};
 
 /// Plays the episode of a seed.
 ///
@@ -23,13 +24,29 @@ use crate::rng::Rng;
 /// # Panics
 /// When the library panics.
 pub fn play(seed: u64, trace: bool) -> Result<Story, String> {
+    play_plan(seed, trace, plan::Plan::draw)
+}
+
+/// Plays the episode of a seed with the record in a Lease, beside somebody who elects as client-go does, and with edits by
+/// hand.
+///
+/// # Errors
+/// The promise of msync's that was broken, with the seed.
+///
+/// # Panics
+/// When the library panics.
+pub fn play_on_leases(seed: u64, trace: bool) -> Result<Story, String> {
+    play_plan(seed, trace, plan::Plan::on_leases)
+}
+
+fn play_plan(seed: u64, trace: bool, draw: fn(&mut Rng) -> plan::Plan) -> Result<Story, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime without I/O needs nothing");
     runtime.block_on(async {
-        let stage = stage::Stage::new(Rng::new(seed), trace);
+        let stage = stage::Stage::new(Rng::new(seed), trace, draw);
         stage.say(|| format!("{:?}", stage.plan));
         episode::Director::new(std::sync::Arc::clone(&stage)).play().await;
         stage.with(|state| match state.judge.verdict.take() {
@@ -43,7 +60,11 @@ pub fn play(seed: u64, trace: bool) -> Result<Story, String> {
 ///
 /// # Errors
 /// The first promise that was broken, with the seed of its episode.
-pub fn play_until(first_seed: u64, acquisitions: u64) -> Result<Story, String> {
+pub fn play_until(
+    play: fn(u64, bool) -> Result<Story, String>,
+    first_seed: u64,
+    acquisitions: u64,
+) -> Result<Story, String> {
     let mut sum = Story::default();
     let mut seed = first_seed;
     while sum.acquisitions < acquisitions {
