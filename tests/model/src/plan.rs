@@ -92,6 +92,8 @@ pub struct Budget {
     pub neglects: u8,
     /// Acquisitions that are given up while they wait.
     pub cancels: u8,
+    /// Releases of a stranger who compares nothing.
+    pub releases: u8,
 }
 
 // === impl Budget ===
@@ -121,4 +123,6 @@ pub struct Plan {
     pub budget: Budget,
     /// What some run must come to.
     pub reaches: Vec<Reach>,
+    /// The record stands in a Lease, by which a stranger elects as well.
+    pub leases: bool,
 }

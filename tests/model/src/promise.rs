@@ -1,5 +1,6 @@
 //! The promises that are checked in every state, and what every plan must be able to reach to be worth anything.
 
+use msync::record::leased::Holder;
 use stateright::Property;
 
 use crate::{Lab, Origin, Phase, World};
@@ -15,6 +16,8 @@ pub enum Promise {
     ReleaseIsItsOwn,
     /// S6: nothing is renewed that nobody wants.
     OnlyWantedIsRenewed,
+    /// S2 on a Lease: a stranger that keeps to the Lease does not begin while an engine holds.
+    NobodyElseBegins,
 }
 
 /// A situation that some run of a plan must come to.
@@ -34,6 +37,10 @@ pub enum Reach {
     TwoHolders,
     /// A token is not greater than an earlier one: what a deletion by hand leads to.
     OldToken,
+    /// A stranger leads.
+    Strange,
+    /// An engine was wiped out by the release of a stranger.
+    Wiped,
 }
 
 // === impl Reach ===
@@ -55,6 +62,11 @@ impl Reach {
             }),
             Self::ChainOfThree => Property::sometimes("hand-off chain of three", |_, world: &World| {
                 world.server.origin == Origin::Granted(3)
+            }),
+            Self::Strange => Property::sometimes("a stranger leads", |_, world: &World| world.stranger.leads),
+            Self::Wiped => Property::sometimes("an engine is wiped out", |_, world: &World| {
+                let leased = world.server.leased.0.as_ref();
+                leased.is_some_and(|leased| leased.holder() == Holder::Wiped) && world.holders() > 0
             }),
             Self::TwoHolders => Property::sometimes("two holders", |_, world: &World| world.holders() > 1),
             Self::OldToken => {
