@@ -1,5 +1,7 @@
 //! What the examples share: where their locks live, and clients of that place.
 
+pub mod ledger;
+
 use std::str::FromStr;
 
 use anyhow::{Context, Result};
@@ -106,7 +108,7 @@ impl Place {
         let builder = if self.leases { builder.leases() } else { builder };
         Ok(match &self.store {
             Store::Memory(store) => builder.memory(store).build(),
-            Store::Cluster(config) => builder.kube(kube::Client::try_from((**config).clone())?).build(),
+            Store::Cluster(config) => builder.config((**config).clone()).build()?,
         })
     }
 }

@@ -6,7 +6,7 @@ use std::{ffi::OsString, time::Duration};
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use jiff::SignedDuration;
-use msync::{LockName, record::Term};
+use msync::{LockName, unstable::record::Term};
 
 /// Distributed locks and leader election on Kubernetes: run commands under a lock, see who holds what, free what is stuck.
 ///

@@ -3,7 +3,7 @@
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use msync::{
     Client, ClientBuilder, MemoryStore,
-    store::{KubeStore, LeaseStore},
+    unstable::store::{KubeStore, LeaseStore},
 };
 
 use crate::{
@@ -44,7 +44,7 @@ impl Connection {
     }
 
     /// The store that its locks stand in.
-    pub(crate) fn store(&self) -> Box<dyn msync::store::Store> {
+    pub(crate) fn store(&self) -> Box<dyn msync::unstable::store::Store> {
         let client = self.client.clone();
         if self.leases {
             Box::new(LeaseStore::new(client, &self.namespace))

@@ -9,8 +9,10 @@ use std::io::{BufRead, IsTerminal, Write, stderr, stdin};
 use msync::{
     LockName,
     clock::{BootClock, Clock, Wall},
-    record::{Beat, Change, Entry, Record, Refused, Term},
-    store::{Fault, Snapshot, Version},
+    unstable::{
+        record::{Beat, Change, Entry, Record, Refused, Term},
+        store::{Fault, Snapshot, Version},
+    },
 };
 
 use crate::{
@@ -174,8 +176,8 @@ fn tell(name: &LockName, left: &Record) {
 
 fn failed(fault: &Fault, name: &LockName) -> Failure {
     let (code, why) = match fault {
-        Fault::Fatal(msync::store::Fatal::Forbidden(why)) => (FORBIDDEN, why.clone()),
-        Fault::Fatal(msync::store::Fatal::CrdMissing(_)) => {
+        Fault::Fatal(msync::unstable::store::Fatal::Forbidden(why)) => (FORBIDDEN, why.clone()),
+        Fault::Fatal(msync::unstable::store::Fatal::CrdMissing(_)) => {
             (NOT_INSTALLED, "the Lock resource is not installed".to_owned())
         }
         Fault::Fatal(other) => (FAILED, other.to_string()),
@@ -191,13 +193,13 @@ fn failed(fault: &Fault, name: &LockName) -> Failure {
 mod tests {
     use std::time::Duration;
 
-    use msync::record::{Claim, EngineId};
+    use msync::unstable::record::{Claim, EngineId};
 
     use super::*;
 
     fn entry(owner: &str, term: u64) -> Entry {
         Claim { engine: EngineId::new(owner, term), term: Term(term), ttl: Duration::from_secs(15), instant: true }
-            .entry()
+            .entry(Wall::default())
     }
 
     fn held(instant: bool, waiters: Vec<Entry>) -> Snapshot {

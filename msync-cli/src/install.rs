@@ -5,7 +5,7 @@ use kube::{
     Api,
     api::{Patch, PatchParams},
 };
-use msync::{Error, crd::definition};
+use msync::{Error, unstable::crd::definition};
 use serde_json::{Value, json};
 
 use crate::{

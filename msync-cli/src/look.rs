@@ -12,9 +12,7 @@ use kube::{Client, ResourceExt, api::ListParams, client::Body};
 use msync::{
     LockName,
     clock::{BootClock, Clock},
-    crd::Lock,
-    record::Record,
-    store::Objects,
+    unstable::{crd::Lock, record::Record, store::Objects},
 };
 
 use crate::{

@@ -5,8 +5,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use msync::{
-    crd::Lock,
-    record::{Entry, Record},
+    clock::Wall,
+    unstable::{
+        crd::Lock,
+        record::{Entry, Record},
+    },
 };
 use serde::Serialize;
 
@@ -59,6 +62,8 @@ pub(crate) struct Place {
     pub(crate) engine: String,
     pub(crate) term: String,
     pub(crate) ttl_milliseconds: u64,
+    /// Since when it waits, by its own clock; `null` where an earlier msync wrote none.
+    pub(crate) since: Option<String>,
     /// `lock`, or `election` for a candidate, who must accept first; `illegible` for what msync did not write.
     pub(crate) kind: &'static str,
 }
@@ -95,17 +100,16 @@ impl Row {
     pub(crate) fn new(lock: &Lock, record: &Record, silent: Duration) -> Self {
         let held = |text: String| Some(text).filter(|_| !record.is_free());
         let version: Option<u64> = lock.resource_version().and_then(|version| version.parse().ok());
-        let date = |millis: i64| Timestamp::from_millisecond(millis).ok().map(|date| date.to_string());
         Self {
             namespace: lock.namespace().unwrap_or_default(),
             name: lock.name_any(),
-            original: lock.annotations().get(msync::crd::ORIGINAL_NAME).cloned(),
+            original: lock.annotations().get(msync::unstable::crd::ORIGINAL_NAME).cloned(),
             state: State::of(record, silent),
             silent_seconds: (!record.is_free()).then_some(silent.as_secs()),
             holder: held(record.engine.owner().to_owned()),
             engine: held(record.engine.to_string()),
             term: held(record.term.to_string()),
-            since: record.acquired.and_then(|date_| date(date_.as_millis())).and_then(held),
+            since: record.acquired.and_then(date).and_then(held),
             ttl_milliseconds: u64::try_from(record.ttl.as_millis()).unwrap_or(u64::MAX),
             renewals: record.renewals,
             token_at_most: version.filter(|_| !record.is_free()).map(|version| (version << 16) | 0xffff),
@@ -125,8 +129,7 @@ impl Row {
 
     /// How long the present hold has lasted, by the clocks of people.
     pub(crate) fn age(&self, now: Timestamp) -> Option<Duration> {
-        let since: Timestamp = self.since.as_ref()?.parse().ok()?;
-        Some(Duration::try_from(now.duration_since(since)).unwrap_or_default())
+        age(self.since.as_deref(), now)
     }
 
     /// What people care for; when this is the same, nothing has happened.
@@ -147,6 +150,7 @@ impl Place {
                 engine,
                 term,
                 ttl_milliseconds,
+                since: None,
                 kind: "illegible",
             };
         };
@@ -156,9 +160,28 @@ impl Place {
             engine: claim.engine.to_string(),
             term: claim.term.to_string(),
             ttl_milliseconds: u64::try_from(claim.ttl.as_millis()).unwrap_or(u64::MAX),
+            since: entry.since().and_then(date),
             kind: if claim.instant { "lock" } else { "election" },
         }
     }
+}
+
+// === impl Place: time ===
+
+impl Place {
+    /// How long it has waited, by the clocks of people.
+    pub(crate) fn waited(&self, now: Timestamp) -> Option<Duration> {
+        age(self.since.as_deref(), now)
+    }
+}
+
+fn date(wall: Wall) -> Option<String> {
+    Timestamp::from_millisecond(wall.as_millis()).ok().map(|date| date.to_string())
+}
+
+fn age(since: Option<&str>, now: Timestamp) -> Option<Duration> {
+    let since: Timestamp = since?.parse().ok()?;
+    Some(Duration::try_from(now.duration_since(since)).unwrap_or_default())
 }
 
 /// A time in two units at the most, as kubectl shows ages.
@@ -179,7 +202,7 @@ pub(crate) fn span(time: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use msync::record::Term;
+    use msync::unstable::record::Term;
 
     use super::*;
 
@@ -207,6 +230,16 @@ mod tests {
         }
         assert_eq!(seen, [State::Alive, State::Silent, State::Dead]);
         assert_eq!(State::changes_after(&Record::default(), Duration::ZERO), None);
+    }
+
+    #[test]
+    fn who_waits_is_told_for_how_long_where_it_said_since_when() {
+        let text = "0000000000000002 web-2.00000000000000ab 15000 instant";
+        let place = |date: &str| Place::new(1, &Entry::from_text(&format!("{text}{date}")));
+        let now: Timestamp = "2026-11-22T14:01:05Z".parse().unwrap();
+        assert_eq!(place(" 2026-11-22T14:00:00.000Z").waited(now), Some(Duration::from_secs(65)));
+        assert_eq!(place(" 2026-11-22T14:02:00.000Z").waited(now), Some(Duration::ZERO), "its clock is ahead");
+        assert_eq!(place("").waited(now), None);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::{
     args::Output,
     exit::Failure,
-    row::{Row, span},
+    row::{Place, Row, span},
     talk::width,
 };
 
@@ -34,7 +34,7 @@ pub(crate) fn list(rows: &[Row], output: Output, namespaces: bool, now: Timestam
         Output::Table | Output::Wide => {
             let wide = output == Output::Wide;
             let mut lines = vec![head(namespaces, wide)];
-            lines.extend(rows.iter().map(|row| cells(row, namespaces, wide, now)));
+            lines.extend(rows.iter().map(|row| cells(row, namespaces, wide, true, now)));
             let room = stdout().is_terminal().then(|| width(&stdout()));
             print(&aligned(&lines, &[], room))
         }
@@ -62,7 +62,7 @@ impl Stream {
     pub(crate) fn new(output: Output, namespaces: bool, rows: &[Row], now: Timestamp) -> Self {
         let wide = output == Output::Wide;
         let mut lines = vec![head(namespaces, wide)];
-        lines.extend(rows.iter().map(|row| cells(row, namespaces, wide, now)));
+        lines.extend(rows.iter().map(|row| cells(row, namespaces, wide, false, now)));
         Self { namespaces, wide, widths: widths(&lines, &[]) }
     }
 
@@ -71,7 +71,7 @@ impl Stream {
     }
 
     pub(crate) fn row(&self, row: &Row, now: Timestamp) -> Result<(), Failure> {
-        print(&aligned(&[cells(row, self.namespaces, self.wide, now)], &self.widths, None))
+        print(&aligned(&[cells(row, self.namespaces, self.wide, false, now)], &self.widths, None))
     }
 }
 
@@ -114,7 +114,8 @@ fn head(namespaces: bool, wide: bool) -> Vec<String> {
     namespace.chain(usual).chain(more).chain(["QUEUE"]).map(str::to_owned).collect()
 }
 
-fn cells(row: &Row, namespaces: bool, wide: bool, now: Timestamp) -> Vec<String> {
+/// What a line shows of a lock; `timed` adds for how long each waits, where a line is not one of many about one lock.
+fn cells(row: &Row, namespaces: bool, wide: bool, timed: bool, now: Timestamp) -> Vec<String> {
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
     let mut cells: Vec<String> = namespaces.then(|| row.namespace.clone()).into_iter().collect();
     cells.extend([
@@ -127,9 +128,17 @@ fn cells(row: &Row, namespaces: bool, wide: bool, now: Timestamp) -> Vec<String>
     if wide {
         cells.extend([ttl(row.ttl_milliseconds), text(&row.term), text(&row.engine)]);
     }
-    let waiting: Vec<_> = row.queue.iter().map(|place| place.owner.as_str()).collect();
+    let waiting: Vec<_> = row.queue.iter().map(|place| waiting(place, timed.then_some(now))).collect();
     cells.push(if waiting.is_empty() { "-".to_owned() } else { format!("{}: {}", waiting.len(), waiting.join(", ")) });
     cells
+}
+
+/// One who waits; and for how long, if that is wanted, and it said since when.
+fn waiting(place: &Place, now: Option<Timestamp>) -> String {
+    match now.and_then(|now| place.waited(now)) {
+        Some(waited) => format!("{} {}", place.owner, span(waited)),
+        None => place.owner.clone(),
+    }
 }
 
 /// A ttl to the millisecond, and as short as that allows.
@@ -189,11 +198,12 @@ fn described(row: &Row, now: Timestamp) -> String {
     let facts = facts.into_iter().filter_map(|(name, value)| Some(vec![format!("{name}:"), value?]));
     let mut text = aligned(&facts.collect::<Vec<_>>(), &[], None);
     if !row.queue.is_empty() {
-        let head = ["PLACE", "OWNER", "FOR", "TTL", "TERM"].map(str::to_owned).to_vec();
+        let head = ["PLACE", "OWNER", "WAITED", "FOR", "TTL", "TERM"].map(str::to_owned).to_vec();
         let waiting = row.queue.iter().map(|place| {
             vec![
                 place.number.to_string(),
                 place.owner.clone(),
+                place.waited(now).map_or_else(|| "-".to_owned(), span),
                 place.kind.to_owned(),
                 ttl(place.ttl_milliseconds),
                 place.term.clone(),

@@ -12,9 +12,11 @@ use kube::{
 };
 use msync::{
     clock::{BootClock, Clock, Moment},
-    crd::Lock,
-    record::{Pair, Record},
-    store::{Events, Objects},
+    unstable::{
+        crd::Lock,
+        record::{Pair, Record},
+        store::{Events, Objects},
+    },
 };
 
 use crate::{

@@ -9,9 +9,13 @@ use futures::{Stream, StreamExt};
 use jiff::Timestamp;
 use msync::{
     Client, Error, Leadership, Lock, LockGuard, Timing,
-    record::Role,
-    store::{Snapshot, Store},
+    listener::Prometheus,
+    unstable::{
+        record::Role,
+        store::{Snapshot, Store},
+    },
 };
+use prometheus_client::{encoding::text::encode, registry::Registry};
 
 use crate::{
     api::{self, Name},
@@ -30,6 +34,8 @@ use crate::{
 pub struct Engine {
     nameless: Client,
     named: Client,
+    /// The library's own figures, of both.
+    figures: Arc<Registry>,
     /// Kept for the process's life: as long as it is held, no other start is akin to this one.
     _witness: Option<Arc<Witness>>,
 }
@@ -76,7 +82,9 @@ pub fn timing() -> Result<Timing, Error> {
 /// # Errors
 /// As [`timing`].
 pub fn engine(config: &Config, store: &Arc<dyn Store>) -> Result<Engine, Error> {
-    let builder = Client::builder().owner(config.owner()).timing(timing()?);
+    let mut figures = Registry::default();
+    let listener = Arc::new(Prometheus::register(&mut figures));
+    let builder = Client::builder().owner(config.owner()).timing(timing()?).listener(listener);
     let named = builder.clone().store(Arc::clone(store)).build();
     let pod = config.pod_uid.as_deref().filter(|uid| !uid.is_empty());
     let kin = pod.and_then(|uid| Some((uid, sole(named.owner(), uid)?)));
@@ -85,7 +93,8 @@ pub fn engine(config: &Config, store: &Arc<dyn Store>) -> Result<Engine, Error> 
         None => (builder, None),
     };
     let nameless = nameless.store(Arc::clone(store)).build();
-    Ok(Engine { _witness: witness.map(Arc::new), ..Engine::new(nameless, named) })
+    let figures = Arc::new(figures);
+    Ok(Engine { figures, _witness: witness.map(Arc::new), ..Engine::new(nameless, named) })
 }
 
 /// The proof that no other sidecar of this pod lives. Without it this one is akin to none, and none adopts its locks.
@@ -102,7 +111,7 @@ fn sole(owner: &str, uid: &str) -> Option<Witness> {
 impl Engine {
     /// Holds locks by two clients of one owner: one for requests without a client's id, one for those with.
     pub fn new(nameless: Client, named: Client) -> Self {
-        Self { nameless, named, _witness: None }
+        Self { nameless, named, figures: Arc::default(), _witness: None }
     }
 
     /// The name under which locks are held.
@@ -132,6 +141,12 @@ impl Engine {
 
 impl Backend for Engine {
     type Hold = Held;
+
+    fn figures(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.figures).expect("writing to a string never fails");
+        text
+    }
 
     async fn read(&self, name: &Name) -> Result<Option<Record>, Trouble> {
         let found = self.lock(name, None)?.look().await.map_err(trouble)?;

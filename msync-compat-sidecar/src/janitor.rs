@@ -57,7 +57,7 @@ mod tests {
     use msync::{
         Client, LockName, MemoryStore,
         clock::{Clock, TokioClock},
-        record::{Beat, Term},
+        unstable::record::{Beat, Term},
     };
 
     use super::*;

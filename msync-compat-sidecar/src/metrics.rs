@@ -10,6 +10,9 @@ use prometheus_client::registry::Registry;
 /// From a beat that memory answers to a wait for the API server.
 const SECONDS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
 
+/// Ends a text of figures.
+const END: &str = "# EOF\n";
+
 /// Why a lock is no longer held for a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Ended {
@@ -107,15 +110,15 @@ impl Metrics {
         self.requests.get_or_create(answered).observe(took.as_secs_f64());
     }
 
-    /// All figures, with what is held and awaited now.
+    /// All figures, with what is held and awaited now, and those of the engine, which are a text of the same format.
     ///
     /// # Panics
     /// Never: writing to a string does not fail.
-    pub fn text(&self, held: usize, waiting: usize) -> String {
+    pub fn text(&self, held: usize, waiting: usize, engine: &str) -> String {
         let count = |count| i64::try_from(count).unwrap_or(i64::MAX);
         self.held.set(count(held));
         self.waiting.set(count(waiting));
-        let mut text = String::new();
+        let mut text = engine.strip_suffix(END).unwrap_or(engine).to_owned();
         encode(&mut text, &self.registry).expect("writing to a string never fails");
         text
     }
@@ -132,7 +135,7 @@ mod tests {
     #[test]
     fn every_figure_is_there_from_the_start() {
         let metrics = Metrics::new();
-        let before = metrics.text(0, 0);
+        let before = metrics.text(0, 0, "# TYPE msync_held gauge\n# EOF\n");
         for line in [
             "msync_sidecar_locks_held 0",
             "msync_sidecar_requests_waiting 0",
@@ -142,7 +145,8 @@ mod tests {
         ] {
             assert!(before.lines().any(|found| found == line), "{line} in {before}");
         }
-        assert!(before.ends_with("# EOF\n"));
+        assert!(before.starts_with("# TYPE msync_held gauge\n") && before.ends_with(END));
+        assert_eq!(before.matches(END).count(), 1, "{before}");
     }
 
     #[test]
@@ -153,7 +157,7 @@ mod tests {
         metrics.beat();
         metrics.ended(Ended::Silent);
         metrics.answered(&Answered { method: "PUT", wait: true, status: 200 }, Duration::from_millis(2));
-        let text = metrics.text(3, 4);
+        let text = metrics.text(3, 4, "");
         for line in [
             "msync_sidecar_locks_held 3",
             "msync_sidecar_requests_waiting 4",

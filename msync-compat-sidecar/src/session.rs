@@ -282,7 +282,7 @@ impl<B: Backend> Sessions<B> {
 
     fn metrics(&self) -> String {
         let (held, waiting) = (self.held(), self.waiting());
-        self.0.metrics.text(held, waiting)
+        self.0.metrics.text(held, waiting, &self.0.backend.figures())
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk<B::Hold>> {

@@ -8,10 +8,13 @@ use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessR
 use kube::{Api, api::PostParams};
 use msync::{
     LockName, MemoryStore,
-    crd::install_crd,
-    store::{Fatal, Fault, KubeStore, LeaseStore, Store},
+    unstable::{
+        crd::install_crd,
+        store::{Fatal, Fault, KubeStore, LeaseStore, Store},
+        transport::{connect_at_home, infer},
+    },
 };
-use tokio::time::timeout;
+use tokio::{task::spawn_blocking, time::timeout};
 
 use crate::config::{self, Config};
 
@@ -43,7 +46,7 @@ const LEASES: Resource = ("coordination.k8s.io", "leases", "rbac-leases.yaml");
 
 async fn cluster(config: &Config) -> Result<Arc<dyn Store>> {
     // The error tells its sources itself.
-    let client = kube::Client::try_default().await.map_err(|error| {
+    let client = connect().await.map_err(|error| {
         anyhow!("no cluster is configured ({error}); without one, `--store memory` serves for developing clients")
     })?;
     let namespace = config.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
@@ -67,6 +70,12 @@ async fn cluster(config: &Config) -> Result<Arc<dyn Store>> {
         VERBS.join(", ")
     );
     Ok(store)
+}
+
+/// Connects to the cluster of the environment as the library does, on its thread: an exec plugin may take its time.
+async fn connect() -> Result<kube::Client> {
+    let found = infer().await?;
+    Ok(spawn_blocking(|| connect_at_home(found.config)).await??)
 }
 
 /// The verbs that this user may not use. What cannot be asked is taken for allowed: the first call will tell.

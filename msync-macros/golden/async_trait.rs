@@ -30,11 +30,12 @@ where
     Self: 'async_trait,
 {
     Box::pin(async move {
-        let __msync_config = ::msync::private::Config::new();
-        let __msync_name = ::msync::private::Name::format(
-            ::core::format_args!("job-{}", id),
-        );
-        let __msync_done = ::msync::private::run(
+        let __msync_config = ::msync::unstable::private::Config::new();
+        let __msync_name = ::msync::unstable::private::Name::format(
+                ::core::format_args!("job-{}", id),
+            )
+            .labelled("job-{id}");
+        let __msync_done = ::msync::unstable::private::run(
                 &__msync_config,
                 __msync_name,
                 move |__msync_lease| {
@@ -53,7 +54,10 @@ where
         match __msync_done {
             ::core::result::Result::Ok(__msync_value) => __msync_value,
             ::core::result::Result::Err(__msync_missed) => {
-                <Result<u32, Error> as ::msync::private::OrError>::missed(__msync_missed)
+                <Result<
+                    u32,
+                    Error,
+                > as ::msync::unstable::private::OrError>::missed(__msync_missed)
             }
         }
     })

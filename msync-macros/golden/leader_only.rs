@@ -4,9 +4,9 @@ async fn tick(self: Arc<Self>) -> Result<(), Error> {
 }
 // becomes
 async fn tick(self: Arc<Self>) -> Result<(), Error> {
-    let __msync_config = ::msync::private::Config::new().on_follower_wait();
-    let __msync_name = ::msync::private::Name::fixed("scheduler");
-    let __msync_done = ::msync::private::lead(
+    let __msync_config = ::msync::unstable::private::Config::new().on_follower_wait();
+    let __msync_name = ::msync::unstable::private::Name::fixed("scheduler");
+    let __msync_done = ::msync::unstable::private::lead(
             &__msync_config,
             __msync_name,
             move |__msync_lease| async move {
@@ -28,7 +28,10 @@ async fn tick(self: Arc<Self>) -> Result<(), Error> {
     match __msync_done {
         ::core::result::Result::Ok(__msync_value) => __msync_value,
         ::core::result::Result::Err(__msync_missed) => {
-            <Result<(), Error> as ::msync::private::OrError>::missed(__msync_missed)
+            <Result<
+                (),
+                Error,
+            > as ::msync::unstable::private::OrError>::missed(__msync_missed)
         }
     }
 }

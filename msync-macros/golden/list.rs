@@ -4,12 +4,14 @@ async fn transfer(from: Id, to: Id) -> Result<impl Iterator<Item = Entry>, Error
 }
 // becomes
 async fn transfer(from: Id, to: Id) -> Result<impl Iterator<Item = Entry>, Error> {
-    let __msync_config = my::msync::private::Config::new().max_hold(MOST);
+    let __msync_config = my::msync::unstable::private::Config::new().max_hold(MOST);
     let __msync_name = [
-        my::msync::private::Name::format(::core::format_args!("account-{}", from)),
-        my::msync::private::Name::format(::core::format_args!("account-{}", to)),
+        my::msync::unstable::private::Name::format(::core::format_args!("account-{}", from))
+            .labelled("account-{from}"),
+        my::msync::unstable::private::Name::format(::core::format_args!("account-{}", to))
+            .labelled("account-{to}"),
     ];
-    let __msync_done = my::msync::private::run_all(
+    let __msync_done = my::msync::unstable::private::run_all(
             &__msync_config,
             __msync_name,
             move |_| async move {
@@ -33,7 +35,10 @@ async fn transfer(from: Id, to: Id) -> Result<impl Iterator<Item = Entry>, Error
     match __msync_done {
         ::core::result::Result::Ok(__msync_value) => __msync_value,
         ::core::result::Result::Err(__msync_missed) => {
-            <Result<_, Error> as my::msync::private::OrError>::missed(__msync_missed)
+            <Result<
+                _,
+                Error,
+            > as my::msync::unstable::private::OrError>::missed(__msync_missed)
         }
     }
 }

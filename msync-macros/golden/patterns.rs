@@ -17,9 +17,9 @@ async fn patterns<T: Clone>(
 where
     T: Send,
 {
-    let __msync_config = ::msync::private::Config::new();
-    let __msync_name = ::msync::private::Name::of(&KEY);
-    let __msync_done = ::msync::private::run(
+    let __msync_config = ::msync::unstable::private::Config::new();
+    let __msync_name = ::msync::unstable::private::Name::of(&KEY);
+    let __msync_done = ::msync::unstable::private::run(
             &__msync_config,
             __msync_name,
             move |__msync_lease| async move {
@@ -50,7 +50,10 @@ where
     match __msync_done {
         ::core::result::Result::Ok(__msync_value) => __msync_value,
         ::core::result::Result::Err(__msync_missed) => {
-            <Result<T, Error> as ::msync::private::OrError>::missed(__msync_missed)
+            <Result<
+                T,
+                Error,
+            > as ::msync::unstable::private::OrError>::missed(__msync_missed)
         }
     }
 }

@@ -5,9 +5,9 @@ async fn settle(amount: Amount) -> Result<Receipt, Error> {
 }
 // becomes
 async fn settle(amount: Amount) -> Result<Receipt, Error> {
-    let __msync_config = ::msync::private::Config::new();
-    let __msync_name = ::msync::private::Name::fixed("invoices");
-    let __msync_done = ::msync::private::run(
+    let __msync_config = ::msync::unstable::private::Config::new();
+    let __msync_name = ::msync::unstable::private::Name::fixed("invoices");
+    let __msync_done = ::msync::unstable::private::run(
             &__msync_config,
             __msync_name,
             move |_| async move {
@@ -30,7 +30,10 @@ async fn settle(amount: Amount) -> Result<Receipt, Error> {
     match __msync_done {
         ::core::result::Result::Ok(__msync_value) => __msync_value,
         ::core::result::Result::Err(__msync_missed) => {
-            <Result<Receipt, Error> as ::msync::private::OrError>::missed(__msync_missed)
+            <Result<
+                Receipt,
+                Error,
+            > as ::msync::unstable::private::OrError>::missed(__msync_missed)
         }
     }
 }

@@ -4,12 +4,12 @@ async fn send_mails() {
 }
 // becomes
 async fn send_mails() {
-    let __msync_config = ::msync::private::Config::new()
+    let __msync_config = ::msync::unstable::private::Config::new()
         .at_least(::core::time::Duration::from_millis(10000u64))
         .try_once()
         .on_lost_signal();
-    let __msync_name = ::msync::private::Name::fixed("mails");
-    let __msync_done = ::msync::private::run(
+    let __msync_name = ::msync::unstable::private::Name::fixed("mails");
+    let __msync_done = ::msync::unstable::private::run(
             &__msync_config,
             __msync_name,
             move |_| async move {
@@ -23,7 +23,7 @@ async fn send_mails() {
     match __msync_done {
         ::core::result::Result::Ok(__msync_value) => __msync_value,
         ::core::result::Result::Err(__msync_missed) => {
-            <() as ::msync::private::OrSkip>::missed(__msync_missed)
+            <() as ::msync::unstable::private::OrSkip>::missed(__msync_missed)
         }
     }
 }

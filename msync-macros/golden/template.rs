@@ -5,14 +5,15 @@ pub async fn settle(&self, id: u64, mut amount: Amount) -> Result<Receipt, Error
 }
 // becomes
 pub async fn settle(&self, id: u64, amount: Amount) -> Result<Receipt, Error> {
-    let __msync_config = ::msync::private::Config::new()
+    let __msync_config = ::msync::unstable::private::Config::new()
         .ttl(::core::time::Duration::from_millis(90000u64))
         .wait(::core::time::Duration::from_millis(5000u64))
         .via(&self.client);
-    let __msync_name = ::msync::private::Name::format(
-        ::core::format_args!("invoice-{:>08}-{}", id, self.shop.name),
-    );
-    let __msync_done = ::msync::private::run(
+    let __msync_name = ::msync::unstable::private::Name::format(
+            ::core::format_args!("invoice-{:>08}-{}", id, self.shop.name),
+        )
+        .labelled("invoice-{id:>08}-{self.shop.name}");
+    let __msync_done = ::msync::unstable::private::run(
             &__msync_config,
             __msync_name,
             move |_| async move {
@@ -39,7 +40,10 @@ pub async fn settle(&self, id: u64, amount: Amount) -> Result<Receipt, Error> {
     match __msync_done {
         ::core::result::Result::Ok(__msync_value) => __msync_value,
         ::core::result::Result::Err(__msync_missed) => {
-            <Result<Receipt, Error> as ::msync::private::OrError>::missed(__msync_missed)
+            <Result<
+                Receipt,
+                Error,
+            > as ::msync::unstable::private::OrError>::missed(__msync_missed)
         }
     }
 }

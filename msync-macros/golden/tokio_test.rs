@@ -6,9 +6,9 @@ fn test() -> Result<(), Error> {
 // becomes
 fn test() -> Result<(), Error> {
     let body = async {
-        let __msync_config = ::msync::private::Config::new();
-        let __msync_name = ::msync::private::Name::fixed("test");
-        let __msync_done = ::msync::private::run(
+        let __msync_config = ::msync::unstable::private::Config::new();
+        let __msync_name = ::msync::unstable::private::Name::fixed("test");
+        let __msync_done = ::msync::unstable::private::run(
                 &__msync_config,
                 __msync_name,
                 move |_| async move {
@@ -26,7 +26,10 @@ fn test() -> Result<(), Error> {
         match __msync_done {
             ::core::result::Result::Ok(__msync_value) => __msync_value,
             ::core::result::Result::Err(__msync_missed) => {
-                <Result<(), Error> as ::msync::private::OrError>::missed(__msync_missed)
+                <Result<
+                    (),
+                    Error,
+                > as ::msync::unstable::private::OrError>::missed(__msync_missed)
             }
         }
     };

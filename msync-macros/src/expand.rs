@@ -1,7 +1,7 @@
 //! Writes the function again, with its body inside of the lock or of the leader's term.
 //!
 //! The signature stays as it is; the body is spliced in as tokens, never parsed. All decisions that depend on types are
-//! left to traits in `msync::private`, so that aliases and the user's own `Result` work.
+//! left to traits in `msync::unstable::private`, so that aliases and the user's own `Result` work.
 
 use std::mem;
 
@@ -118,12 +118,12 @@ impl Plan {
     }
 
     // Input:  #[locked("invoice-{id}", ttl = "30s")]
-    // Output: let __msync_config = ::msync::private::Config::new().ttl(Duration::from_millis(30000u64));
-    //         let __msync_name = ::msync::private::Name::format(format_args!("invoice-{}", id));
-    //         let __msync_done = ::msync::private::run(&__msync_config, __msync_name, move |__msync_lease| BODY).await;
+    // Output: let __msync_config = ::msync::unstable::private::Config::new().ttl(Duration::from_millis(30000u64));
+    //         let __msync_name = ::msync::unstable::private::Name::format(format_args!("invoice-{}", id));
+    //         let __msync_done = ::msync::unstable::private::run(&__msync_config, __msync_name, move |__msync_lease| BODY).await;
     //         match __msync_done {
     //             Ok(value) => value,
-    //             Err(missed) => <Ret as ::msync::private::OrError>::missed(missed),
+    //             Err(missed) => <Ret as ::msync::unstable::private::OrError>::missed(missed),
     //         }
     fn call(&self, body: &TokenStream) -> TokenStream {
         let site = Span::mixed_site();
@@ -137,7 +137,7 @@ impl Plan {
         quote_spanned! {site=>
             let __msync_config = #config;
             let __msync_name = #name;
-            let __msync_done = #root::private::#run(&__msync_config, __msync_name, move |#lease| #body).await;
+            let __msync_done = #root::unstable::private::#run(&__msync_config, __msync_name, move |#lease| #body).await;
             match __msync_done {
                 ::core::result::Result::Ok(__msync_value) => __msync_value,
                 ::core::result::Result::Err(__msync_missed) => #missed(__msync_missed),
@@ -154,7 +154,7 @@ impl Plan {
     }
 
     // Input:  Result<impl Display, MyError>
-    // Output: <Result<_, MyError> as ::msync::private::OrError>::missed
+    // Output: <Result<_, MyError> as ::msync::unstable::private::OrError>::missed
     // The type keeps its own span: a trait it lacks is then reported there, once.
     fn missed(&self) -> TokenStream {
         let root = self.args.root();
@@ -163,14 +163,14 @@ impl Plan {
         let output = self.function.output().map_or_else(unit, |output| without_impl_trait(output).to_token_stream());
         let site = Span::mixed_site().located_at(span);
         let policy = if self.args.skips() { quote_spanned!(site=> OrSkip) } else { quote_spanned!(site=> OrError) };
-        quote_spanned!(site=> <#output as #root::private::#policy>::missed)
+        quote_spanned!(site=> <#output as #root::unstable::private::#policy>::missed)
     }
 
     // Input:  wait = none, on_lost = signal, via = self.client
-    // Output: ::msync::private::Config::new().try_once().on_lost_signal().via(&self.client)
+    // Output: ::msync::unstable::private::Config::new().try_once().on_lost_signal().via(&self.client)
     fn config(&self) -> TokenStream {
         let (site, root) = (Span::mixed_site(), self.args.root());
-        let mut config = quote_spanned!(site=> #root::private::Config::new());
+        let mut config = quote_spanned!(site=> #root::unstable::private::Config::new());
         for key in ["ttl", "at_least", "max_hold"] {
             if let Some(duration) = self.args.duration(key) {
                 let setter = Ident::new(key, site);

@@ -91,7 +91,7 @@ impl Name {
     }
 
     // Input:  "invoice-{id}"
-    // Output: ::msync::private::Name::format(::core::format_args!("invoice-{}", id))
+    // Output: ::msync::unstable::private::Name::format(::core::format_args!("invoice-{}", id)).labelled("invoice-{id}")
     //
     // Input:  ["a", "b-{x}"]
     // Output: [Name::fixed("a"), Name::format(format_args!("b-{}", x))], each with its path
@@ -102,7 +102,7 @@ impl Name {
             Self::Template(template) => template.expand(root, scope),
             Self::Expr(expr) => {
                 let expr = borrowed(expr);
-                quote_spanned!(site=> #root::private::Name::of(#expr))
+                quote_spanned!(site=> #root::unstable::private::Name::of(#expr))
             }
             Self::List(templates) => {
                 let names = templates.iter().map(|template| template.expand(root, scope));
@@ -181,13 +181,15 @@ impl Template {
         let site = Span::mixed_site().located_at(span);
         if self.holes().next().is_none() {
             let literal = &self.literal;
-            return quote_spanned!(site=> #root::private::Name::fixed(#literal));
+            return quote_spanned!(site=> #root::unstable::private::Name::fixed(#literal));
         }
         let format: String = self.parts.iter().map(Part::format).collect();
         let mut format = Literal::string(&format);
         format.set_span(site);
         let values = self.holes().map(|hole| hole.expand(span, scope));
-        quote_spanned!(site=> #root::private::Name::format(::core::format_args!(#format, #(#values),*)))
+        let mut template = Literal::string(&self.literal.value());
+        template.set_span(site);
+        quote_spanned!(site=> #root::unstable::private::Name::format(::core::format_args!(#format, #(#values),*)).labelled(#template))
     }
 }
 

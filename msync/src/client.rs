@@ -40,10 +40,14 @@ pub struct Client {
     cluster: Option<Cluster>,
 }
 
-/// The cluster behind a client, to install the resource in; none where it needs none.
+/// The cluster behind a client: where its pod is, and where the resource is installed if it needs one.
 #[cfg(feature = "kube")]
 #[derive(Clone)]
-struct Cluster(kube::Client);
+pub(crate) struct Cluster {
+    pub(crate) client: std::sync::Arc<kube::Client>,
+    /// The locks are in Leases, which are there already.
+    pub(crate) leases: bool,
+}
 
 // === impl Client ===
 
@@ -59,7 +63,7 @@ impl Client {
     /// service account. Nothing is sent yet, so a cluster that cannot be reached is noticed by the first acquisition.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves nothing behind.
+    /// Dropping the future leaves nothing behind but an exec plugin of the kubeconfig that runs, which ends by itself.
     #[cfg(feature = "kube")]
     pub async fn try_default() -> Result<Self, Error> {
         Self::builder().try_default().await
@@ -88,8 +92,8 @@ impl Client {
     }
 
     /// Installs the `Lock` resource, or updates it to this version of msync. Returns when locks can be stored; at once for
-    /// a client in memory or on Leases. Needs the rights of `examples/manifests/rbac.yaml`'s installer, which services should not have:
-    /// install once, at deployment.
+    /// a client in memory or on Leases. Needs the rights of [`manifests::RBAC_INSTALL`](crate::manifests::RBAC_INSTALL), which
+    /// services should not have: install once, at deployment.
     ///
     /// # Errors
     /// [`Error::Forbidden`], naming the missing rule; [`Error::Store`] when the API server refuses the resource or is not
@@ -100,16 +104,21 @@ impl Client {
     #[cfg(feature = "kube")]
     pub async fn install_crd(&self) -> Result<(), Error> {
         match &self.cluster {
-            Some(Cluster(client)) => {
-                let client = client.clone();
+            Some(Cluster { client, leases: false }) => {
+                let client = (**client).clone();
                 runtime::run(self.engine.home, async move { crate::store::kube::crd::install_crd(&client).await }).await
             }
-            None => Ok(()),
+            Some(Cluster { leases: true, .. }) | None => Ok(()),
         }
     }
 
     pub(crate) fn engine(&self) -> &Grip {
         &self.engine
+    }
+
+    #[cfg(feature = "kube")]
+    pub(crate) fn cluster(&self) -> Option<&Cluster> {
+        self.cluster.as_ref()
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {
@@ -166,6 +175,26 @@ impl Client {
     /// Dropping the future does not stop the shutdown, only the waiting for it.
     pub async fn shutdown(&self) {
         self.engine.shut_down(self.timing.ttl()).await;
+    }
+
+    /// Says whether this client does what it is there for: for a liveness probe, to be asked every few seconds.
+    ///
+    /// It says nothing of the API server: a restart helps against what is wrong here, not against that.
+    ///
+    /// ```
+    /// # let client = msync::Client::standalone();
+    /// let (status, body) = match client.health() {
+    ///     Ok(()) => (200, "ok".to_owned()),
+    ///     Err(why) => (503, why.to_string()),
+    /// };
+    /// # assert_eq!((status, &*body), (200, "ok"));
+    /// ```
+    ///
+    /// # Errors
+    /// [`Unhealthy`](crate::Unhealthy): a leadership whose time is over by more than this client's ttl has not been given up,
+    /// for its body does not yield; or the thread that renews locks does not answer.
+    pub fn health(&self) -> Result<(), crate::Unhealthy> {
+        self.engine.health(self.timing.ttl())
     }
 
     /// Says whether the client was shut down, or is being so: nothing can be acquired with it any more.

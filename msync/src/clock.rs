@@ -55,12 +55,48 @@ pub trait Clock: Send + Sync + fmt::Debug + 'static {
     }
 }
 
+impl<C: Clock + ?Sized> Clock for Arc<C> {
+    fn now(&self) -> Moment {
+        (**self).now()
+    }
+
+    fn wall(&self) -> Wall {
+        (**self).wall()
+    }
+
+    fn sleep_until(&self, at: Moment) -> BoxFuture<'static, ()> {
+        (**self).sleep_until(at)
+    }
+
+    fn home(&self) -> Home {
+        (**self).home()
+    }
+}
+
 /// A source of random numbers for nonces and jitter.
 pub type Random = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// Returns the operating system's generator.
 pub(crate) fn os_random() -> Random {
     Arc::new(|| getrandom::u64().expect("the operating system gives random numbers"))
+}
+
+/// Says whether whoever calls this runs where tokio's clock is paused, as tests pause it: it stands still while true time
+/// moves.
+pub(crate) fn is_paused() -> bool {
+    if tokio::runtime::Handle::try_current().is_err() {
+        return false;
+    }
+    let (tokios, true_one) = (tokio::time::Instant::now(), std::time::Instant::now());
+    while std::time::Instant::now() == true_one {
+        std::hint::spin_loop();
+    }
+    tokio::time::Instant::now() == tokios
+}
+
+/// Returns the clock that goes with the caller's time: tokio's where that is paused, else the real one.
+pub(crate) fn of_caller() -> Arc<dyn Clock> {
+    if is_paused() { Arc::new(TokioClock::default()) } else { Arc::new(BootClock) }
 }
 
 // === impl Moment ===
@@ -289,6 +325,23 @@ mod tests {
         let monotonic = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
         let boot = BootClock.now().as_nanos() / 1_000_000_000;
         assert!(boot >= u64::try_from(monotonic.tv_sec).unwrap(), "boot time includes suspend, monotonic does not");
+    }
+
+    #[test]
+    fn a_paused_clock_is_told_from_one_that_runs() {
+        assert!(!is_paused(), "there is no runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            for _ in 0..100 {
+                assert!(!is_paused());
+            }
+            tokio::time::pause();
+            assert!(is_paused());
+            assert_eq!(of_caller().home(), Home::Caller);
+            tokio::time::resume();
+            assert!(!is_paused());
+            assert_eq!(of_caller().home(), Home::Own);
+        });
     }
 
     #[tokio::test(start_paused = true)]

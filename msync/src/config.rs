@@ -152,8 +152,6 @@ fn whole(duration: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     fn ms(millis: u64) -> Duration {
@@ -202,47 +200,5 @@ mod tests {
         assert_eq!(base.attempt(Duration::from_secs(1) / 3).unwrap(), base.attempt(ms(333)).unwrap());
         assert!(base.attempt(Duration::from_nanos(499_999)).is_err(), "rounded to zero");
         assert!(Timing::with_ttl(Duration::from_nanos(999_499_999)).is_err(), "rounded to 999 ms");
-    }
-
-    /// Anything that a caller can write down, the extremes above all.
-    fn any_duration() -> impl Strategy<Value = Duration> {
-        prop_oneof![
-            Just(Duration::ZERO),
-            Just(Duration::from_nanos(1)),
-            Just(Duration::MAX),
-            Just(Duration::from_secs(u64::MAX)),
-            Just(Duration::from_millis(u64::MAX)),
-            Just(MIN_TTL),
-            Just(MAX_TTL),
-            (0..200_000u64).prop_map(ms),
-            (any::<u64>(), 0..1_000_000_000u32).prop_map(|(secs, nanos)| Duration::new(secs, nanos)),
-            (0..100_000u64, 0..1_000_000_000u32).prop_map(|(secs, nanos)| Duration::new(secs, nanos)),
-        ]
-    }
-
-    proptest! {
-        /// No setter panics, whatever it is given; what it accepts is safe and can be written into a record.
-        #[test]
-        fn every_duration_is_accepted_safely_or_refused(
-            ttl in any_duration(),
-            changes in prop::collection::vec((0..3u8, any_duration()), 0..4),
-        ) {
-            let mut timing = Timing::with_ttl(ttl).unwrap_or_default();
-            for (setter, value) in changes {
-                let changed = match setter {
-                    0 => timing.renew_every(value),
-                    1 => timing.margin(value),
-                    _ => timing.attempt(value),
-                };
-                timing = changed.unwrap_or(timing);
-                prop_assert!((MIN_TTL..=MAX_TTL).contains(&timing.ttl()));
-                prop_assert!(timing.margin >= timing.ttl / 50);
-                prop_assert!(timing.renew + timing.attempt + timing.margin < timing.ttl);
-                prop_assert!(!timing.renew.is_zero() && !timing.attempt.is_zero());
-                for part in [timing.ttl, timing.renew, timing.margin, timing.attempt] {
-                    prop_assert_eq!(part.subsec_nanos() % 1_000_000, 0);
-                }
-            }
-        }
     }
 }

@@ -4,31 +4,60 @@
 
 mod advert;
 pub(crate) mod campaigns;
-mod candidate;
+pub(crate) mod candidate;
+mod failing;
 mod leader_loop;
 mod observe;
+#[cfg(feature = "kube")]
+mod pod_label;
 
 use std::{slice::from_ref, sync::Arc, time::Duration};
 
 pub use candidate::Candidate;
 pub(crate) use candidate::Term;
-pub use observe::Leader;
+use failing::Failing;
+pub use observe::{Leader, Leaders};
 
+#[cfg(feature = "kube")]
+use self::pod_label::{PodLabel, Predecessors, Worn};
+#[cfg(feature = "kube")]
+use crate::client::Cluster;
 use crate::{
-    Client, Error, FencingToken, Lease, LockGuard, LockName, LossReason, Timing,
+    Client, Error, FencingToken, Lease, LockGuard, LockName, Lost, Timing,
     clock::Home,
     engine::Grip,
     held::{OnLost, Stopped, held},
+    listener::Label,
     lock::{self, Options, log_release},
     name,
     protocol::Patience,
     record::Advert,
 };
 
-/// How long a campaign that failed pauses before it goes on.
+/// How long a campaign that failed pauses before it goes on, at the most; half of it at least.
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// An election, to campaign in or to observe. Cloning is cheap.
+///
+/// # When something fails
+/// What the caller of each sees:
+///
+/// | | an outage of the store | the term is lost | the client is shut down |
+/// |---|---|---|---|
+/// | [`campaign`](Self::campaign) | waits, with warnings in the log | | [`Error::ShutDown`] |
+/// | [`try_campaign`](Self::try_campaign) | [`Error::Store`] after a third of the ttl, never `None` | | [`Error::ShutDown`] |
+/// | [`campaign_timeout`](Self::campaign_timeout) | [`Error::Unavailable`] after the limit | | [`Error::ShutDown`] |
+/// | [`Leadership`], [`Lease`] | lost at the deadline, by the local clock | [`check`](Lease::check) says [`Error::Lost`], [`lost`](Lease::lost) completes, [`run`](Leadership::run) drops its body | lost, [`LossReason::ShutDown`](crate::LossReason::ShutDown); others lead when it is dropped |
+/// | [`resign`](Leadership::resign) | [`Error::Store`]; others wait for the ttl | [`Error::Lost`] | [`Error::Lost`] with that reason |
+/// | [`lead`](Self::lead) | drops the body at the deadline, and makes it again when it leads again | the same, at once | drops the body, resigns, [`Error::ShutDown`] |
+/// | [`candidate`](Self::candidate) | leads no more from the deadline on, campaigns on | leads no more, campaigns on | leads no more; [`fault`](Candidate::fault) and [`changed`](Candidate::changed) say [`Error::ShutDown`] |
+/// | [`advertise`](Self::advertise), `label_pod` | tried again while the term lasts | out of date; the label is taken off | the label is taken off |
+/// | [`observe`](Self::observe) | the leader counts as none after its ttl; goes on | | ends never; drop it |
+///
+/// The caller's runtime matters to none of them: clients live on a thread of msync's own. Only one with an injected clock
+/// ([`ClientBuilder::clock`](crate::ClientBuilder::clock), and [`MemoryStore`](crate::MemoryStore)'s of a test) lives on the
+/// runtime that moves that clock; when it has ended, what was held says
+/// [`LossReason::RuntimeEnded`](crate::LossReason::RuntimeEnded).
 #[derive(Clone, Debug)]
 #[must_use = "an election has no leader until somebody campaigns"]
 pub struct Election {
@@ -36,6 +65,10 @@ pub struct Election {
     name: LockName,
     options: Options,
     advert: Option<Arc<str>>,
+    #[cfg(feature = "kube")]
+    cluster: Option<Cluster>,
+    #[cfg(feature = "kube")]
+    label: Option<Arc<PodLabel>>,
 }
 
 /// The term of a leader. It lasts until it is dropped, [resigned](Self::resign), handed over or lost.
@@ -43,6 +76,9 @@ pub struct Election {
 #[derive(Debug)]
 pub struct Leadership {
     guard: LockGuard,
+    /// The label on its pod, if it has one.
+    #[cfg(feature = "kube")]
+    worn: Option<Worn>,
 }
 
 // === impl Client: elections ===
@@ -53,7 +89,10 @@ impl Client {
     /// # Errors
     /// [`Error::InvalidName`] when the name is empty.
     pub fn election(&self, name: impl AsRef<str>) -> Result<Election, Error> {
-        Ok(Election::new(self.engine().clone(), LockName::of(name.as_ref())?, self.timing()))
+        let election = Election::new(self.engine().clone(), LockName::of(name.as_ref())?, self.timing());
+        #[cfg(feature = "kube")]
+        let election = election.within(self.cluster());
+        Ok(election)
     }
 
     /// An election for a background task, which does not keep the client alive.
@@ -72,12 +111,40 @@ impl Client {
 impl Election {
     pub(crate) fn new(engine: Grip, name: LockName, timing: Timing) -> Self {
         let options = Options { retained: true, instant: false, ..Options::new(timing) };
-        Self { engine, name, options, advert: None }
+        Self {
+            engine,
+            name,
+            options,
+            advert: None,
+            #[cfg(feature = "kube")]
+            cluster: None,
+            #[cfg(feature = "kube")]
+            label: None,
+        }
+    }
+
+    /// Says where the pods of its candidates are.
+    #[cfg(feature = "kube")]
+    fn within(mut self, cluster: Option<&Cluster>) -> Self {
+        self.cluster = cluster.cloned();
+        self
     }
 
     /// Returns the name.
     pub fn name(&self) -> &LockName {
         &self.name
+    }
+
+    /// Says what stands for this election in [figures](crate::listener); see [`Lock::label`](crate::Lock::label).
+    pub fn label(mut self, label: impl Into<Arc<str>>) -> Self {
+        self.options.label = Some(Label::Made(label.into()));
+        self
+    }
+
+    /// Says what stands for this election in figures: a template that is in the program.
+    pub(crate) fn label_fixed(mut self, label: Option<&'static str>) -> Self {
+        self.options.label = label.map(Label::Fixed);
+        self
     }
 
     /// Sets how long a leadership lives without renewal, and how it is renewed.
@@ -137,6 +204,50 @@ impl Election {
         Ok(self)
     }
 
+    /// Labels the leader's own pod with `msync.dev/leader-of-<election>: "true"` while it leads, so that a Service with that
+    /// selector routes to the leader. An election with a name of more than 53 characters has a label that ends in a hash;
+    /// [`pod_label`](Self::pod_label) returns it.
+    ///
+    /// The pod is the one that is called as its client's [owner](crate::Client::owner), which is so by default in a pod, in
+    /// the namespace of the pod. It needs the right to `patch` its `pods`, which `examples/manifests/rbac-pod-label.yaml` in
+    /// the repository gives. Without it, or without that pod, there is a warning in the log, and no label.
+    ///
+    /// The label is put on after each election, and taken off before a [resignation](Leadership::resign) is sent; a
+    /// leader that is dropped releases at once and takes it off in the background; when the leadership is lost, it is taken
+    /// off as soon as the API server can be reached. What a crashed leader wears, its successor takes off. So for a moment
+    /// there may be no pod with the label, or two: whoever is asked must still know whether it leads. Nobody waits for a
+    /// label longer than two seconds. In memory there are no pods, and this does nothing.
+    ///
+    /// Never make the *readiness* of a pod depend on leading: a rollout would wait for followers that cannot become ready.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn f(client: msync::Client) -> Result<(), msync::Error> {
+    /// let writer = client.election("writer")?.label_pod();
+    /// writer.lead(async |_term| { /* serve what Service writes to */ }).await?;
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "kube")]
+    pub fn label_pod(mut self) -> Self {
+        let cluster = self.cluster.as_ref();
+        self.label = cluster.map(|cluster| Arc::new(PodLabel::new((*cluster.client).clone(), &self.name)));
+        self
+    }
+
+    /// Returns the label that [`label_pod`](Self::label_pod) puts on, for the selector of a Service.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> Result<(), msync::Error> {
+    /// # let client = msync::Client::standalone();
+    /// assert_eq!(client.election("writer")?.pod_label(), "msync.dev/leader-of-writer");
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "kube")]
+    pub fn pod_label(&self) -> String {
+        pod_label::key(&self.name)
+    }
+
     /// Campaigns until elected, however long it takes and however often the API server fails meanwhile; the log says so
     /// after five seconds of failures, and whenever that time has doubled.
     ///
@@ -190,8 +301,9 @@ impl Election {
     /// Campaigns for no longer than `limit`. A limit of zero is one try, which takes as long as a request.
     ///
     /// # Errors
-    /// [`Error::Timeout`] after the limit, otherwise as [`campaign`](Self::campaign); for one try as
-    /// [`try_campaign`](Self::try_campaign).
+    /// After the limit [`Error::Timeout`] if another led, [`Error::Unavailable`] if nobody was seen to lead because the store
+    /// could not be used; otherwise as [`campaign`](Self::campaign). For one try as [`try_campaign`](Self::try_campaign), and
+    /// [`Error::Timeout`] if another leads.
     ///
     /// # Cancel safety
     /// As [`campaign`](Self::campaign).
@@ -209,16 +321,13 @@ impl Election {
     /// # Ok(()) }
     /// ```
     pub async fn campaign_timeout(&self, limit: Duration) -> Result<Leadership, Error> {
-        let late = || Error::Timeout { name: self.name.to_string(), after: limit };
         if limit.is_zero() {
             let tried = self.elected(Patience::Poll { create_only: false }).await;
-            return tried.map_err(|error| if matches!(error, Error::Busy { .. }) { late() } else { error });
+            let busy = |error: &Error| matches!(error, Error::Busy { .. });
+            return tried.map_err(|error| if busy(&error) { lock::timeout(&self.name, limit) } else { error });
         }
-        tokio::select! {
-            biased;
-            elected = self.campaign() => elected,
-            () = self.pause(limit) => Err(late()),
-        }
+        let since = self.engine.clock.now();
+        lock::within(&self.engine, &self.name, self.campaign(), (since, since + limit), limit).await
     }
 
     /// Stands by until this process leads, then runs a body under the term, and drops it when leadership is lost and stands
@@ -259,7 +368,7 @@ impl Election {
             match ended.map_err(Stopped::into_error) {
                 Ok(value) => return Ok(value),
                 Err(error) if error.is_shut_down() => return Err(Error::ShutDown),
-                Err(error) => tracing::info!(election = %self.name, %error, "leads no more and stands by again"),
+                Err(error) => tracing::debug!(lock = %self.name, %error, "stands by again"),
             }
             term = self.campaign_on().await?;
         }
@@ -267,10 +376,13 @@ impl Election {
 
     /// Campaigns through failures that it has got over before.
     async fn campaign_on(&self) -> Result<Leadership, Error> {
+        let mut failing = Failing::default();
         loop {
             match self.campaign().await {
                 Err(error) if !error.is_shut_down() => {
-                    tracing::warn!(election = %self.name, %error, "the campaign failed and is tried again");
+                    if failing.is_told(&error) {
+                        tracing::warn!(lock = %self.name, %error, "the campaign failed and is tried again");
+                    }
                     self.pause_after_failure().await;
                 }
                 elected => return elected,
@@ -279,22 +391,42 @@ impl Election {
     }
 
     async fn elected(&self, patience: Patience) -> Result<Leadership, Error> {
+        #[cfg(feature = "kube")]
+        let predecessors = self.label.as_ref().map(|_| Predecessors::watch(&self.engine, &self.name));
         let turn = lock::acquire(&self.engine, &self.name, &self.options, patience).await?;
+        #[cfg(feature = "kube")]
+        let worn = self.label.as_ref().zip(predecessors.as_ref());
+        #[cfg(feature = "kube")]
+        let worn = worn.map(|(label, predecessors)| label.wear(&self.engine, turn.lease(), predecessors));
         if let Some(text) = &self.advert {
             advert::put_up(&self.engine, turn.lease().clone(), Arc::clone(text));
         }
-        Ok(Leadership { guard: LockGuard::new(turn) })
+        Ok(Leadership {
+            guard: LockGuard::new(turn),
+            #[cfg(feature = "kube")]
+            worn,
+        })
     }
 
-    /// Waits before the next campaign after one that failed.
+    /// Waits before the next campaign after one that failed, for a random part: all replicas fail together.
     pub(crate) async fn pause_after_failure(&self) {
-        self.pause(PAUSE).await;
+        let part = u32::try_from((self.engine.random)() % 1000).unwrap_or(0);
+        self.pause(PAUSE / 2 + PAUSE / 2 * part / 1000).await;
     }
 }
 
 // === impl Leadership ===
 
 impl Leadership {
+    #[cfg(feature = "testing")]
+    pub(crate) fn staged(guard: LockGuard) -> Self {
+        Self {
+            guard,
+            #[cfg(feature = "kube")]
+            worn: None,
+        }
+    }
+
     /// Returns the name of the election.
     pub fn name(&self) -> &LockName {
         self.guard.name()
@@ -335,7 +467,7 @@ impl Leadership {
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
-    pub fn lost(&self) -> impl Future<Output = LossReason> + Send + use<> {
+    pub fn lost(&self) -> Lost {
         self.guard.lost()
     }
 
@@ -363,7 +495,7 @@ impl Leadership {
     /// # Cancel safety
     /// Dropping the future does not stop the resignation, only the waiting for it.
     pub async fn resign(self) -> Result<(), Error> {
-        self.guard.release().await
+        self.unlabelled().await.release().await
     }
 
     /// Steps down in favour of a candidate, by its owner name: the name that its client was given, or as it is shown. Says
@@ -384,6 +516,17 @@ impl Leadership {
     /// # Ok(()) }
     /// ```
     pub async fn hand_over_to(self, owner: impl AsRef<str>) -> Result<bool, Error> {
-        self.guard.release_to(name::owner(owner.as_ref())).await
+        let successor = name::owner(owner.as_ref());
+        self.unlabelled().await.release_to(successor).await
+    }
+
+    /// Takes the label off, so that nobody is sent to one who leads no more.
+    #[cfg_attr(not(feature = "kube"), expect(clippy::unused_async, reason = "pods are in clusters only"))]
+    async fn unlabelled(self) -> LockGuard {
+        #[cfg(feature = "kube")]
+        if let Some(worn) = self.worn {
+            worn.take_off().await;
+        }
+        self.guard
     }
 }

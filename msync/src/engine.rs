@@ -13,6 +13,7 @@ mod obstacle;
 mod offer;
 mod recall;
 mod task;
+mod telling;
 mod turn;
 
 use std::{
@@ -30,7 +31,7 @@ pub(crate) use grip::Grip;
 use keeper::Driver;
 pub(crate) use lookouts::Listener;
 use lookouts::Lookouts;
-use message::{Bid, Messages};
+use message::{Asked, Bid, Messages};
 pub(crate) use message::{Message, Why};
 use obstacle::Fitness;
 pub(crate) use offer::Forfeit;
@@ -47,7 +48,9 @@ pub(crate) use turn::Turn;
 use crate::{
     Error, FencingToken, Lease, LockName,
     clock::{Clock, Home, Random},
+    health::{Pulse, Unhealthy, overdue},
     held::lease::Bounds,
+    listener::{Ears, Label},
     protocol::{Event, Standing, Ticket, Want},
     record::EngineId,
     runtime,
@@ -56,6 +59,9 @@ use crate::{
 
 /// How long the end of the last handle waits for releases at the most: a program that cannot reach its store must end.
 const LONGEST_GOODBYE: Duration = Duration::from_secs(2);
+
+/// How long a shutdown waits for Events and listeners, when no lock is held any more.
+const LONGEST_WORDS: Duration = Duration::from_secs(1);
 
 /// What all locks and elections of one client share.
 pub(crate) struct Engine {
@@ -67,6 +73,9 @@ pub(crate) struct Engine {
     pub(crate) home: Home,
     /// Its calls also need a runtime of the user's.
     foreign: bool,
+    /// Who is told what happens, if anybody is.
+    ears: Option<Ears>,
+    pulse: Arc<Pulse>,
     gate: Gate,
     attempts: Attempts,
     lookouts: Arc<Lookouts>,
@@ -103,6 +112,7 @@ impl Engine {
         clock: Arc<dyn Clock>,
         random: Random,
         foreign: bool,
+        ears: Option<Ears>,
     ) -> Arc<Self> {
         let home = clock.home();
         let (gate, lookouts) = (Gate::new(Arc::clone(&random)), Lookouts::new(&store, &clock, &random));
@@ -113,6 +123,8 @@ impl Engine {
             random,
             home,
             foreign,
+            ears,
+            pulse: Arc::default(),
             gate,
             attempts: Attempts::default(),
             lookouts,
@@ -133,6 +145,7 @@ impl Engine {
         self: &Arc<Self>,
         name: &LockName,
         grip: &Grip,
+        label: Option<&Label>,
         want: impl Fn(Ticket) -> Want,
         judge: impl Fn(FencingToken) -> Result<(), Error>,
         forfeit: impl Fn() -> Option<Forfeit>,
@@ -146,7 +159,7 @@ impl Engine {
         }
         loop {
             let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
-            if let Some(turn) = self.compete(name, grip, want(ticket), &judge, forfeit()).await? {
+            if let Some(turn) = self.compete(name, grip, label, want(ticket), &judge, forfeit()).await? {
                 return Ok(turn);
             }
             tracing::debug!(lock = %name, "an acquisition was not polled for too long and begins anew");
@@ -158,14 +171,17 @@ impl Engine {
         self: &Arc<Self>,
         name: &LockName,
         grip: &Grip,
+        label: Option<&Label>,
         want: Want,
         judge: impl Fn(FencingToken) -> Result<(), Error>,
         forfeit: Option<Forfeit>,
     ) -> Result<Option<Turn>, Error> {
         let (ticket, margin, offer) = (want.ticket, want.timing.safety_margin(), Arc::new(Offer::new(forfeit)));
-        let (patience, max_hold) = (self.clock.now() + want.timing.attempt_timeout(), want.max_hold);
+        let since = self.clock.now();
+        let (patience, max_hold) = (since + want.timing.attempt_timeout(), want.max_hold);
+        let asked = Asked { since, election: !want.instant, label: self.ears.as_ref().and(label).map(Label::text) };
         let (verdict, turn) = oneshot::channel();
-        let bid = Bid { verdict, offer: Arc::clone(&offer) };
+        let bid = Bid { verdict, offer: Arc::clone(&offer), asked };
         let handle = self.send(name, Message::Want(want, bid)).ok_or(Error::ShutDown)?;
         let mut waiting = Waiting::new(ticket, &handle);
         let token: FencingToken = tokio::select! {
@@ -192,7 +208,7 @@ impl Engine {
             name.clone(),
             token,
             ticket,
-            Bounds { margin, ends },
+            Bounds { margin, ends, waited: now.since(since) },
             Arc::clone(&self.clock),
             handle.standing,
         );
@@ -208,6 +224,32 @@ impl Engine {
             () = self.all_retired() => {}
             () = limit => tracing::warn!("shut down with guards still held or releases unacknowledged; their ttl ends them"),
         }
+        self.heard(LONGEST_WORDS).await;
+    }
+
+    /// Waits until listeners have heard of all that has happened, and what they write down is written, for so long at most.
+    async fn heard(&self, most: Duration) {
+        if let Some(ears) = &self.ears {
+            tokio::select! {
+                () = ears.heard() => {}
+                () = self.clock.sleep_until(self.clock.now() + most) => {}
+            }
+        }
+    }
+
+    /// Judges whether leaderships are given up in time, and whether what keeps locks alive answers.
+    pub(crate) fn health(&self, tolerance: Duration) -> Result<(), Unhealthy> {
+        let now = self.clock.now();
+        if self.pulse.feel(now)? {
+            let pulse = Arc::clone(&self.pulse);
+            runtime::spawn(self.home, async move { pulse.answered() });
+        }
+        let late = |(name, handle): (&LockName, &Handle)| {
+            let standing = *handle.standing.borrow();
+            let leads = standing.election && standing.ticket.is_some();
+            leads.then(|| overdue(name, standing.until, tolerance, now)).flatten()
+        };
+        self.keepers().iter().find_map(late).map_or(Ok(()), Err)
     }
 
     /// Says whether the end has begun.

@@ -3,17 +3,22 @@
 use std::{sync::Arc, time::Duration};
 
 /// What went wrong, by what the caller can do about it.
+///
+/// Variants and their fields may become more: match with `..`, or ask [`is_lost`](Self::is_lost), [`is_busy`](Self::is_busy)
+/// and [`is_shut_down`](Self::is_shut_down).
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// Somebody else has the lock; only from calls that do not wait.
     #[error("lock {name} is held by another")]
+    #[non_exhaustive]
     Busy {
         /// The lock.
         name: String,
     },
     /// Somebody else had the lock for the time given.
     #[error("lock {name} was not free within {after:?}")]
+    #[non_exhaustive]
     Timeout {
         /// The lock.
         name: String,
@@ -23,6 +28,7 @@ pub enum Error {
     /// In the time given nobody was seen to have the lock, for the store could not be used: it did not answer, or failed.
     /// Somebody must look; the lock is not busy.
     #[error("lock {name} could not be had within {after:?}, and nobody was seen to have it: {}", chain(&**cause))]
+    #[non_exhaustive]
     Unavailable {
         /// The lock.
         name: String,
@@ -33,6 +39,7 @@ pub enum Error {
     },
     /// The lock was held and is held no more: stop what it protects.
     #[error("lock {name} is lost: {reason}")]
+    #[non_exhaustive]
     Lost {
         /// The lock.
         name: String,
@@ -41,6 +48,7 @@ pub enum Error {
     },
     /// Too little time remains for what the caller wants to do.
     #[error("lock {name} is safe for only {remaining:?} more")]
+    #[non_exhaustive]
     TooShort {
         /// The lock.
         name: String,
@@ -49,6 +57,7 @@ pub enum Error {
     },
     /// The name is not one that Kubernetes allows.
     #[error("invalid lock name {name:?}: {reason}")]
+    #[non_exhaustive]
     InvalidName {
         /// What was given.
         name: String,
@@ -57,24 +66,28 @@ pub enum Error {
     },
     /// The timing is not safe.
     #[error("invalid timing: {reason}")]
+    #[non_exhaustive]
     InvalidTiming {
         /// What is wrong with it.
         reason: &'static str,
     },
     /// What a leader is to advertise does not fit into a record.
     #[error("an advertisement has at most 256 bytes, and this one has {length}")]
+    #[non_exhaustive]
     AdvertTooLong {
         /// Its length in bytes.
         length: usize,
     },
     /// This task already runs inside this lock: it would wait for itself.
     #[error("lock {name} is already held by this task: waiting for it would never end")]
+    #[non_exhaustive]
     WouldDeadlock {
         /// The lock.
         name: String,
     },
     /// The token is not greater than the floor that was set.
     #[error("lock {name}: fencing token {token} is not above the floor {floor}; was etcd restored from a backup?")]
+    #[non_exhaustive]
     TokenTooLow {
         /// The lock.
         name: String,
@@ -96,6 +109,7 @@ pub enum Error {
     ShutDown,
     /// The store could not be used; the message says why.
     #[error("{context}: {}", chain(&**cause))]
+    #[non_exhaustive]
     Store {
         /// What was tried.
         context: String,
@@ -221,6 +235,25 @@ mod tests {
         LossReason::ShutDown,
         LossReason::RuntimeEnded,
     ];
+
+    #[test]
+    fn errors_read_well() {
+        let (lock, after) = ("x".to_owned(), Duration::from_millis(1500));
+        let all = [
+            Error::Busy { name: lock.clone() },
+            Error::Timeout { name: lock.clone(), after },
+            Error::Lost { name: lock.clone(), reason: LossReason::TakenOver },
+            Error::TooShort { name: lock.clone(), remaining: after },
+            Error::WouldDeadlock { name: lock.clone() },
+            Error::TokenTooLow { name: lock, token: 1, floor: 2 },
+            Error::ShutDown,
+        ];
+        for error in all {
+            let text = error.to_string();
+            assert!(text.starts_with(char::is_lowercase) && !text.ends_with('.'), "{text}");
+            assert!(text.contains("lock x") || matches!(error, Error::ShutDown), "{text}");
+        }
+    }
 
     #[test]
     fn a_shutdown_is_no_loss_and_a_loss_no_shutdown() {

@@ -7,4 +7,4 @@ pub(crate) mod lease;
 pub(crate) mod scope;
 
 pub(crate) use body::{OnLost, Sentry, Stopped, held};
-pub use lease::{Lease, LeaseSet};
+pub use lease::{Lease, LeaseSet, Lost};

@@ -20,6 +20,49 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # In a service
+//!
+//! Attributes put a function under a lock, or keep it to the leader; their arguments make the name, and what a busy lock, a
+//! follower or a loss means is an option of [`locked`] and [`leader_only`]. A signal ends bodies first, then locks.
+//!
+//! ```no_run
+//! use msync::{Client, leader_only, locked};
+//!
+//! /// On one pod at a time for each customer.
+//! #[locked("invoices-{customer}", guard = lease)]
+//! async fn bill(customer: u64) -> Result<(), msync::Error> {
+//!     println!("billing under fencing token {}", lease.token());
+//!     Ok(())
+//! }
+//!
+//! /// On the leader; the other pods skip it.
+//! #[leader_only("scheduler")]
+//! async fn tick() {}
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), msync::Error> {
+//!     let client = Client::try_default().await?; // kubeconfig, or the pod's service account
+//!     msync::init(client.clone()); // for the attributes
+//!     let service = async {
+//!         tick().await;
+//!         bill(17).await
+//!     };
+//!     client.run_until_signal(service).await?.unwrap_or(Ok(()))
+//! }
+//! ```
+//!
+//! # In a cluster
+//!
+//! Kubernetes 1.32 or newer. Once per cluster the `Lock` resource, once per namespace the right to use it: [`manifests`] holds
+//! the YAML of both, to be applied at deployment, and [`Client::install_crd`] is the first of them from a program.
+//! `kubectl get locks` then shows who has what.
+//!
+//! # In tests
+//!
+//! Clients of one [`MemoryStore`] contend as processes do, and annotated functions take the client of [`init`], of their
+//! option `via`, or with `MSYNC_STORE=memory` in the environment one of their own. More of that, of ttls, fencing, shutdown
+//! and scheduled jobs in the [guide].
+//!
 //! # What is promised
 //!
 //! Given that clock rates are right within 1 % (offsets do not matter):
@@ -42,15 +85,17 @@
 //! # What is not
 //!
 //! Exclusion of side effects, unless the resource compares fencing tokens: a process can freeze between a check and a
-//! write. The repository's `tests/tests/lock/memory/fence.rs` shows such a holder spoil a resource, and the [fencing
-//! token](FencingToken) stop it. Exactly-once. Anything after a record was edited by hand, etcd restored from a backup, or a virtual machine from
+//! write; the [guide] shows how the [fencing token](FencingToken) stops it, in SQL. Exactly-once. Anything after a record was edited by hand, etcd restored from a backup, or a virtual machine from
 //! a snapshot. Interruption of code that does not yield.
 //!
 //! # Features
 //!
-//! `macros` (default) brings the attributes. `kube` (default) stores locks in Kubernetes. Without it the memory store
+//! `testing` brings the module `testing`, for the tests of programs; `clap` brings `Args`, the arguments that say where
+//! locks are. `macros` (default) brings the attributes. `kube` (default) stores locks in Kubernetes. Without it the memory store
 //! remains, which builds in seconds. Binaries choose the Kubernetes version of `k8s-openapi` themselves, by its feature
 //! `earliest`.
+//!
+//! `metrics` and `prometheus-client` bring figures, by the facade and in a registry of those names: see [`listener`].
 //!
 //! TLS is `rustls-tls` (default: rustls with ring), `aws-lc-rs` (rustls with that) or `openssl-tls` (where both are off;
 //! HTTP/1.1 only). With rustls a provider of cryptography is installed for the process if the program has installed none: ring,
@@ -64,54 +109,76 @@
 //! a peer that is gone without a word is noticed by pings within 15 seconds, and by a call that is not answered at once
 //! after it. `MSYNC_HTTP=1` keeps to HTTP/1.1, for balancers that spoil HTTP/2: there each watch has a connection,
 //! and a watch whose connection was forgotten by a balancer is only missed after some minutes.
+//!
+//! # Other crates in this API
+//!
+//! A new major version of one of these is a new major version of msync:
+//!
+//! | crate | what is seen of it |
+//! |---|---|
+//! | `kube` (re-exported as `msync::kube`) | `kube::Client` and `kube::Config`, which a [`ClientBuilder`] takes |
+//! | `tokio-util` | `CancellationToken`, which guards and leases return |
+//! | `futures-core` | `Stream`, which [`Leaders`] is |
+//! | `serde` | `Serialize` and `Deserialize` of [`LockName`] and [`FencingToken`] |
+//! | `clap` 4 (feature `clap`) | the traits of its derive, which `Args` has |
+//!
+//! What is in the hidden module `unstable` is not part of the API.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "clap")]
+mod args;
 mod client;
 pub mod clock;
 mod config;
 mod election;
 mod engine;
 mod error;
+#[cfg(feature = "kube")]
+mod events;
+/// Questions and answers for users: which ttl, fencing, shutdown, scheduled jobs, testing.
+///
+#[doc = include_str!("../docs/guide.md")]
+#[cfg(all(doc, not(doctest)))] // its code is run where the databases and servers that it shows are at hand
+pub mod guide {}
+mod health;
 mod held;
+pub mod listener;
 mod lock;
 mod macros;
 #[cfg(feature = "kube")]
 pub mod manifests;
 mod name;
-#[doc(hidden)]
-pub mod protocol;
-#[doc(hidden)]
-pub mod record;
+mod protocol;
+mod record;
 mod runtime;
 mod signal;
-#[doc(hidden)]
-pub mod store;
+mod store;
 mod sweep;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod token;
 #[cfg(feature = "kube")]
+mod transport;
 #[doc(hidden)]
-pub mod transport;
+pub mod unstable;
+mod unwind;
 
-#[cfg(feature = "kube")]
-pub use client::Configured;
-pub use client::{Chosen, Client, ClientBuilder};
+#[cfg(feature = "clap")]
+pub use args::Args;
+pub use client::{Client, ClientBuilder};
 pub use config::Timing;
-pub use election::{Candidate, Election, Leader, Leadership};
+pub use election::{Candidate, Election, Leader, Leaders, Leadership};
 pub use error::{Error, LossReason};
-pub use held::{Lease, LeaseSet};
+pub use health::Unhealthy;
+pub use held::{Lease, LeaseSet, Lost};
 /// The kube crate that [`Client`] is built on: `ClientBuilder::kube` takes a client of this version.
 #[cfg(feature = "kube")]
 pub use kube;
 pub use lock::{Lock, LockGuard, LockSet, LockSetGuard};
-#[doc(hidden)]
-pub use macros::private;
 pub use macros::{Outcome, init, leader_loop, shutdown};
 #[cfg(feature = "macros")]
 pub use macros::{leader_only, locked};
 pub use name::LockName;
 pub use store::MemoryStore;
-#[cfg(feature = "kube")]
-#[doc(hidden)]
-pub use store::kube::crd;
 pub use sweep::{Sweep, Swept};
 pub use token::FencingToken;

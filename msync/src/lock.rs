@@ -4,16 +4,18 @@ mod guard;
 mod polling;
 mod set;
 
-use std::{pin::pin, slice::from_ref, sync::Arc, time::Duration};
+use std::{future::poll_fn, pin::pin, slice::from_ref, sync::Arc, time::Duration};
 
 pub use guard::LockGuard;
 pub use set::{LockSet, LockSetGuard};
+use tracing::{debug_span, field};
 
 use crate::{
     Client, Error, FencingToken, LockName, Timing,
     clock::{Clock, Moment},
     engine::{Forfeit, Grip, Turn, Why},
     held::{OnLost, Stopped, held, scope},
+    listener::Label,
     protocol::{Patience, Ticket, Want},
 };
 
@@ -32,7 +34,7 @@ pub struct Lock {
 struct Beside(Arc<dyn Fn() + Send + Sync>);
 
 /// How a lock is acquired and kept.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) timing: Timing,
     pub(crate) at_least: Duration,
@@ -41,6 +43,8 @@ pub(crate) struct Options {
     pub(crate) retained: bool,
     pub(crate) instant: bool,
     pub(crate) adopt: bool,
+    /// What stands for its lock in figures.
+    pub(crate) label: Option<Label>,
 }
 
 // === impl Options ===
@@ -55,6 +59,7 @@ impl Options {
             retained: false,
             instant: true,
             adopt: false,
+            label: None,
         }
     }
 
@@ -106,7 +111,50 @@ async fn acquire_beside(
         }
         _ => Ok(()),
     };
-    engine.acquire(name, engine, |ticket| options.want(ticket, patience), judge, forfeit).await
+    let want = |ticket| options.want(ticket, patience);
+    let span = debug_span!("msync.acquire", lock = %name, token = field::Empty, waited = field::Empty);
+    let mut acquiring = pin!(engine.acquire(name, engine, options.label.as_ref(), want, judge, forfeit));
+    let acquired = poll_fn(|cx| {
+        let _span = span.enter();
+        acquiring.as_mut().poll(cx)
+    })
+    .await;
+    if let (false, Ok(turn)) = (span.is_disabled(), &acquired) {
+        let lease = turn.lease();
+        span.record("token", lease.token().get()).record("waited", field::debug(lease.waited()));
+    }
+    acquired
+}
+
+/// Awaits an acquisition until a moment. One that was begun with a limit at another moment is told why it was in vain.
+pub(crate) async fn within<T>(
+    engine: &Grip,
+    name: &LockName,
+    acquiring: impl Future<Output = Result<T, Error>>,
+    (since, over): (Moment, Moment),
+    limit: Duration,
+) -> Result<T, Error> {
+    let mut acquiring = pin!(acquiring);
+    let over = engine.clock.sleep_until(over);
+    tokio::select! {
+        biased;
+        acquired = &mut acquiring => return acquired,
+        () = over => {}
+    }
+    // It still waits, so that there is somebody to ask.
+    tokio::select! {
+        biased;
+        acquired = &mut acquiring => acquired,
+        why = engine.why_not(name, since) => Err(match why {
+            Why::Held => timeout(name, limit),
+            Why::Unseen(fault) => Error::unavailable(name.to_string(), limit, fault.as_ref()),
+        }),
+    }
+}
+
+/// Makes the error of a wait behind a holder.
+pub(crate) fn timeout(name: &LockName, after: Duration) -> Error {
+    Error::Timeout { name: name.to_string(), after }
 }
 
 // === impl Beside ===
@@ -154,7 +202,7 @@ impl Lock {
     /// has already is given up if this one is not polled in time.
     pub(crate) fn of_set(&self, forfeit: impl Fn() + Send + Sync + 'static) -> Result<Self, Error> {
         self.options.check()?;
-        let options = Options { at_least: Duration::ZERO, ..self.options };
+        let options = Options { at_least: Duration::ZERO, ..self.options.clone() };
         Ok(Self { options, beside: Some(Beside(Arc::new(forfeit))), ..self.clone() })
     }
 
@@ -175,6 +223,27 @@ impl Lock {
     /// Sets how long a hold lives without renewal, and how it is renewed.
     pub fn timing(mut self, timing: Timing) -> Self {
         self.options.timing = timing;
+        self
+    }
+
+    /// Says what stands for this lock in [figures](crate::listener): for one of many names that are made at run time, as
+    /// `invoices` for `invoices-17`. Without it the name does, for the first hundred names of a process.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), msync::Error> {
+    /// # let client = msync::Client::standalone();
+    /// let customer = 17;
+    /// let lock = client.lock(format!("invoices-{customer}"))?.label("invoices");
+    /// # Ok(()) }
+    /// ```
+    pub fn label(mut self, label: impl Into<Arc<str>>) -> Self {
+        self.options.label = Some(Label::Made(label.into()));
+        self
+    }
+
+    /// Says what stands for this lock in figures: a template that is in the program.
+    pub(crate) fn label_fixed(mut self, label: Option<&'static str>) -> Self {
+        self.options.label = label.map(Label::Fixed);
         self
     }
 
@@ -289,32 +358,13 @@ impl Lock {
         self.acquire_by(since, since + limit, limit).await
     }
 
-    /// Acquires until `over`. A wait of `limit` that was begun at `since` is told why it was in vain.
+    /// Acquires until `over`, as [`within`].
     pub(crate) async fn acquire_by(&self, since: Moment, over: Moment, limit: Duration) -> Result<LockGuard, Error> {
-        let mut acquiring = pin!(self.acquire());
-        let over = self.engine.clock.sleep_until(over);
-        tokio::select! {
-            biased;
-            acquired = &mut acquiring => return acquired,
-            () = over => {}
-        }
-        // It still waits, so that there is somebody to ask.
-        tokio::select! {
-            biased;
-            acquired = &mut acquiring => acquired,
-            why = self.engine.why_not(&self.name, since) => Err(self.in_vain(&why, limit)),
-        }
-    }
-
-    fn in_vain(&self, why: &Why, after: Duration) -> Error {
-        match why {
-            Why::Held => self.timeout(after),
-            Why::Unseen(fault) => Error::unavailable(self.name.to_string(), after, fault.as_ref()),
-        }
+        within(&self.engine, &self.name, self.acquire(), (since, over), limit).await
     }
 
     pub(crate) fn timeout(&self, after: Duration) -> Error {
-        Error::Timeout { name: self.name.to_string(), after }
+        timeout(&self.name, after)
     }
 
     /// Runs a body while the lock is held. The body is dropped at the deadline if the lock is lost, and always before the

@@ -2,7 +2,7 @@
 //!
 //! All that they do is done by locks and elections, which know nothing of them.
 
-mod default_client;
+pub(crate) mod default_client;
 #[cfg(feature = "macros")]
 mod docs;
 mod outcome;

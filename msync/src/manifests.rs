@@ -17,3 +17,6 @@ pub const RBAC_LEASES: &str = include_str!("../manifests/rbac-leases.yaml");
 
 /// What [`Client::install_crd`](crate::Client::install_crd) needs, which services should not have.
 pub const RBAC_INSTALL: &str = include_str!("../manifests/rbac-install.yaml");
+
+/// What [`ClientBuilder::events`](crate::ClientBuilder::events) needs besides, in one namespace: to write Events.
+pub const RBAC_EVENTS: &str = include_str!("../manifests/rbac-events.yaml");

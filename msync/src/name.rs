@@ -254,6 +254,16 @@ pub(crate) fn owner(text: &str) -> String {
     format!("{}-{:08x}", sanitize(text, MAX_OWNER - 1 - 8), (hash >> 32) ^ (hash & 0xffff_ffff))
 }
 
+/// Makes a name fit into a place that is shorter: one that is too long ends in a hash of all of it.
+#[cfg(feature = "kube")]
+pub(crate) fn fitting(name: &str, most: usize) -> String {
+    if name.len() <= most {
+        return name.to_owned();
+    }
+    let hash = fnv1a(name.as_bytes());
+    format!("{}-{:08x}", &name[..most - 1 - 8], (hash >> 32) ^ (hash & 0xffff_ffff))
+}
+
 /// Makes an RFC 1123 name of any text, such as a host name: what is not allowed becomes `-`.
 fn sanitize(text: &str, max_len: usize) -> String {
     let lower = text.to_ascii_lowercase();

@@ -8,7 +8,7 @@
 //! next call from that alone. Lost, late and repeated answers are therefore not special cases.
 //!
 //! Where a rule is borrowed: conditional take-over after an unchanged observation is client-go's `leaderelection`; the
-//! FIFO queue is the classic lock recipe of ZooKeeper and etcd; fencing is Kleppmann's (2016).
+//! FIFO queue is the classic lock recipe of `ZooKeeper` and etcd; fencing is Kleppmann's (2016).
 
 mod collect;
 mod contest;
@@ -16,6 +16,7 @@ mod event;
 mod hold;
 mod release;
 mod reply;
+mod story;
 #[cfg(test)]
 mod tests;
 mod trouble;
@@ -28,6 +29,7 @@ use contest::{Contest, Move, Sent};
 pub use event::{Action, Call, Event, Notice, Outcome, Patience, Standing, Ticket, Want};
 pub use hold::{Attempt, Attempts, Hold, User};
 use release::Parting;
+pub use story::{Answer, Holding, Renewal, Story, Wait};
 pub use trouble::Report;
 use trouble::Trouble;
 pub use view::{State, View};
@@ -64,6 +66,8 @@ pub struct Keeper {
     contest: Option<Box<Contest>>,
     hold: Option<Hold>,
     parting: Option<Parting>,
+    /// Giving back is tried until then, whatever calls meet; after that others may take over anyway.
+    insist_until: Moment,
     flight: Option<Flight>,
     /// A write of ours may have been applied unseen.
     unsettled: bool,
@@ -99,6 +103,7 @@ impl Keeper {
             contest: None,
             hold: None,
             parting: None,
+            insist_until: Moment::default(),
             flight: None,
             unsettled: false,
             trouble: None,
@@ -179,6 +184,11 @@ impl Keeper {
         self.hold.as_ref()
     }
 
+    /// Returns the term that strives for the lock, if one does.
+    pub fn striving(&self) -> Option<Term> {
+        self.contest.as_ref().map(|contest| contest.term())
+    }
+
     /// Returns how many local acquisitions wait.
     pub fn waiting(&self) -> usize {
         self.tickets.len()
@@ -216,6 +226,7 @@ impl Keeper {
             Event::Seen(snapshot) => {
                 let believed = self.view.believe(&snapshot, now);
                 self.overtake(believed);
+                self.insist(&snapshot, now);
             }
             Event::Deleted(version) => {
                 let believed = self.view.believe_gone(version, now);
@@ -365,6 +376,7 @@ impl Keeper {
             beat,
             renewals: record.renewals.saturating_add(1),
             ttl,
+            next_owner: record.next_in_line(),
             wall: cx.now.wall,
         }))
     }

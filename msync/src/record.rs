@@ -111,17 +111,17 @@ pub struct Claim {
 // === impl Claim ===
 
 impl Claim {
-    /// Writes the claim as an entry of the queue.
-    pub fn entry(&self) -> Entry {
+    /// Writes the claim as an entry of the queue, with the date of who joins.
+    pub fn entry(&self, wall: Wall) -> Entry {
         let how = if self.instant { "instant" } else { "accept" };
-        Entry(format!("{} {} {} {how}", self.term, self.engine, self.ttl.as_millis()).into())
+        Entry(format!("{} {} {} {how} {wall}", self.term, self.engine, self.ttl.as_millis()).into())
     }
 }
 
-/// One place in the queue, as the text that stands in the record: `<term> <engine> <ttl ms> instant|accept`.
+/// One place in the queue, as the text that stands in the record: `<term> <engine> <ttl ms> instant|accept <date>`.
 ///
 /// Kept as text because the conditions of a change compare texts, and because an entry that does not parse must still
-/// be removable.
+/// be removable. The date is for people: nothing is decided by it, and an entry without a legible one waits as well as any.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Entry(Arc<str>);
 
@@ -150,8 +150,13 @@ impl Entry {
             "accept" => false,
             _ => return None,
         };
-        let legible = parts.next().is_none() && !engine.is_empty() && (MIN_TTL..=MAX_TTL).contains(&ttl);
+        let legible = !engine.is_empty() && (MIN_TTL..=MAX_TTL).contains(&ttl);
         legible.then(|| Claim { engine: EngineId::from_text(engine), term, ttl, instant })
+    }
+
+    /// Reads when it joined, by its own wall clock. For people.
+    pub fn since(&self) -> Option<Wall> {
+        Wall::parse(self.0.split(' ').nth(4)?)
     }
 
     /// Says whether an engine has written it, legibly.
@@ -194,7 +199,7 @@ pub struct Record {
     pub instant: bool,
     /// The holder's ttl as it stands there; see [`Record::patience`].
     pub ttl: Duration,
-    /// When this term began, by the writer's wall clock; `None` when unreadable.
+    /// When this term began, or ended if the lock is free, by the writer's wall clock; `None` when unreadable. For people.
     pub acquired: Option<Wall>,
     /// When it would end without another renewal, by the writer's wall clock; `None` when unreadable.
     pub expiry: Option<Wall>,
@@ -203,6 +208,8 @@ pub struct Record {
     /// The engine that was the first of the queue when the holder was granted the lock; "" when nobody was. A hint: it tells
     /// whom to watch from then on, who else would look once per ttl. Nobody believes anything because of it.
     pub next: EngineId,
+    /// The owner who was first in the queue at the last write that made or prolonged the hold, if anybody was. For people.
+    pub next_owner: Option<Arc<str>>,
     /// What a holder says of itself; of another term, it is out of date.
     pub advertised: Option<Advert>,
 }
@@ -253,6 +260,7 @@ impl Record {
             expiry: Some(wall + claim.ttl),
             waiters: Vec::new(),
             next: EngineId::default(),
+            next_owner: None,
             advertised: None,
         }
     }
@@ -290,6 +298,8 @@ pub enum Change {
     Enqueue {
         /// Who joins.
         claim: Claim,
+        /// The writer's date.
+        wall: Wall,
     },
     /// Leaves the queue, or removes a dead entry. Condition: the entry stands at the index.
     Leave {
@@ -310,6 +320,8 @@ pub enum Change {
         renewals: u64,
         /// The ttl from here on.
         ttl: Duration,
+        /// The owner who is first in the queue then, as far as the holder has seen.
+        next_owner: Option<Arc<str>>,
         /// The writer's date.
         wall: Wall,
     },
@@ -427,13 +439,13 @@ impl Change {
         let mut next = record.clone();
         match self {
             Self::Create { .. } => {}
-            Self::Enqueue { claim } => next.waiters.push(claim.entry()),
+            Self::Enqueue { claim, wall } => next.waiters.push(claim.entry(*wall)),
             Self::Leave { index, .. } => {
                 next.waiters.remove(*index);
             }
-            Self::Renew { beat, renewals, ttl, wall, .. } => {
+            Self::Renew { beat, renewals, ttl, next_owner, wall, .. } => {
                 (next.beat, next.renewals, next.ttl) = (*beat, *renewals, *ttl);
-                next.expiry = Some(*wall + *ttl);
+                (next.next_owner, next.expiry) = (next_owner.clone(), Some(*wall + *ttl));
             }
             Self::Reserve { beat, engine, ttl, until, .. } => {
                 (next.engine, next.beat, next.ttl) = (engine.reserved(), *beat, *ttl);
@@ -448,12 +460,13 @@ impl Change {
                 next = Record { advertised: next.advertised, ..Record::held_by(&claim, *beat, 0, *wall) };
                 let gone = duplicates.iter().map(|(index, _)| *index).chain([*index]);
                 (next.waiters, next.next) = (without(&record.waiters, gone), first.clone());
+                next.next_owner = first.named_owner();
             }
             Self::Advertise(advert) => next.advertised = Some(advert.clone()),
             Self::Free { wall, .. } => {
                 (next.engine, next.term, next.beat) = (EngineId::default(), Term::NONE, Beat::NONE);
-                next.next = EngineId::default();
-                next.expiry = Some(*wall);
+                (next.next, next.next_owner) = (EngineId::default(), None);
+                (next.acquired, next.expiry) = (Some(*wall), Some(*wall));
             }
         }
         next

@@ -103,6 +103,16 @@ pub(crate) async fn run<T: Send + 'static>(home: Home, future: impl Future<Outpu
     }
 }
 
+/// Runs what blocks its thread on one that nothing else runs on, for a caller on any executor. Dropping what this returns
+/// does not stop it.
+#[cfg(feature = "kube")]
+pub(crate) async fn run_blocking<T: Send + 'static>(home: Home, work: impl FnOnce() -> T + Send + 'static) -> T {
+    match handle(home).spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(ended) => resume_unwind(ended.into_panic()), // nobody aborts it once it runs
+    }
+}
+
 /// Polls a stream at a home, for a caller on any executor, from the first poll on. Dropping what this returns drops it.
 pub(crate) fn stream<T: Send + 'static>(
     home: Home,

@@ -15,10 +15,13 @@ use crate::{
 #[cfg(feature = "kube")]
 pub(crate) mod kube;
 mod memory;
+mod rewatched;
 
 #[cfg(feature = "kube")]
 pub use kube::{Events, KubeStore, Lease, LeaseStore, Objects};
 pub use memory::{Calls, MemoryStore};
+#[doc(hidden)]
+pub use rewatched::Rewatched;
 
 /// Which object, and which state of it: the precondition of a deletion.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -9,10 +9,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use crate::{
     Client, Error, LockName,
-    clock::{Moment, Now},
+    clock::{Moment, Now, Wall},
     engine::Grip,
     error::told,
-    record::{Entry, Record},
+    record::{Entry, Record, WALL_SKEW},
     runtime,
     store::{Fault, Snapshot, Version},
 };
@@ -205,7 +205,7 @@ fn judge(sights: &mut Sights, found: &[(LockName, Snapshot)], older_than: Durati
         }
         let seen = before.get(name).filter(|(seen, _)| seen == version);
         let since = seen.map_or(now.local, |(_, since)| *since);
-        let dead_at = since + silence_of_the_dead(record);
+        let dead_at = since + silence_of_the_dead(record, now.wall);
         if now.local >= dead_at {
             judged.unwanted.push((name.clone(), version.clone()));
         } else {
@@ -225,9 +225,11 @@ fn is_old(record: &Record, older_than: Duration, now: Now) -> bool {
 /// How long a record with this content stays unchanged only if nobody of those in it is alive.
 ///
 /// A holder renews within its ttl. A waiter takes a dead holder's lock over within two ttls (promise L1), its own being of
-/// no importance; but how long it tries before it looks again is its own, so both count.
-fn silence_of_the_dead(record: &Record) -> Duration {
-    let own = if record.is_free() { Duration::ZERO } else { record.patience() };
+/// no importance; but how long it tries before it looks again is its own, so both count. What `at_least` has kept for nobody
+/// ends with its date and the skew of clocks, and may have a ttl of a day.
+fn silence_of_the_dead(record: &Record, wall: Wall) -> Duration {
+    let over = record.is_reserved() && record.expiry.is_some_and(|until| wall > until + WALL_SKEW);
+    let own = if record.is_free() || over { Duration::ZERO } else { record.patience() };
     let waiting = record.waiters.iter().filter_map(Entry::claim).map(|claim| claim.ttl).max();
     match waiting {
         Some(ttl) => 2 * own.max(ttl) + STAGGER,

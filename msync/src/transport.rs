@@ -10,6 +10,7 @@
 //! time-outs of a [`kube::Config`] mean nothing here.
 
 mod cause;
+mod credentials;
 mod dial;
 mod http1;
 mod lanes;
@@ -19,15 +20,20 @@ use std::{fmt, time::Duration};
 
 use futures::future::BoxFuture;
 use http::{Request, Response};
-use kube::client::{Body, ConfigExt};
-use tower::{BoxError, ServiceBuilder};
+use kube::{
+    client::{Body, ConfigExt},
+    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
+};
+use tokio::runtime::Handle;
+use tower::{BoxError, ServiceBuilder, filter::AsyncFilterLayer};
 
 use self::{
+    credentials::Credentials,
     dial::OnRuntime,
     http1::Http1,
     lanes::{Lanes, Streamed},
 };
-use crate::Error;
+use crate::{Error, clock::Home, runtime};
 
 /// `1` keeps to HTTP/1.1.
 const HTTP: &str = "MSYNC_HTTP";
@@ -48,6 +54,15 @@ pub enum Http {
     One,
 }
 
+/// The cluster of the environment.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// How to reach it.
+    pub config: kube::Config,
+    /// The kubeconfig's context; none for the service account of a pod.
+    pub context: Option<String>,
+}
+
 /// Finds the cluster of the environment: the kubeconfig, or the service account of a pod.
 ///
 /// Unlike [`kube::Config::infer`] it does not pass over a kubeconfig that is there and broken: locks of another cluster
@@ -58,20 +73,28 @@ pub enum Http {
 ///
 /// # Cancel safety
 /// Dropping the future leaves nothing behind.
-pub async fn infer() -> Result<kube::Config, Error> {
-    let mut config = match kube::Config::from_kubeconfig(&kube::config::KubeConfigOptions::default()).await {
-        Ok(config) => config,
+pub async fn infer() -> Result<Found, Error> {
+    let (mut config, context) = match kubeconfig().await {
+        Ok((config, context)) => (config, context),
         Err(error) if cause::is_nothing_there(&error) => {
-            kube::Config::incluster().map_err(|in_cluster| cause::no_cluster(error, in_cluster))?
+            let config = kube::Config::incluster().map_err(|in_cluster| cause::no_cluster(error, in_cluster))?;
+            (config, None)
         }
         Err(error) => return Err(cause::kubeconfig(error)),
     };
     config.apply_debug_overrides();
-    Ok(config)
+    Ok(Found { config, context })
+}
+
+/// Reads the kubeconfig, and the name of its context.
+async fn kubeconfig() -> Result<(kube::Config, Option<String>), KubeconfigError> {
+    let file = Kubeconfig::read()?;
+    let context = file.current_context.clone();
+    Ok((kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?, context))
 }
 
 /// Makes a client of kube with this transport; to be called within a tokio runtime, which its connections then live on.
-/// Sends nothing. Runs the kubeconfig's exec plugin, if it has one.
+/// Sends nothing. Runs the kubeconfig's exec plugin, if it has one, and blocks the thread meanwhile.
 ///
 /// `MSYNC_HTTP=1` keeps it to HTTP/1.1.
 ///
@@ -99,14 +122,27 @@ pub fn connect(config: kube::Config) -> Result<kube::Client, Error> {
 pub fn connect_over(http: Http, config: kube::Config) -> Result<kube::Client, Error> {
     let transport = Transport::new(http, &config)?;
     let auth = config.auth_layer().map_err(|error| cause::client(error, &config))?;
+    let (plugin, auth) = match (auth, credentials::program(&config.auth_info)) {
+        (Some(layer), Some(program)) => (Some(Credentials::new(&layer, program, Handle::current())), None),
+        (auth, _) => (None, auth),
+    };
     let headers = config.extra_headers_layer().map_err(|error| cause::client(error, &config))?;
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
+        .option_layer(plugin.map(AsyncFilterLayer::new))
         .option_layer(auth)
         .layer(headers)
         .map_err(BoxError::from)
         .service(transport);
     Ok(kube::client::ClientBuilder::new(service, config.default_namespace).build())
+}
+
+/// [`connect`], on the thread of msync's own: such a client needs nobody's runtime.
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_at_home(config: kube::Config) -> Result<kube::Client, Error> {
+    runtime::within(Home::Own, || connect(config))
 }
 
 /// Sends requests, on the runtime it was made on.
@@ -121,6 +157,17 @@ struct Transport {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
 struct Broken(String);
+
+// === impl Found ===
+
+impl Found {
+    /// Says in the log where the locks of a client are, so that nobody takes those of another cluster than was meant.
+    pub(crate) fn report(&self, namespace: Option<&str>) {
+        let context = self.context.as_deref().unwrap_or("the pod's service account");
+        let (server, namespace) = (&self.config.cluster_url, namespace.unwrap_or(&self.config.default_namespace));
+        tracing::info!(context, %server, namespace, "the locks are in the cluster of the environment");
+    }
+}
 
 // === impl Transport ===
 

@@ -16,9 +16,11 @@ use kube::{
 };
 use msync::{
     Client, ClientBuilder, Timing,
-    crd::{Lock, install_crd},
-    record::Record,
-    store::{Objects, Snapshot},
+    unstable::{
+        crd::{Lock, install_crd},
+        record::Record,
+        store::{Objects, Snapshot},
+    },
 };
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
@@ -491,6 +493,6 @@ pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> Result<T> {
     }
 }
 
-fn illegible(fault: &msync::store::Fault) -> anyhow::Error {
+fn illegible(fault: &msync::unstable::store::Fault) -> anyhow::Error {
     anyhow::anyhow!("{fault:?}")
 }

@@ -17,37 +17,14 @@ use std::{
 use futures::{StreamExt, future::BoxFuture, stream};
 use msync::{
     LockName,
-    record::Change,
-    store::{Fatal, Fault, Scope, Sighting, Snapshot, Store, Version, Watch},
+    unstable::{
+        record::Change,
+        store::{Fatal, Fault, Scope, Sighting, Snapshot, Store, Version, Watch},
+    },
 };
 use tokio::time::sleep;
 
-/// What a call asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// A read.
-    Read,
-    /// [`Change::Create`].
-    Create,
-    /// [`Change::Claim`].
-    Claim,
-    /// [`Change::Enqueue`].
-    Enqueue,
-    /// [`Change::Leave`].
-    Leave,
-    /// [`Change::Renew`].
-    Renew,
-    /// [`Change::Grant`].
-    Grant,
-    /// [`Change::Reserve`].
-    Reserve,
-    /// [`Change::Free`].
-    Free,
-    /// [`Change::Advertise`].
-    Advertise,
-    /// A deletion.
-    Delete,
-}
+pub use crate::lock_request::Kind;
 
 /// One call, as the test's rule sees it.
 #[derive(Clone, Debug)]
@@ -253,7 +230,7 @@ impl Store for Faulty {
     }
 
     fn apply<'a>(&'a self, name: &'a LockName, change: &'a Change) -> BoxFuture<'a, Result<Snapshot, Fault>> {
-        Box::pin(self.send(kind(change), name, |inner| {
+        Box::pin(self.send(Kind::of_change(change), name, |inner| {
             let (name, change) = (name.clone(), change.clone());
             async move { inner.store.apply(&name, &change).await }
         }))
@@ -269,20 +246,6 @@ impl Store for Faulty {
     fn watch(&self, scope: Scope) -> Watch {
         let lens = Lens { store: self.clone(), inner: self.0.store.watch(scope), ready: VecDeque::new(), last: None };
         stream::unfold(lens, |mut lens| async { lens.next().await.map(|sighting| (sighting, lens)) }).boxed()
-    }
-}
-
-fn kind(change: &Change) -> Kind {
-    match change {
-        Change::Create { .. } => Kind::Create,
-        Change::Claim { .. } => Kind::Claim,
-        Change::Enqueue { .. } => Kind::Enqueue,
-        Change::Leave { .. } => Kind::Leave,
-        Change::Renew { .. } => Kind::Renew,
-        Change::Grant { .. } => Kind::Grant,
-        Change::Reserve { .. } => Kind::Reserve,
-        Change::Free { .. } => Kind::Free,
-        Change::Advertise(_) => Kind::Advertise,
     }
 }
 

@@ -10,9 +10,11 @@ use futures::StreamExt;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use msync::{
     clock::{BootClock, Clock, Moment},
-    crd::Lock,
-    record::{Entry, Record},
-    store::{Events, Objects, Snapshot},
+    unstable::{
+        crd::Lock,
+        record::{Entry, Record},
+        store::{Events, Objects, Snapshot},
+    },
 };
 use tokio::task::JoinHandle;
 

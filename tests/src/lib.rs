@@ -34,6 +34,21 @@ pub fn loudly(line: &str) {
     let _ = writeln!(std::io::stderr(), "msync testbed: {line}");
 }
 
+/// Says that something is not tested here for want of something, and what to do about it.
+///
+/// # Panics
+///
+/// Where `CI` is set: what is skipped there is tested by nobody.
+pub fn skipped(what: &str) {
+    assert!(!in_ci(), "CI is set, so nothing is to be skipped: {what}");
+    loudly(&format!("SKIPPED {what}"));
+}
+
+/// Says whether these tests run where nothing may be missing.
+pub fn in_ci() -> bool {
+    std::env::var("CI").is_ok_and(|value| !value.is_empty() && value != "false")
+}
+
 /// Waits until a condition holds, asking it again and again.
 ///
 /// # Errors

@@ -1,12 +1,13 @@
 //! Tells from a request what it does to a lock, so that a test may break one kind and count another.
 
 use http::Method;
+use msync::unstable::record::Change;
 use serde_json::Value;
 
 use crate::tamper::Call;
 
 /// What a request does to a lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// Make the object.
     Create,
@@ -20,6 +21,10 @@ pub enum Kind {
     Renew,
     /// Hand on to a waiter.
     Grant,
+    /// Leave it to nobody until the end of `at_least`.
+    Reserve,
+    /// Say something of the holder.
+    Advertise,
     /// Leave the record free.
     Free,
     /// Delete the object.
@@ -61,12 +66,31 @@ impl Kind {
         if set("/spec/waiters/-").is_some() {
             return Self::Enqueue;
         }
+        if set("/spec/advertised").is_some() {
+            return Self::Advertise;
+        }
         match (set("/spec/owner"), set("/spec/renewals")) {
             (Some(owner), _) if owner["value"] == "" => Self::Free,
             (Some(_), Some(renewals)) if renewals["value"] == 0 => Self::Grant,
-            (Some(_), _) => Self::Claim,
+            (Some(_), None) => Self::Reserve,
+            (Some(_), Some(_)) => Self::Claim,
             (None, Some(_)) => Self::Renew,
             (None, None) => Self::Leave,
+        }
+    }
+
+    /// Tells the kind of a change.
+    pub fn of_change(change: &Change) -> Self {
+        match change {
+            Change::Create { .. } => Self::Create,
+            Change::Claim { .. } => Self::Claim,
+            Change::Enqueue { .. } => Self::Enqueue,
+            Change::Leave { .. } => Self::Leave,
+            Change::Renew { .. } => Self::Renew,
+            Change::Grant { .. } => Self::Grant,
+            Change::Reserve { .. } => Self::Reserve,
+            Change::Free { .. } => Self::Free,
+            Change::Advertise(_) => Self::Advertise,
         }
     }
 

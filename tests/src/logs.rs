@@ -3,30 +3,75 @@
 
 use std::{
     fmt::{self, Write},
-    sync::{Arc, Mutex},
+    ops::Deref,
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use tracing::{
     Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
     span,
-    subscriber::{DefaultGuard, set_default},
+    subscriber::{DefaultGuard, set_default, set_global_default},
 };
 
-/// The lines of level info and above that this thread logs, from [`Logs::capture`] on and for as long as this lives.
+/// What is logged, from [`Logs::capture`] on and for as long as that lives.
 pub struct Logs {
     lines: Arc<Mutex<Vec<(Level, String)>>>,
+    spans: Arc<Mutex<Vec<String>>>,
+}
+
+/// What one thread logs, for as long as this lives.
+pub struct Captured {
+    logs: Logs,
     _default: DefaultGuard,
+}
+
+impl Deref for Captured {
+    type Target = Logs;
+
+    fn deref(&self) -> &Logs {
+        &self.logs
+    }
 }
 
 // === impl Logs ===
 
 impl Logs {
-    /// Begins to capture what this thread logs: all of a test with a current-thread runtime.
-    pub fn capture() -> Self {
-        let lines = Arc::new(Mutex::default());
-        let default = set_default(Capture(Arc::clone(&lines)));
-        Self { lines, _default: default }
+    /// Begins to capture what this thread logs at level info and above: all of a test with a current-thread runtime.
+    pub fn capture() -> Captured {
+        Self::down_to(Level::INFO)
+    }
+
+    /// Begins to capture what msync's parts log on this thread at level debug and above, and their spans.
+    pub fn capture_all() -> Captured {
+        Self::down_to(Level::DEBUG)
+    }
+
+    /// Captures what all threads log that capture nothing of their own, msync's among them, at level info and above: from the
+    /// first time on, for the whole program.
+    pub fn everywhere() -> &'static Self {
+        static EVERYWHERE: OnceLock<Logs> = OnceLock::new();
+        EVERYWHERE.get_or_init(|| {
+            let (logs, capture) = Self::new(Level::INFO);
+            set_global_default(capture).expect("nobody else captures everything");
+            logs
+        })
+    }
+
+    fn down_to(level: Level) -> Captured {
+        let (logs, capture) = Self::new(level);
+        Captured { logs, _default: set_default(capture) }
+    }
+
+    fn new(level: Level) -> (Self, Capture) {
+        let (lines, spans) = (Arc::default(), Arc::default());
+        let capture = Capture { level, lines: Arc::clone(&lines), spans: Arc::clone(&spans) };
+        (Self { lines, spans }, capture)
+    }
+
+    /// Returns every span so far: its name, then its fields.
+    pub fn spans(&self) -> Vec<String> {
+        self.spans.lock().expect("no test has panicked inside").clone()
     }
 
     /// Returns every line so far: its message, then its fields.
@@ -50,18 +95,31 @@ impl Logs {
     }
 }
 
-struct Capture(Arc<Mutex<Vec<(Level, String)>>>);
+struct Capture {
+    level: Level,
+    lines: Arc<Mutex<Vec<(Level, String)>>>,
+    spans: Arc<Mutex<Vec<String>>>,
+}
 
 impl Subscriber for Capture {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= Level::INFO
+        *metadata.level() <= self.level && metadata.target().starts_with("msync")
     }
 
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
+    fn new_span(&self, attributes: &span::Attributes<'_>) -> span::Id {
+        let mut line = Line { message: attributes.metadata().name().to_owned(), fields: String::new() };
+        attributes.record(&mut line);
+        let mut spans = self.spans.lock().expect("no test has panicked inside");
+        spans.push(format!("{}{}", line.message, line.fields));
+        span::Id::from_u64(spans.len() as u64)
     }
 
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record(&self, id: &span::Id, values: &span::Record<'_>) {
+        let mut line = Line::default();
+        values.record(&mut line);
+        let index = usize::try_from(id.into_u64()).expect("few spans") - 1;
+        self.spans.lock().expect("no test has panicked inside")[index].push_str(&line.fields);
+    }
 
     fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
 
@@ -69,7 +127,7 @@ impl Subscriber for Capture {
         let mut line = Line::default();
         event.record(&mut line);
         let text = format!("{}{}", line.message, line.fields);
-        self.0.lock().expect("no test has panicked inside").push((*event.metadata().level(), text));
+        self.lines.lock().expect("no test has panicked inside").push((*event.metadata().level(), text));
     }
 
     fn enter(&self, _: &span::Id) {}

@@ -14,8 +14,7 @@ use futures::future::BoxFuture;
 use msync::{
     Client, ClientBuilder, LockName, MemoryStore, Timing,
     clock::{Clock, Moment, TokioClock, Wall},
-    record::Record,
-    store::Store,
+    unstable::{record::Record, store::Store},
 };
 use tokio::{task::JoinHandle, time::sleep};
 

@@ -9,8 +9,10 @@ use futures::{StreamExt, future::join_all};
 use msync::{
     LockName,
     clock::Wall,
-    record::{Beat, Change, Claim, EngineId, Entry, MAX_WAITERS, Pair, Record, Refused, Term},
-    store::{Fault, Scope, Sighting, Snapshot, Store, Version, Watch},
+    unstable::{
+        record::{Beat, Change, Claim, EngineId, Entry, MAX_WAITERS, Pair, Record, Refused, Term},
+        store::{Fault, Scope, Sighting, Snapshot, Store, Version, Watch},
+    },
 };
 use tokio::time::timeout;
 
@@ -20,7 +22,8 @@ pub type Subject = Arc<dyn Store>;
 /// Long enough for a machine that does other things as well.
 const LIMIT: Duration = Duration::from_secs(60);
 const TTL: Duration = Duration::from_secs(15);
-const WALL: Wall = Wall::from_millis(1_795_356_000_000);
+/// The date of what is written.
+pub const WALL: Wall = Wall::from_millis(1_795_356_000_000);
 
 /// Makes a name.
 pub fn name(text: &str) -> LockName {
@@ -44,13 +47,13 @@ pub fn create(owner: &str, term: u64) -> Change {
 
 /// Joins the queue.
 pub fn enqueue(owner: &str, term: u64) -> Change {
-    Change::Enqueue { claim: claim(owner, term) }
+    Change::Enqueue { claim: claim(owner, term), wall: WALL }
 }
 
 /// Prolongs a hold.
 pub fn renew(term: u64, previous: u64, beat: u64) -> Change {
     let (previous, beat) = (Beat(previous), Beat(beat));
-    Change::Renew { term: Term(term), previous, beat, renewals: 2, ttl: TTL, wall: WALL }
+    Change::Renew { term: Term(term), previous, beat, renewals: 2, ttl: TTL, next_owner: None, wall: WALL }
 }
 
 /// Hands over to the waiter at an index.
@@ -129,14 +132,14 @@ fn pair(term: u64, beat: u64) -> Pair {
 /// What one store answers is what the definition says, and what a read shows.
 pub async fn every_change_does_what_its_definition_says(store: Subject) {
     let lock = name("defined");
-    let (b, c) = (claim("b", 2).entry(), claim("c", 3).entry());
+    let (b, c) = (claim("b", 2).entry(WALL), claim("c", 3).entry(WALL));
     let steps = [
         create("a", 1),
         renew(1, 10, 11),
         enqueue("b", 2),
         enqueue("c", 3),
         enqueue("d", 4),
-        leave(2, claim("d", 4).entry()),
+        leave(2, claim("d", 4).entry(WALL)),
         grant(1, 0, b),
         renew(2, 15, 20),
         take("c", 3, pair(2, 20), vec![(0, c)]),
@@ -156,15 +159,15 @@ pub async fn every_change_does_what_its_definition_says(store: Subject) {
 /// Each condition that does not hold is the refusal that the definition names, and nothing is changed.
 pub async fn every_refusal_is_the_one_of_the_definition(store: Subject) {
     let lock = name("refusals");
-    let b = claim("b", 2).entry();
+    let b = claim("b", 2).entry(WALL);
     let changes = [
         create("a", 1),
         renew(9, 10, 11),
         renew(1, 9, 11),
         take("x", 9, Pair::FREE, vec![]),
         take("x", 9, pair(1, 9), vec![]),
-        take("x", 9, pair(1, 10), vec![(0, claim("y", 8).entry())]),
-        leave(0, claim("y", 8).entry()),
+        take("x", 9, pair(1, 10), vec![(0, claim("y", 8).entry(WALL))]),
+        leave(0, claim("y", 8).entry(WALL)),
         grant(9, 0, b),
         free(1),
         free(9),
@@ -183,7 +186,7 @@ pub async fn every_refusal_is_the_one_of_the_definition(store: Subject) {
 
 /// An entry that stands elsewhere than where it was seen is not touched. Not asked of a store that finds entries by term.
 pub async fn an_entry_is_found_at_its_place_only(store: Subject) {
-    let (lock, b) = (name("places"), claim("b", 2).entry());
+    let (lock, b) = (name("places"), claim("b", 2).entry(WALL));
     done(&store, &lock, create("a", 1)).await;
     let before = done(&store, &lock, enqueue("b", 2)).await;
     for change in [take("x", 9, pair(1, 10), vec![(1, b.clone())]), leave(7, b.clone()), grant(1, 1, b)] {
@@ -195,7 +198,7 @@ pub async fn an_entry_is_found_at_its_place_only(store: Subject) {
 
 /// Where entries are found by term, an Enqueue that is delivered twice stands once.
 pub async fn enqueue_delivered_twice_stands_once(store: Subject) {
-    let (lock, entry) = (name("once"), claim("b", 2).entry());
+    let (lock, entry) = (name("once"), claim("b", 2).entry(WALL));
     done(&store, &lock, create("a", 1)).await;
     done(&store, &lock, enqueue("b", 2)).await;
     assert_eq!(done(&store, &lock, enqueue("b", 2)).await.record.waiters, std::slice::from_ref(&entry));
@@ -274,7 +277,7 @@ pub async fn versions_grow_across_deletion(store: Subject) {
 
 /// The reply of an Enqueue may be lost and the request repeated: then the entry stands twice, and both can be removed.
 pub async fn enqueue_delivered_twice_stands_twice(store: Subject) {
-    let (lock, entry) = (name("twice"), claim("b", 2).entry());
+    let (lock, entry) = (name("twice"), claim("b", 2).entry(WALL));
     done(&store, &lock, create("a", 1)).await;
     done(&store, &lock, enqueue("b", 2)).await;
     let twice = done(&store, &lock, enqueue("b", 2)).await;
@@ -301,7 +304,7 @@ pub async fn the_65th_waiter_is_refused(store: Subject) {
     }
     assert_eq!(refused(&store, &lock, enqueue("w", 99)).await, Refused::Full);
     done(&store, &lock, renew(1, 10, 11)).await;
-    done(&store, &lock, leave(0, claim("w", 2).entry())).await;
+    done(&store, &lock, leave(0, claim("w", 2).entry(WALL))).await;
     assert_eq!(done(&store, &lock, enqueue("w", 99)).await.record.waiters.len(), MAX_WAITERS);
 }
 
@@ -309,11 +312,11 @@ pub async fn the_65th_waiter_is_refused(store: Subject) {
 pub async fn an_entry_that_does_not_parse_can_be_removed(store: Subject) {
     let lock = name("dead-entries");
     let garbled = |term| Claim { engine: EngineId::from_text("not an engine"), ..claim("b", term) };
-    let (dead, other) = (garbled(2).entry(), garbled(3).entry());
+    let (dead, other) = (garbled(2).entry(WALL), garbled(3).entry(WALL));
     assert_eq!(dead.claim(), None, "it is dead");
     done(&store, &lock, create("a", 1)).await;
-    done(&store, &lock, Change::Enqueue { claim: garbled(2) }).await;
-    done(&store, &lock, Change::Enqueue { claim: garbled(3) }).await;
+    done(&store, &lock, Change::Enqueue { claim: garbled(2), wall: WALL }).await;
+    done(&store, &lock, Change::Enqueue { claim: garbled(3), wall: WALL }).await;
     assert_eq!(refused(&store, &lock, grant(1, 0, dead.clone())).await, Refused::Mismatch);
     let left = done(&store, &lock, leave(0, dead)).await;
     assert_eq!(left.record.waiters, std::slice::from_ref(&other));
@@ -351,7 +354,7 @@ async fn crowd(store: &Subject) -> (Vec<Entry>, Vec<Entry>) {
     let (appended, ()) = futures::join!(appends, renewals);
     let by_version: BTreeSet<_> = appended.into_iter().map(|task| task.expect("no writer panics")).collect();
     let queue = read(store, &lock).await.record.waiters;
-    (queue, by_version.iter().map(|(_, term)| claim("w", *term).entry()).collect())
+    (queue, by_version.iter().map(|(_, term)| claim("w", *term).entry(WALL)).collect())
 }
 
 /// A watch of one lock begins with what is there and shows each change, in order, with deletion and re-creation.
@@ -431,7 +434,7 @@ pub async fn a_watch_of_who_is_next_shows_every_beat_since_the_hand_off(store: S
     assert!(listed.is_empty());
     done(&store, &other, create("c", 9)).await;
     let next_is = |term, to: &str, next: EngineId| {
-        let (beat, entry, duplicates) = (Beat(term * 10 + 5), claim(to, term + 1).entry(), vec![]);
+        let (beat, entry, duplicates) = (Beat(term * 10 + 5), claim(to, term + 1).entry(WALL), vec![]);
         Change::Grant { term: Term(term), beat, index: 0, entry, duplicates, next, wall: WALL }
     };
     let granted = done(&store, &lock, next_is(1, "b", engine("c"))).await;

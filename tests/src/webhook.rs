@@ -109,8 +109,8 @@ impl Webhook {
 
     /// The API server reads its configurations a moment later.
     async fn until_asked(&self, client: &Client, namespace: &str) -> Result<()> {
-        let locks: Api<msync::crd::Lock> = Api::namespaced(client.clone(), namespace);
-        let probe = msync::crd::Lock::new("webhook-probe", msync::crd::LockSpec::default());
+        let locks: Api<msync::unstable::crd::Lock> = Api::namespaced(client.clone(), namespace);
+        let probe = msync::unstable::crd::Lock::new("webhook-probe", msync::unstable::crd::LockSpec::default());
         let dry = PostParams { dry_run: true, ..PostParams::default() };
         eventually("the API server asks the webhook", LIMIT, async || {
             locks.create(&dry, &probe).await.is_err_and(|error| error.to_string().contains("not ready"))

@@ -61,8 +61,7 @@ impl Pod {
             seconds.tick().await;
             self.schedule().await;
             self.settle(id).await?;
-            let cleaner = self.clone(); // it keeps its lock for two seconds: in the background
-            tokio::spawn(async move { cleaner.clean_up().await });
+            let _ = self.clean_up().await?; // returns at once: it is the lock that stays for two seconds
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use k8s_openapi::{
 use kube::{Api, api::PostParams};
 use msync::{
     clock::{BootClock, Clock},
-    crd::definition,
+    unstable::crd::definition,
 };
 
 use super::Finding;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use msync::{
     Client, Election, Error, FencingToken, Leadership, Lock, LockGuard, LossReason,
     clock::{BootClock, Clock, Moment},
-    store::Snapshot,
+    unstable::store::Snapshot,
 };
 
 use super::within;

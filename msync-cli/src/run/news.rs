@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use msync::{
     clock::{BootClock, Clock, Moment},
-    record::{EngineId, Record},
+    unstable::record::{EngineId, Record},
 };
 
 use super::{hold::Wish, nap};
@@ -97,7 +97,10 @@ impl Wait {
 
 #[cfg(test)]
 mod tests {
-    use msync::record::{Claim, Term};
+    use msync::{
+        clock::Wall,
+        unstable::record::{Claim, Term},
+    };
 
     use super::*;
 
@@ -108,7 +111,7 @@ mod tests {
 
     #[test]
     fn the_line_says_who_holds_and_which_place_this_is() {
-        let waiters = vec![claim("b.1", 2).entry(), claim("me.1", 3).entry()];
+        let waiters = vec![claim("b.1", 2).entry(Wall::default()), claim("me.1", 3).entry(Wall::default())];
         let record = Record { engine: EngineId::from_text("web-1.9f"), term: Term(1), waiters, ..Record::default() };
         let line = |me| Wait::of(Some(&record), me).line("x", Duration::from_millis(2900));
         assert_eq!(line("me.1"), "waiting for lock x, 2 s: held by web-1, place 2 of 2 in the queue");

@@ -54,6 +54,11 @@ pub trait Backend: Send + Sync + 'static {
     /// A lock that is held.
     type Hold: Hold;
 
+    /// Returns its own figures, in the text format of Prometheus; nothing if it has none.
+    fn figures(&self) -> String {
+        String::new()
+    }
+
     /// Reads the record; `None` when there is none. One request, which answers or fails within a few seconds.
     ///
     /// What it saw counts as an observation of the holder for later attempts.

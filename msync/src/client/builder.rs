@@ -11,6 +11,7 @@ use crate::{
     MemoryStore, Timing,
     clock::{BootClock, Clock, Random, os_random},
     engine::{Engine, Grip},
+    listener::{Ears, Listener, Open},
     name,
     record::{EngineId, Role},
     store::Store,
@@ -30,6 +31,8 @@ pub struct ClientBuilder<S = ()> {
     timing: Timing,
     clock: Arc<dyn Clock>,
     random: Random,
+    listeners: Vec<Arc<dyn Listener>>,
+    events: bool,
 }
 
 /// A store that a builder has chosen.
@@ -66,6 +69,8 @@ impl ClientBuilder {
             timing: Timing::default(),
             clock: Arc::new(BootClock),
             random: os_random(),
+            listeners: Vec::new(),
+            events: false,
         }
     }
 }
@@ -142,6 +147,23 @@ impl<S> ClientBuilder<S> {
         self
     }
 
+    /// Tells a listener what becomes of the locks and elections of this client. Several may be given.
+    pub fn listener(mut self, listener: impl Listener) -> Self {
+        self.listeners.push(Arc::new(listener));
+        self
+    }
+
+    /// Writes Events to the cluster, on the `Lock` of each election that this client leads or loses, and of each lock that
+    /// it loses: reasons `LeaderElected`, `LeaderResigned`, `LeaderLost` and `LockLost`. They are what `kubectl describe lock`
+    /// and `kubectl events` show for an hour. At most 25 at once, and then one in five seconds; no lock waits for one.
+    ///
+    /// Needs the rights of `examples/manifests/rbac-events.yaml` besides; without them there is one warning. On a store in memory
+    /// and on [Leases](Self::leases) there are none.
+    pub fn events(mut self, events: bool) -> Self {
+        self.events = events;
+        self
+    }
+
     /// Chooses the store in memory: for tests and demos. Clients that are given the same store share its locks.
     pub fn memory(self, store: &MemoryStore) -> ClientBuilder<Chosen> {
         self.choose(Chosen(Backend::Store { store: Arc::new(store.clone()), foreign: false }))
@@ -184,6 +206,8 @@ impl<S> ClientBuilder<S> {
             timing: self.timing,
             clock: self.clock,
             random: self.random,
+            listeners: self.listeners,
+            events: self.events,
         }
     }
 }
@@ -191,12 +215,13 @@ impl<S> ClientBuilder<S> {
 #[cfg(feature = "kube")]
 impl ClientBuilder {
     /// Chooses the cluster of the environment and makes the client, as [`Client::try_default`] does, with what was set before.
+    /// The log says once, at level info, which cluster that is: context, server and namespace.
     ///
     /// # Errors
     /// As [`Client::try_default`].
     ///
     /// # Cancel safety
-    /// Dropping the future leaves nothing behind.
+    /// Dropping the future leaves nothing behind but an exec plugin of the kubeconfig that runs, which ends by itself.
     ///
     /// # Examples
     /// ```no_run
@@ -205,8 +230,11 @@ impl ClientBuilder {
     /// # Ok(()) }
     /// ```
     pub async fn try_default(self) -> Result<Client, Error> {
-        let config = runtime::run(self.clock.home(), crate::transport::infer()).await?;
-        self.config(config).build()
+        let home = self.clock.home();
+        let found = runtime::run(home, crate::transport::infer()).await?;
+        found.report(self.namespace.as_deref());
+        let builder = self.config(found.config);
+        runtime::run_blocking(home, move || builder.build()).await
     }
 }
 
@@ -215,7 +243,7 @@ impl ClientBuilder<Chosen> {
     pub fn build(self) -> Client {
         match self.store.0.clone() {
             Backend::Store { store, foreign } => Client {
-                engine: self.engine(store, foreign),
+                engine: self.engine(store, foreign, &self.listeners, None),
                 timing: self.timing,
                 #[cfg(feature = "kube")]
                 cluster: None,
@@ -228,7 +256,8 @@ impl ClientBuilder<Chosen> {
 
 #[cfg(feature = "kube")]
 impl ClientBuilder<Configured> {
-    /// Makes the client. Sends nothing before the first acquisition.
+    /// Makes the client. Sends nothing before the first acquisition. Where the configuration has an exec plugin, it runs that,
+    /// and the thread waits for it; [`try_default`](ClientBuilder::try_default) blocks no thread of yours.
     ///
     /// # Errors
     /// [`Error::Store`] when the configuration is of no use: a certificate that is missing or illegible, a proxy that is not
@@ -243,24 +272,44 @@ impl ClientBuilder<Configured> {
 impl<S> ClientBuilder<S> {
     #[cfg(feature = "kube")]
     fn on(&self, client: kube::Client, foreign: bool) -> Client {
-        let namespace = &self.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
-        let (store, cluster): (Arc<dyn Store>, _) = if self.leases {
-            (Arc::new(crate::store::LeaseStore::new(client, namespace)), None)
+        let namespace = self.namespace.as_deref().unwrap_or_else(|| client.default_namespace());
+        let leases = self.leases;
+        let store: Arc<dyn Store> = if leases {
+            Arc::new(crate::store::LeaseStore::new(client.clone(), namespace))
         } else {
-            (Arc::new(crate::store::KubeStore::new(client.clone(), namespace)), Some(Cluster(client)))
+            Arc::new(crate::store::KubeStore::new(client.clone(), namespace))
         };
-        Client { engine: self.engine(store, foreign), timing: self.timing, cluster }
+        let (mut listeners, mut open) = (self.listeners.clone(), None);
+        if self.events && !leases {
+            let (owner, clock) = (self.chosen_owner(), Arc::clone(&self.clock));
+            let (recorder, watched) = crate::events::Recorder::start(client.clone(), namespace, &owner, clock);
+            listeners.push(Arc::new(recorder));
+            open = Some(watched);
+        }
+        let engine = self.engine(store, foreign, &listeners, open);
+        Client { engine, timing: self.timing, cluster: Some(Cluster { client: Arc::new(client), leases }) }
     }
 
-    fn engine(&self, store: Arc<dyn Store>, foreign: bool) -> Grip {
-        let owner = name::owner(&self.owner.clone().unwrap_or_else(host_name));
+    fn chosen_owner(&self) -> String {
+        name::owner(&self.owner.clone().unwrap_or_else(host_name))
+    }
+
+    fn engine(
+        &self,
+        store: Arc<dyn Store>,
+        foreign: bool,
+        listeners: &[Arc<dyn Listener>],
+        open: Option<Open>,
+    ) -> Grip {
+        let owner = self.chosen_owner();
         let bits = (self.random)();
         let id = match &self.pod {
             Some((role, pod)) => EngineId::of_pod(&owner, *role, fingerprint(pod), bits),
             None => EngineId::new(&owner, bits),
         };
         let (clock, random) = (Arc::clone(&self.clock), Arc::clone(&self.random));
-        Grip::first(Engine::new(id, store, clock, random, foreign))
+        let ears = Ears::open(listeners, open);
+        Grip::first(Engine::new(id, store, clock, random, foreign, ears))
     }
 }
 

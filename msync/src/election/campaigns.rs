@@ -33,10 +33,11 @@ static CAMPAIGNS: Mutex<BTreeMap<Key, watch::Receiver<Standing>>> = Mutex::new(B
 pub(crate) async fn term(
     client: &Client,
     name: &LockName,
+    label: Option<&'static str>,
     timing: Option<Timing>,
     wait: bool,
 ) -> Result<Option<Term>, Error> {
-    let mut standing = join(client, name, timing);
+    let mut standing = join(client, name, label, timing);
     loop {
         let stands = standing.borrow_and_update().clone();
         match stands {
@@ -61,19 +62,24 @@ where
     F: FnOnce(Lease) -> Fut,
     Fut: Future,
 {
-    let term = term(client, name, None, true).await?.expect("it waits until this process leads");
+    let term = term(client, name, None, None, true).await?.expect("it waits until this process leads");
     let ended = held(from_ref(&term.lease), OnLost::Cancel, || body(term.lease.clone())).await;
     drop(term);
     ended.map_err(Stopped::into_error)
 }
 
-fn join(client: &Client, name: &LockName, timing: Option<Timing>) -> watch::Receiver<Standing> {
+fn join(
+    client: &Client,
+    name: &LockName,
+    label: Option<&'static str>,
+    timing: Option<Timing>,
+) -> watch::Receiver<Standing> {
     let key = (client.identity().to_owned(), name.to_string());
     let mut campaigns = CAMPAIGNS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(running) = campaigns.get(&key).filter(|running| runs(running)) {
         return running.clone();
     }
-    let mut election = client.election_of_task(name.clone());
+    let mut election = client.election_of_task(name.clone()).label_fixed(label);
     if let Some(timing) = timing {
         election = election.timing(timing);
     }
@@ -106,7 +112,7 @@ mod tests {
     use crate::{MemoryStore, clock::TokioClock};
 
     async fn lease(client: &Client, name: &str, wait: bool) -> Result<Option<Lease>, Error> {
-        Ok(term(client, &LockName::new(name)?, None, wait).await?.map(|term| term.lease))
+        Ok(term(client, &LockName::new(name)?, None, None, wait).await?.map(|term| term.lease))
     }
 
     fn client(store: &MemoryStore) -> Client {
@@ -121,7 +127,7 @@ mod tests {
         assert!(lease(&second, "job", false).await.unwrap().is_none());
         let waiting = tokio::spawn(async move { lease(&second, "job", true).await.unwrap().is_some() });
         first.shutdown().await;
-        store.remove(&LockName::new("job").unwrap());
+        store.delete("job");
         assert!(waiting.await.unwrap());
     }
 
@@ -130,7 +136,7 @@ mod tests {
         let store = MemoryStore::new();
         let client = client(&store);
         let first = lease(&client, "job", true).await.unwrap().unwrap();
-        store.remove(&LockName::new("job").unwrap());
+        store.delete("job");
         first.lost().await;
         let second = lease(&client, "job", true).await.unwrap().unwrap();
         assert!(first.check().is_err() && second.check().is_ok());

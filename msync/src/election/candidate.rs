@@ -9,6 +9,7 @@ use std::{fmt, pin::pin, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::failing::Failing;
 use crate::{Election, Error, FencingToken, Leadership, Lease, LockName, lock::log_release, runtime};
 
 /// How long a process waits to learn whether it leads before it takes itself for a follower.
@@ -27,8 +28,11 @@ pub struct Candidate {
 
 /// A running campaign; it ends with this.
 struct Campaign {
-    election: Election,
-    end: DropGuard,
+    name: LockName,
+    /// Keeps the client alive; none of a stage.
+    _election: Option<Election>,
+    end: CancellationToken,
+    _ends: DropGuard,
 }
 
 /// Where this process stands in one election.
@@ -78,20 +82,27 @@ impl Election {
         let end = CancellationToken::new();
         let (publish, standing) = watch::channel(Standing::Unknown);
         runtime::spawn(self.home(), campaign(self.of_task(), publish, end.clone()));
-        Candidate {
-            campaign: Arc::new(Campaign { election: self.clone(), end: end.drop_guard() }),
-            standing,
-            told: None,
-        }
+        Candidate::new(self.name().clone(), Some(self.clone()), standing, end)
     }
 }
 
 // === impl Candidate ===
 
 impl Candidate {
+    /// Makes one of a campaign that publishes where it stands, and that ends with `end`.
+    pub(crate) fn new(
+        name: LockName,
+        election: Option<Election>,
+        standing: watch::Receiver<Standing>,
+        end: CancellationToken,
+    ) -> Self {
+        let campaign = Campaign { name, _election: election, end: end.clone(), _ends: end.drop_guard() };
+        Self { campaign: Arc::new(campaign), standing, told: None }
+    }
+
     /// Returns the name of the election.
     pub fn name(&self) -> &LockName {
-        self.campaign.election.name()
+        &self.campaign.name
     }
 
     /// Says whether this process leads now. Costs one look at the clock.
@@ -157,7 +168,7 @@ impl Candidate {
     /// # Cancel safety
     /// Dropping the future does not stop the resignation, only the waiting for it.
     pub async fn resign(mut self) -> Result<(), Error> {
-        self.campaign.end.token().cancel();
+        self.campaign.end.cancel();
         while self.standing.changed().await.is_ok() {}
         match &*self.standing.borrow() {
             Standing::Failed(error) if !error.is_shut_down() => Err(error.clone()),
@@ -172,8 +183,17 @@ impl fmt::Debug for Candidate {
     }
 }
 
+// === impl Term ===
+
+impl Term {
+    pub(crate) fn new(lease: Lease, running: mpsc::Sender<()>) -> Self {
+        Self { lease, _running: running }
+    }
+}
+
 /// Campaigns until `end`, or until the client is shut down. The standing that it leaves says how it ended.
 pub(crate) async fn campaign(election: Election, standing: watch::Sender<Standing>, end: CancellationToken) {
+    let mut failing = Failing::default();
     loop {
         let term = tokio::select! {
             biased;
@@ -181,19 +201,25 @@ pub(crate) async fn campaign(election: Election, standing: watch::Sender<Standin
             term = elected(&election, &standing) => term,
         };
         let ended = match term {
-            Ok(leadership) => lead(leadership, &standing, &end).await,
+            Ok(leadership) => {
+                failing.over();
+                lead(leadership, &standing, &end).await
+            }
             Err(error) => Err(error),
         };
         let Err(error) = ended else { continue };
         let is_over = error.is_shut_down() || end.is_cancelled();
-        if !is_over {
-            tracing::warn!(election = %election.name(), %error, "the campaign failed and is tried again");
+        if !is_over && failing.is_told(&error) {
+            tracing::warn!(lock = %election.name(), %error, "the campaign failed and is tried again");
         }
         standing.send_replace(Standing::Failed(error));
         if is_over {
             return;
         }
-        election.pause_after_failure().await;
+        tokio::select! {
+            () = end.cancelled() => {}
+            () = election.pause_after_failure() => {}
+        }
         standing.send_replace(Standing::Unknown);
     }
 }
@@ -216,7 +242,7 @@ async fn lead(
     end: &CancellationToken,
 ) -> Result<(), Error> {
     let (running, mut all_ended) = mpsc::channel(1);
-    standing.send_replace(Standing::Leading(Term { lease: leadership.lease(), _running: running }));
+    standing.send_replace(Standing::Leading(Term::new(leadership.lease(), running)));
     tokio::select! {
         _ = leadership.lost() => {}
         () = end.cancelled() => {}

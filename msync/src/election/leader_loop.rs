@@ -5,11 +5,14 @@
 use std::future::Future;
 use std::time::Duration;
 
-use super::campaigns;
+use super::{campaigns, failing::Failing};
 use crate::{Client, Error, Lease, LockName};
 
 /// The shortest time between two runs: shorter ones are a mistake, such as a period that was not configured.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
+
+/// How long a run that could not begin, or was ended by a loss, is followed by none, however short the interval.
+const PAUSE: Duration = Duration::from_secs(1);
 
 impl Client {
     /// Runs `body` every `every` while this process leads the election `name`: [`leader_loop`](crate::leader_loop()) of
@@ -29,7 +32,7 @@ impl Client {
             return Err(Error::InvalidTiming { reason: "a leader's loop runs once a millisecond at the most" });
         }
         let (clock, name) = (self.clock(), LockName::of(name)?);
-        let mut due = clock.now();
+        let (mut due, mut failing) = (clock.now(), Failing::default());
         loop {
             tokio::select! {
                 biased;
@@ -42,9 +45,14 @@ impl Client {
                 body(term)
             };
             match campaigns::run(self, &name, run).await {
-                Ok(()) => {}
+                Ok(()) => failing.over(),
                 Err(error) if error.is_shut_down() => return Err(Error::ShutDown),
-                Err(error) => tracing::warn!(election = %name, %error, "the leader's body did not run to its end"),
+                Err(error) => {
+                    if failing.is_told(&error) {
+                        tracing::warn!(lock = %name, %error, "the leader's body did not run to its end");
+                    }
+                    due = due.max(clock.now() + PAUSE);
+                }
             }
         }
     }

@@ -2,9 +2,17 @@
 //!
 //! What is seen is late by nature; nothing here decides who leads.
 
-use std::sync::Arc;
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
-use futures::{Stream, stream};
+use futures::{
+    Stream, StreamExt,
+    stream::{self, BoxStream},
+};
 
 use super::Election;
 use crate::{
@@ -23,6 +31,26 @@ pub struct Leader {
     advert: Option<Arc<str>>,
 }
 
+/// Who leads, and every change of that; from [`Election::observe`]. It never ends.
+#[must_use = "streams do nothing unless polled"]
+pub struct Leaders(BoxStream<'static, Option<Leader>>);
+
+// === impl Leaders ===
+
+impl Stream for Leaders {
+    type Item = Option<Leader>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.as_mut().poll_next(cx)
+    }
+}
+
+impl fmt::Debug for Leaders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Leaders")
+    }
+}
+
 // === impl Election: observation ===
 
 impl Election {
@@ -31,14 +59,25 @@ impl Election {
     ///
     /// What is seen is late by nature: never act as leader, nor as the only follower, because of it. The stream never
     /// ends; failures of the watch are waited out.
-    pub fn observe(&self) -> impl Stream<Item = Option<Leader>> + Send + use<> {
+    ///
+    /// # Examples
+    /// ```
+    /// use futures::StreamExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), msync::Error> {
+    /// # let client = msync::Client::standalone();
+    /// let mut leaders: msync::Leaders = client.election("scheduler")?.observe();
+    /// assert_eq!(leaders.next().await, Some(None)); // nobody yet
+    /// # Ok(()) }
+    /// ```
+    pub fn observe(&self) -> Leaders {
         let listener = Listener::new(&self.engine, self.name.clone());
         let observer = Observer { clock: Arc::clone(&self.engine.clock), listener, sight: None, told: Told::Nothing };
         let leaders = stream::unfold(observer, |mut observer| async {
             let leader = observer.next().await;
             Some((leader, observer))
         });
-        runtime::stream(self.engine.home, leaders)
+        Leaders(runtime::stream(self.engine.home, leaders).boxed())
     }
 }
 

@@ -13,6 +13,7 @@ use crate::{
     LockName,
     clock::Moment,
     error::told,
+    listener::{Answer, Verb},
     protocol::{Call, Outcome},
     record::Change,
     store::Fault,
@@ -104,6 +105,9 @@ impl Engine {
             () = permit.displaced(&*self.clock) => Err(self.unanswered(&permit, sent)),
         };
         self.attempts.note(call, &answer);
+        if let Some(ears) = &self.ears {
+            ears.tell_of_call(verb(call), ended(&answer), self.clock.now().since(sent));
+        }
         match &answer {
             Err(Fault::Busy(_)) => permit.congested(sent, self.clock.now()),
             // Reads pass no admission: what they take is no measure for writes.
@@ -128,6 +132,25 @@ impl Engine {
         let now = self.clock.now();
         permit.congested(sent, now);
         Fault::Unknown(told(format!("no answer within {:?}", now.since(sent))))
+    }
+}
+
+fn verb(call: &Call) -> Verb {
+    match call {
+        Call::Read => Verb::Get,
+        Call::Apply(Change::Create { .. }) => Verb::Create,
+        Call::Apply(_) => Verb::Patch,
+        Call::Delete(_) => Verb::Delete,
+    }
+}
+
+fn ended(answer: &Result<Outcome, Fault>) -> Answer {
+    match answer {
+        Ok(_) => Answer::Done,
+        Err(Fault::Refused(_)) => Answer::Refused,
+        Err(Fault::Busy(_)) => Answer::Busy,
+        Err(Fault::Unknown(_)) => Answer::Unknown,
+        Err(Fault::Fatal(_)) => Answer::Denied,
     }
 }
 

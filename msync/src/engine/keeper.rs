@@ -2,7 +2,7 @@
 //! stands. No rule lives here.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -19,13 +19,13 @@ use super::{
     call::Terms,
     gate::Arrival,
     lookouts::Listener,
-    message::{Acknowledge, Bid, Message, Why},
+    message::{Acknowledge, Asked, Bid, Message, Why},
     offer::Offer,
 };
 use crate::{
     Error, LockName, LossReason,
     clock::Moment,
-    protocol::{Action, Call, Event, Keeper, Notice, Outcome, Report, Standing, Ticket},
+    protocol::{Action, Call, Event, Keeper, Notice, Outcome, Standing, Story, Ticket, Wait},
     store::{Fault, Sighting},
 };
 
@@ -38,9 +38,9 @@ type Flight = BoxFuture<'static, (Outcome, Option<Fault>)>;
 
 /// The task of one lock.
 pub(super) struct Driver {
-    engine: Arc<Engine>,
-    name: LockName,
-    keeper: Keeper,
+    pub(super) engine: Arc<Engine>,
+    pub(super) name: LockName,
+    pub(super) keeper: Keeper,
     messages: mpsc::UnboundedReceiver<Box<Message>>,
     publish: watch::Sender<Standing>,
     flight: OptionFuture<Flight>,
@@ -48,11 +48,14 @@ pub(super) struct Driver {
     arrival: Option<Arrival>,
     alarm: Option<(Moment, BoxFuture<'static, ()>)>,
     lookout: Option<BoxStream<'static, Sighting>>,
-    bids: HashMap<Ticket, Bid>,
+    pub(super) bids: BTreeMap<Ticket, Bid>,
     /// The acquisition that has the lock and may not have collected it yet.
     offer: Option<(Ticket, Arc<Offer>)>,
-    releases: HashMap<Ticket, Acknowledge>,
-    last_fault: Option<Fault>,
+    releases: Vec<(Ticket, Acknowledge)>,
+    pub(super) last_fault: Option<Fault>,
+    pub(super) story: Story<Asked>,
+    /// Its last user was elected.
+    pub(super) elects: bool,
     retired: bool,
 }
 
@@ -76,10 +79,12 @@ impl Driver {
             arrival: None,
             alarm: None,
             lookout: None,
-            bids: HashMap::new(),
+            bids: BTreeMap::new(),
             offer: None,
-            releases: HashMap::new(),
+            releases: Vec::new(),
             last_fault: None,
+            story: Story::default(),
+            elects: false,
             retired: false,
         }
     }
@@ -100,9 +105,14 @@ impl Driver {
     }
 
     /// Tells guards that nobody renews any more: the runtime has ended, or the driver has panicked.
-    fn desert(&self) {
+    fn desert(&mut self) {
         let lost = |ended: Option<LossReason>| ended.filter(|reason| !reason.is_orderly());
+        let before = self.publish.borrow().ended;
         self.publish.send_modify(|standing| standing.ended = lost(standing.ended).or(Some(LossReason::RuntimeEnded)));
+        if self.story.holding().is_some() {
+            let standing = *self.publish.borrow();
+            self.tell_standing(before, &standing);
+        }
     }
 
     async fn next_event(&mut self) -> Option<Event> {
@@ -134,6 +144,7 @@ impl Driver {
                 Some(event)
             }
             Message::Want(want, bid) => {
+                self.tell_want(&want, &bid.asked);
                 self.bids.insert(want.ticket, bid);
                 Some(Event::Want(want))
             }
@@ -159,7 +170,7 @@ impl Driver {
             self.arrival = None;
         }
         if let Some(fault) = fault {
-            tracing::debug!(lock = %self.name, ?fault, "a call did not succeed");
+            tracing::trace!(lock = %self.name, ?fault, "a call did not succeed");
             // A refusal is part of every race; it says something only after many.
             if self.keeper.failures() > 0 || !matches!(fault, Fault::Refused(_)) {
                 self.last_fault = Some(fault);
@@ -179,14 +190,15 @@ impl Driver {
             events.push_front(collected);
         }
         while let Some(event) = events.pop_front() {
+            self.tell_event(&event, now.local);
             let action = self.keeper.step(event, now, &mut || random());
+            self.tell_action(&action, now.local);
             self.publish();
             self.look_out(action.watch);
             if self.keeper.waits_behind() {
                 self.engine.open_next();
             }
             self.set_alarm(action.wake);
-            self.log_report(action.report);
             let tell = action.tell;
             events.extend(self.act(action));
             if tell && self.offer.as_ref().is_some_and(|(_, offer)| !offer.urge()) {
@@ -213,57 +225,22 @@ impl Driver {
 
     /// Drops what is left of an acquisition that was given up.
     fn forget(&mut self, ticket: Ticket) {
-        self.bids.remove(&ticket);
+        if let Some(bid) = self.bids.remove(&ticket) {
+            self.tell_waited(&bid.asked, Wait::GivenUp, self.engine.clock.now());
+        }
         self.offer.take_if(|(offered, _)| *offered == ticket);
     }
 
     /// Publishes where the keeper stands, before anybody is told that it has the lock.
-    fn publish(&self) {
-        let standing = self.keeper.standing();
-        let changed = |old: &mut Standing| {
+    fn publish(&mut self) {
+        let (standing, mut before) = (self.keeper.standing(), None);
+        self.publish.send_if_modified(|old| {
             let changes = *old != standing;
-            if standing.ended.is_some() && old.ended.is_none() {
-                self.log_loss(standing.ended);
-            }
+            before = old.ended;
             *old = standing;
             changes
-        };
-        self.publish.send_if_modified(changed);
-    }
-
-    fn log_loss(&self, reason: Option<LossReason>) {
-        match reason {
-            Some(LossReason::ShutDown) | None => {}
-            Some(reason @ (LossReason::Deadline | LossReason::Refused)) => {
-                let fault = self.fault_text();
-                tracing::warn!(lock = %self.name, %reason, %fault, "the lock is lost");
-            }
-            Some(reason) => tracing::warn!(lock = %self.name, %reason, "the lock is lost"),
-        }
-    }
-
-    fn log_report(&self, report: Option<Report>) {
-        match report {
-            None => {}
-            Some(Report::Failing { lasting, failures, too_slow: None }) => {
-                let fault = self.fault_text();
-                tracing::warn!(lock = %self.name, ?lasting, failures, %fault, "the store cannot be used");
-            }
-            Some(Report::Failing { lasting, failures, too_slow: Some(longest) }) => {
-                let fault = self.fault_text();
-                tracing::warn!(
-                    lock = %self.name, ?lasting, failures, ?longest, %fault,
-                    "the store takes longer to answer than the ttl allows; a longer ttl would allow more"
-                );
-            }
-            Some(Report::Recovered { lasting }) => {
-                tracing::info!(lock = %self.name, ?lasting, "the store can be used again");
-            }
-        }
-    }
-
-    fn fault_text(&self) -> String {
-        self.last_fault.as_ref().map_or_else(|| "no answer yet".to_owned(), Fault::describe)
+        });
+        self.tell_standing(before, &standing);
     }
 
     /// Keeps the lock itself in sight while its keeper waits near the head of the queue, except for a short wait.
@@ -322,7 +299,8 @@ impl Driver {
             Notice::ShutDown(ticket) => (ticket, Err(Error::ShutDown)),
         };
         let (acquired, bid) = (verdict.is_ok(), self.bids.remove(&ticket));
-        let offer = bid.and_then(|Bid { verdict: listener, offer }| listener.send(verdict).is_ok().then_some(offer));
+        let offer =
+            bid.and_then(|Bid { verdict: listener, offer, .. }| listener.send(verdict).is_ok().then_some(offer));
         if acquired {
             self.offer = offer.map(|offer| (ticket, offer));
         }
@@ -330,8 +308,8 @@ impl Driver {
     }
 
     fn acknowledge(&mut self, ticket: Ticket, result: Result<bool, Error>) {
-        if let Some(listener) = self.releases.remove(&ticket) {
-            let _ = listener.send(result);
+        if let Some(index) = self.releases.iter().position(|(released, _)| *released == ticket) {
+            let _ = self.releases.swap_remove(index).1.send(result);
         }
     }
 
@@ -369,32 +347,14 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::{
-        MemoryStore, Timing,
-        clock::TokioClock,
-        protocol::{Patience, Want},
-        record::EngineId,
-    };
+    use crate::{MemoryStore, Timing, clock::TokioClock, protocol::Want, record::EngineId};
 
     fn driver() -> Driver {
         let (store, clock) = (Arc::new(MemoryStore::new()), Arc::new(TokioClock::default()));
-        let engine = Engine::new(EngineId::new("me", 1), store, clock, Arc::new(|| 7), false);
+        let engine = Engine::new(EngineId::new("me", 1), store, clock, Arc::new(|| 7), false, None);
         let (name, (_, inbox)) = (LockName::new("x").unwrap(), mpsc::unbounded_channel());
         let keeper = engine.keeper(&name);
         Driver::new(engine, name, keeper, inbox, watch::channel(Standing::default()).0)
-    }
-
-    fn want(ticket: u64) -> Want {
-        Want {
-            ticket: Ticket(ticket),
-            timing: Timing::default(),
-            retained: false,
-            instant: true,
-            adopt: false,
-            patience: Patience::Wait,
-            at_least: Duration::ZERO,
-            max_hold: None,
-        }
     }
 
     /// Before it did, a million acquisitions that were given up behind one holder took 148 MB.
@@ -403,8 +363,12 @@ mod tests {
         let mut driver = driver();
         for ticket in 1..1_000 {
             let (verdict, _gone) = oneshot::channel();
-            let bid = Bid { verdict, offer: Arc::new(Offer::new(None)) };
-            for message in [Message::Want(want(ticket), bid), Message::Event(Event::Cancel(Ticket(ticket)))] {
+            let asked = Asked { since: Moment::default(), election: false, label: None };
+            let bid = Bid { verdict, offer: Arc::new(Offer::new(None)), asked };
+            for message in [
+                Message::Want(Want::new(Ticket(ticket), Timing::default()), bid),
+                Message::Event(Event::Cancel(Ticket(ticket))),
+            ] {
                 driver.admit(message);
             }
         }

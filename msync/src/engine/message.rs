@@ -45,4 +45,17 @@ pub(crate) struct Bid {
     pub(super) verdict: oneshot::Sender<Result<FencingToken, Error>>,
     /// Whether it has collected what it was told to have.
     pub(super) offer: Arc<Offer>,
+    /// What is told of it.
+    pub(super) asked: Asked,
+}
+
+/// What is known of an acquisition, for what is told of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    /// Since when it waits.
+    pub(super) since: Moment,
+    /// It campaigns.
+    pub(super) election: bool,
+    /// What stands for its lock in figures; none where nobody listens.
+    pub(super) label: Option<Arc<str>>,
 }

@@ -108,8 +108,8 @@ impl Engine {
     pub(super) fn remember(&self, name: &LockName, view: &View) {
         let mut recall = self.recall();
         recall.keep(name, view.clone());
-        if view.record().is_none() {
-            recall.bury(name, view.version());
+        if let Some(version) = view.outdated() {
+            recall.bury(name, version);
         }
     }
 
@@ -187,6 +187,24 @@ mod tests {
         assert_eq!(engine.names(), [lock.name().clone()], "a write that landed late: it is to be given back");
     }
 
+    /// A release that met nothing but failures for a ttl is given up. The lock stays in the record as ours, and the inbox
+    /// shows it again when it lists anew: that was taken for old news, so the record said "held" for ever.
+    #[tokio::test(start_paused = true)]
+    async fn what_was_given_up_is_news_when_it_is_shown_again() {
+        let client = Client::builder().memory(&MemoryStore::new()).clock(TokioClock::default()).build();
+        let (engine, now) = (client.engine(), Moment::default());
+        let remembered = |text: &str, learn: &dyn Fn(&mut View)| {
+            let mut view = View::default();
+            view.believe(&held(7), now);
+            learn(&mut view);
+            engine.remember(&name(text), &view);
+            [7, 8, 9].map(|version| engine.is_news(&name(text), version))
+        };
+        assert_eq!(remembered("given-up", &|view| view.doubt(State::Unknown)), [true, true, true]);
+        assert_eq!(remembered("deleted", &|view| view.deleted(now)), [false, true, true]);
+        assert_eq!(remembered("taken-over", &|view| assert!(view.believe_changed(8, now))), [false, false, true]);
+    }
+
     #[test]
     fn few_of_those_that_are_gone_are_remembered() {
         let mut recall = Recall::default();
@@ -196,6 +214,7 @@ mod tests {
         assert_eq!((recall.gone.len(), recall.gone_order.len()), (GONE, GONE));
     }
     use crate::{
+        protocol::State,
         record::{Beat, Record, Term},
         store::Version,
     };

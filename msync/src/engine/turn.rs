@@ -34,6 +34,12 @@ impl Turn {
         Self { lease, ticket, messages, task, successor: None, released: false, _grip: grip }
     }
 
+    /// Makes one that nobody keeps, for a test that answers its messages itself.
+    #[cfg(feature = "testing")]
+    pub(crate) fn staged(ticket: Ticket, lease: Lease, messages: Messages, grip: Grip) -> Self {
+        Self::new(ticket, lease, messages, None, grip)
+    }
+
     /// Returns the view of the hold.
     pub(crate) fn lease(&self) -> &Lease {
         &self.lease

@@ -17,6 +17,7 @@ use futures::{
     future::{BoxFuture, select_all},
 };
 use tokio::task::AbortHandle;
+use tracing::{Span, debug_span, field};
 
 use super::{Lease, lease::first_loss, scope::Marks};
 use crate::{Error, LossReason, clock::Moment, runtime};
@@ -45,6 +46,8 @@ pub(crate) struct Sentry {
     /// Wakes a body that waits: most do not, so this is made late.
     lost: Option<BoxFuture<'static, LossReason>>,
     aborting: Option<AbortHandle>,
+    /// Round the body: what is done under the lock, apart from the wait for it.
+    span: Span,
     /// When the loss was noticed, by the clock of the holds: before the body was dropped.
     noticed: Option<Moment>,
 }
@@ -90,7 +93,7 @@ impl Sentry {
     /// Begins to watch. Each call below takes the same holds.
     pub(crate) fn new(leases: &[Lease], on_lost: OnLost) -> Self {
         let aborting = (on_lost == OnLost::Abort).then(|| abort_when_lost(leases));
-        Self { on_lost, lost: None, aborting, noticed: None }
+        Self { on_lost, lost: None, aborting, span: span_of(leases), noticed: None }
     }
 
     /// Polls the body unless the hold is lost. `step` says whether the body has ended.
@@ -104,6 +107,7 @@ impl Sentry {
         self.check(leases)?;
         let stepped = catch_unwind(AssertUnwindSafe(|| {
             let _marks = Marks::set(leases);
+            let _span = self.span.enter();
             step(cx)
         }));
         if stepped.map_err(Stopped::Panicked)? {
@@ -154,6 +158,17 @@ impl Drop for Sentry {
             task.abort();
         }
     }
+}
+
+fn span_of(leases: &[Lease]) -> Span {
+    let span = debug_span!("msync.hold", lock = field::Empty, token = field::Empty, waited = field::Empty);
+    if let (false, [lease, rest @ ..]) = (span.is_disabled(), leases) {
+        let names = rest.iter().fold(lease.name().to_string(), |names, lease| format!("{names}, {}", lease.name()));
+        span.record("lock", field::display(names))
+            .record("token", lease.token().get())
+            .record("waited", field::debug(lease.waited()));
+    }
+    span
 }
 
 // A body that does not yield is not polled, so the end of the process needs a task of its own.

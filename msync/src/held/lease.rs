@@ -5,13 +5,15 @@
 
 use std::{
     fmt,
+    pin::Pin,
     sync::{Arc, OnceLock},
+    task::{Context, Poll},
     time::Duration,
 };
 
 use futures::{
     FutureExt,
-    future::{Either, select_all},
+    future::{BoxFuture, Either, select_all},
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -54,6 +56,8 @@ pub(crate) struct Bounds {
     pub(crate) margin: Duration,
     /// When `max_hold` ends it, which counts from the moment its user had it. Its keeper learns of that a little later.
     pub(crate) ends: Option<Moment>,
+    /// How long its user waited for it.
+    pub(crate) waited: Duration,
 }
 
 /// A view of several held locks: what `guard = …` names in `#[locked]` with a list of names.
@@ -64,6 +68,49 @@ pub struct LeaseSet(Arc<Together>);
 struct Together {
     leases: Box<[Lease]>,
     cancelled: OnceLock<CancellationToken>,
+}
+
+/// Completes when a hold is lost, with the reason: what `lost()` of guards and leases returns, so that it can be kept in a
+/// struct. It owns what it needs, and prolongs nothing.
+///
+/// # Examples
+/// ```
+/// struct Writer {
+///     lost: msync::Lost,
+/// }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), msync::Error> {
+/// # let client = msync::Client::standalone();
+/// let guard = client.lock("ledger")?.acquire().await?;
+/// let mut writer = Writer { lost: guard.lost() };
+/// tokio::select! {
+///     reason = &mut writer.lost => eprintln!("stop: {reason}"),
+///     () = async { /* write */ } => guard.release().await?,
+/// }
+/// # Ok(()) }
+/// ```
+#[must_use = "futures do nothing unless polled"]
+pub struct Lost(BoxFuture<'static, LossReason>);
+
+// === impl Lost ===
+
+impl Lost {
+    pub(crate) fn new(lost: impl Future<Output = LossReason> + Send + 'static) -> Self {
+        Self(lost.boxed())
+    }
+}
+
+impl Future for Lost {
+    type Output = LossReason;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<LossReason> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lost")
+    }
 }
 
 // === impl Lease ===
@@ -97,6 +144,11 @@ impl Lease {
         self.0.token
     }
 
+    /// Returns how long its user waited for it.
+    pub(crate) fn waited(&self) -> Duration {
+        self.0.bounds.waited
+    }
+
     /// Says whether it is still held; see [`LockGuard::check`](crate::LockGuard::check).
     ///
     /// # Errors
@@ -128,7 +180,12 @@ impl Lease {
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
-    pub fn lost(&self) -> impl Future<Output = LossReason> + Send + use<> {
+    pub fn lost(&self) -> Lost {
+        Lost::new(self.ended())
+    }
+
+    /// The same as [`lost`](Self::lost), for whoever needs no name for it.
+    pub(crate) fn ended(&self) -> impl Future<Output = LossReason> + Send + use<> {
         let lease = self.clone();
         let mut standing = self.0.standing.clone();
         async move {
@@ -148,7 +205,7 @@ impl Lease {
 
     /// Returns a token of its own for each caller, cancelled when it is lost; an orderly release does not cancel it.
     pub fn cancellation_token(&self) -> CancellationToken {
-        let parent = self.0.cancelled.get_or_init(|| cancelled_by(self.home(), self.lost()));
+        let parent = self.0.cancelled.get_or_init(|| cancelled_by(self.home(), self.ended()));
         parent.child_token()
     }
 
@@ -156,7 +213,7 @@ impl Lease {
     pub(crate) fn broken(&self) -> impl Future<Output = LossReason> + Send + use<> {
         let (lease, mut standing) = (self.clone(), self.standing());
         async move {
-            let reason = lease.lost().await;
+            let reason = lease.ended().await;
             if !reason.is_orderly() {
                 return reason;
             }
@@ -266,8 +323,8 @@ impl LeaseSet {
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
-    pub fn lost(&self) -> impl Future<Output = LossReason> + Send + use<> {
-        first_loss(self.leases())
+    pub fn lost(&self) -> Lost {
+        Lost::new(first_loss(self.leases()))
     }
 
     /// Returns a token of its own for each caller, cancelled when the first is lost; an orderly release does not cancel it.
@@ -303,9 +360,9 @@ fn cancelled_by(home: Home, ended: impl Future<Output = LossReason> + Send + 'st
 /// Completes when the first of several is lost.
 pub(crate) fn first_loss(leases: &[Lease]) -> impl Future<Output = LossReason> + Send + use<> {
     match leases {
-        [only] => Either::Left(only.lost()),
+        [only] => Either::Left(only.ended()),
         several => {
-            let each = several.iter().map(|lease| Box::pin(lease.lost()));
+            let each = several.iter().map(|lease| Box::pin(lease.ended()));
             Either::Right(select_all(each).map(|(reason, ..)| reason))
         }
     }
@@ -314,8 +371,6 @@ pub(crate) fn first_loss(leases: &[Lease]) -> impl Future<Output = LossReason> +
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
-
-    use futures::future::BoxFuture;
 
     use super::*;
     use crate::clock::Wall;

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Lock;
 use crate::{
-    Error, FencingToken, Lease, LockName, LossReason,
+    Error, FencingToken, Lease, LockName, LossReason, Lost,
     engine::Turn,
     held::{OnLost, Stopped, held},
 };
@@ -20,7 +20,7 @@ use crate::{
 /// ```
 /// # async fn f(lock: msync::Lock) -> Result<(), msync::Error> {
 /// let _ = lock.acquire().await?;                      // wrong: released before the next line
-/// if let Some(_) = lock.try_acquire().await? {}       // held to the end of this statement only, and by accident
+/// if let Some(_) = lock.try_acquire().await? {}       // held in the block only, and not in what follows it
 /// lock.acquire().await.ok();                          // wrong: released, and the error is lost
 ///
 /// let _guard = lock.acquire().await?;                 // right: held to the end of the scope
@@ -107,14 +107,14 @@ impl LockGuard {
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
-    pub fn lost(&self) -> impl Future<Output = LossReason> + Send + use<> {
-        let lost = self.view().lost();
-        async move {
-            match lost.await {
+    pub fn lost(&self) -> Lost {
+        let ended = self.view().ended();
+        Lost::new(async move {
+            match ended.await {
                 LossReason::Released => std::future::pending().await,
                 reason => reason,
             }
-        }
+        })
     }
 
     /// Returns a token that is cancelled when the lock is lost: for code that takes one.

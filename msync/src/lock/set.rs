@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Lock, LockGuard, log_release};
 use crate::{
-    Client, Error, FencingToken, LeaseSet, LossReason,
+    Client, Error, FencingToken, LeaseSet, Lost,
     held::{OnLost, Stopped, held},
 };
 
@@ -213,9 +213,9 @@ impl LockSetGuard {
     /// }
     /// # Ok(()) }
     /// ```
-    pub fn lost(&self) -> impl Future<Output = LossReason> + Send + use<> {
-        let lost = select_all(self.guards.iter().map(|guard| Box::pin(guard.lost())));
-        async { lost.await.0 }
+    pub fn lost(&self) -> Lost {
+        let lost = select_all(self.guards.iter().map(LockGuard::lost));
+        Lost::new(async { lost.await.0 })
     }
 
     /// Returns a token that is cancelled when the first is lost; see [`LockGuard::cancellation_token`].

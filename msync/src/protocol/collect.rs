@@ -16,7 +16,7 @@ impl Keeper {
     /// Keeps the hold for its user until a moment at least.
     pub(super) fn keep_until(&mut self, ticket: Ticket, until: Moment) {
         if self.is_user(ticket) {
-            self.hold.iter_mut().for_each(|hold| hold.keep_until = hold.keep_until.max(until));
+            self.hold.iter_mut().for_each(|hold| hold.keep(until));
         }
     }
 

@@ -357,7 +357,7 @@ impl Contest {
     fn enqueue(&mut self, cx: &mut Context<'_>) -> Move {
         self.fresh = false;
         self.first_enqueue.get_or_insert(cx.now.local);
-        Move::Send(Call::Apply(Change::Enqueue { claim: self.claim.clone() }))
+        Move::Send(Call::Apply(Change::Enqueue { claim: self.claim.clone(), wall: cx.now.wall }))
     }
 
     /// Accepts a grant: only this write's confirmation makes us holder.
@@ -369,6 +369,7 @@ impl Contest {
             beat,
             renewals: record.renewals.saturating_add(1),
             ttl: self.claim.ttl,
+            next_owner: record.next_in_line(),
             wall: cx.now.wall,
         }))
     }

@@ -49,6 +49,24 @@ pub struct Want {
     pub max_hold: Option<Duration>,
 }
 
+// === impl Want ===
+
+impl Want {
+    /// What a plain lock wants, with this timing: whoever waits is held for at once, however long it takes.
+    pub fn new(ticket: Ticket, timing: Timing) -> Self {
+        Self {
+            ticket,
+            timing,
+            retained: false,
+            instant: true,
+            adopt: false,
+            patience: Patience::Wait,
+            at_least: Duration::ZERO,
+            max_hold: None,
+        }
+    }
+}
+
 /// What happens to a keeper.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Event {
@@ -91,6 +109,35 @@ pub enum Call {
     Apply(Change),
     /// Delete the object, if it is still in this state.
     Delete(Version),
+}
+
+// === impl Call ===
+
+impl Call {
+    /// Serves it as a store of one object does, whose next version has a number; what is stored then stands in `stored`.
+    /// For those who need no more of a store than that.
+    pub fn serve(&self, stored: &mut Option<Snapshot>, number: u64) -> Outcome {
+        match self {
+            Self::Read => Outcome::Read(stored.clone()),
+            Self::Apply(change) => match change.apply(stored.as_ref().map(|stored| &stored.record)) {
+                Err(refused) => Outcome::Refused(refused),
+                Ok(record) => {
+                    let uid = stored.as_ref().map_or_else(|| "uid".into(), |stored| stored.version.uid.clone());
+                    let snapshot = Snapshot { version: Version { uid, number }, record };
+                    *stored = Some(snapshot.clone());
+                    Outcome::Applied(snapshot)
+                }
+            },
+            Self::Delete(version) => match stored {
+                None => Outcome::Refused(Refused::Absent),
+                Some(other) if other.version != *version => Outcome::Refused(Refused::Mismatch),
+                Some(_) => {
+                    *stored = None;
+                    Outcome::Deleted
+                }
+            },
+        }
+    }
 }
 
 /// How a call ended.
@@ -155,6 +202,8 @@ pub struct Standing {
     pub version: u64,
     /// The term of the hold.
     pub term: Term,
+    /// It is a leadership, which is judged by its health.
+    pub election: bool,
 }
 
 // === impl Standing ===

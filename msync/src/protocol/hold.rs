@@ -77,6 +77,8 @@ pub struct Hold {
     pub timing: Timing,
     /// Freed at the end, not deleted.
     pub retained: bool,
+    /// Of locks; a leadership is accepted first.
+    pub instant: bool,
     /// Who of this process has it.
     pub user: Option<User>,
     /// `at_least`: kept until then even without a user.
@@ -112,6 +114,7 @@ impl Hold {
             next_renewal: now,
             timing: want.timing,
             retained: want.retained,
+            instant: want.instant,
             user: None,
             keep_until: now,
             ended: None,
@@ -193,7 +196,7 @@ impl Hold {
         if want.timing.ttl() != self.timing.ttl() {
             self.next_renewal = now;
         }
-        (self.timing, self.retained) = (want.timing, want.retained);
+        (self.timing, self.retained, self.instant) = (want.timing, want.retained, want.instant);
         self.handovers = self.handovers.saturating_add(1);
         let (ticket, at_least, max_hold) = (want.ticket, want.at_least, want.max_hold);
         self.user = Some(User { ticket, collected: false, at_least, max_hold, since: now });
@@ -219,11 +222,16 @@ impl Hold {
         (self.deadline - attempt).max(user.since + attempt / 2)
     }
 
-    /// Says whether renewing it serves somebody: a user who has it, one who waits for more time, or `at_least`.
+    /// Says whether renewing it serves somebody: a user who has it, one who waits for more time, or `at_least`. What the last
+    /// user never had serves nobody by itself, and without one [it ends](Self::is_stale).
     pub fn serves(&self) -> bool {
-        match &self.user {
-            Some(user) => user.collected,
-            None => !self.spurned,
+        self.user.as_ref().is_none_or(|user| user.collected)
+    }
+
+    /// Keeps it until a moment at least, for a user who has it.
+    pub fn keep(&mut self, until: Moment) {
+        if self.user.as_ref().is_some_and(|user| user.collected) {
+            self.keep_until = self.keep_until.max(until);
         }
     }
 
@@ -241,7 +249,8 @@ impl Hold {
         self.user.is_none() && safe && now >= self.keep_until
     }
 
-    /// Says whether the next local acquisition is to wait for a renewal that will not come.
+    /// Says whether the next local acquisition could have it after a renewal only, which what the last one never had is not
+    /// worth: neither might this one.
     pub fn is_stale(&self, now: Moment) -> bool {
         self.spurned && (self.base.is_none() || !self.is_free_for_local(now))
     }
@@ -262,6 +271,21 @@ impl Hold {
             refused: self.refused,
             version: self.version,
             term: self.term,
+            election: !self.instant,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hand_overs_beyond_counting_neither_wrap_nor_panic() {
+        let (want, now) = (Want::new(Ticket(1), Timing::default()), Moment::from_nanos(7));
+        let new = Hold::new(Term(1), &want, 5, now + want.timing.ttl(), now);
+        let mut hold = Hold { handovers: u32::MAX, ..new };
+        assert!(hold.assign(&want, now).is_some());
+        assert!(hold.must_yield(now), "another engine has its turn");
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     clock::{Moment, Wall},
     config::{MAX_TTL, MIN_TTL},
     record::{Change, Entry, Record, Term},
+    store::Snapshot,
 };
 
 /// So many failures in a row, or a ttl of a few, end the attempt to give back: the ttl will do it.
@@ -27,8 +28,6 @@ pub(super) struct Parting {
     successor: Option<String>,
     /// The last write that hands it on is for that one.
     found: bool,
-    /// After this, others may take over anyway.
-    until: Moment,
 }
 
 // === impl Keeper: giving back ===
@@ -68,8 +67,8 @@ impl Keeper {
             return;
         }
         let Some(hold) = self.hold.take() else { return };
+        self.insist_until = now + hold.longest_ttl(self.view.record());
         let parting = self.parting.get_or_insert_default();
-        parting.until = now + hold.longest_ttl(self.view.record());
         (parting.retained, parting.successor) = (hold.retained, hold.successor);
         let renewing = matches!(&self.flight, Some(flight) if matches!(flight.call, Call::Apply(Change::Renew { .. })));
         self.unsettled |= hold.attempts.len() > usize::from(renewing);
@@ -94,7 +93,8 @@ impl Keeper {
 
     /// Removes one stray, if a believed record shows any.
     pub(super) fn clean_up(&mut self, cx: &mut Context<'_>) -> Option<Call> {
-        let gives_up = self.tickets.is_empty() && self.fails_for_good(cx.now.local) && self.is_overdue(cx.now.local);
+        let now = cx.now.local;
+        let gives_up = self.tickets.is_empty() && self.fails_for_good(now) && now >= self.insist_until;
         if gives_up {
             self.abandon(cx);
             return None;
@@ -172,8 +172,13 @@ impl Keeper {
         self.failures() >= MOST_FAILURES || (lasts && self.failures() >= FEW)
     }
 
-    fn is_overdue(&self, now: Moment) -> bool {
-        self.parting.as_ref().is_none_or(|parting| now >= parting.until)
+    /// Takes that a lock was shown as it is believed to be. If it is ours and nobody here wants it, what calls have met
+    /// before is no reason to give up: the store can be reached, and nobody may take over yet who sees what was shown.
+    pub(super) fn insist(&mut self, shown: &Snapshot, now: Moment) {
+        let newest = self.view.snapshot_version() == Some(&shown.version);
+        if newest && self.hold.is_none() && self.is_stray(&shown.record) {
+            self.insist_until = self.insist_until.max(now + shown.record.patience());
+        }
     }
 
     /// Tells those who wait for a release once nothing of it is left.
@@ -182,6 +187,7 @@ impl Keeper {
         if self.hold.is_some() || self.parting.is_none() || !known || self.has_strays() || self.unsettled {
             return;
         }
+        self.insist_until = Moment::default();
         let parting = self.parting.take().unwrap_or_default();
         let notice = if parting.found { Notice::HandedOver } else { Notice::Released };
         cx.notices.extend(parting.tickets.into_iter().map(notice));
@@ -189,16 +195,21 @@ impl Keeper {
 
     /// Tells those who wait for a release that the store refuses it. Says whether it is tried on: until the ttl is over.
     pub(super) fn keeps_parting(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(parting) = self.parting.as_mut().filter(|parting| cx.now.local < parting.until) else { return false };
-        cx.notices.extend(parting.tickets.drain(..).map(Notice::Abandoned));
+        let gives_back = self.parting.is_some() || self.has_strays();
+        if !gives_back || cx.now.local >= self.insist_until {
+            return false;
+        }
+        let tickets = self.parting.iter_mut().flat_map(|parting| parting.tickets.drain(..));
+        cx.notices.extend(tickets.map(Notice::Abandoned));
         true
     }
 
-    /// Gives up giving back: the ttl will do it.
+    /// Gives up giving back: the ttl will do it, or the next keeper, when the lock is shown again.
     pub(super) fn abandon(&mut self, cx: &mut Context<'_>) {
         let parting = self.parting.take().unwrap_or_default();
         cx.notices.extend(parting.tickets.into_iter().map(Notice::Abandoned));
         (self.unsettled, self.contest, self.trouble) = (false, None, None);
+        self.insist_until = Moment::default();
         self.view.doubt(State::Unknown);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Call, Context, Flight, Hold, Keeper, Notice, Outcome, State,
-    trouble::{Trip, Trouble},
+    trouble::{LONGEST_RETRY, Trip, Trouble},
 };
 use crate::{
     clock::Moment,
@@ -37,7 +37,7 @@ impl Keeper {
             // Decided anew, with an anchor of its own; it says nothing about the server, so there is nothing to wait for.
             Outcome::Unsent => self.unsent(&flight),
             Outcome::Unknown => self.lost_sight(&flight, cx),
-            Outcome::Denied if !self.trouble.as_ref().is_some_and(|trouble| trouble.is_denied(now)) => {
+            Outcome::Denied if !self.trouble.as_ref().is_some_and(|trouble| trouble.is_denied()) => {
                 self.back_off(None, cx);
             }
             Outcome::Denied | Outcome::Fatal => self.fatal(cx),
@@ -70,7 +70,7 @@ impl Keeper {
     }
 
     fn applied(&mut self, flight: &Flight, snapshot: &Snapshot, now: Moment) {
-        if let Call::Apply(Change::Enqueue { claim }) = &flight.call
+        if let Call::Apply(Change::Enqueue { claim, .. }) = &flight.call
             && let Some(contest) = &mut self.contest
         {
             contest.joined(claim.term);
@@ -121,7 +121,7 @@ impl Keeper {
     fn back_off(&mut self, after: Option<Duration>, cx: &mut Context<'_>) {
         let (now, timing) = (cx.now.local, self.current_timing());
         let wait = self.trouble.as_ref().map_or(SHORTEST_PAUSE, |trouble| trouble.pause(&timing, cx));
-        let wait = wait.max(after.unwrap_or_default());
+        let wait = wait.max(after.unwrap_or_default().min(LONGEST_RETRY));
         let shortest = SHORTEST_PAUSE.min(timing.ttl() / 30);
         let bearable = |hold: &Hold| (hold.remaining(now) / 3).max(shortest);
         let bearable = self.hold.as_ref().map_or(Duration::MAX, bearable);

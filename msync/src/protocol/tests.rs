@@ -5,11 +5,13 @@ mod adopting;
 mod belief;
 mod bugs;
 mod ending;
+mod giving_up;
 mod pauses;
 mod queueing;
 mod releasing;
 mod reserving;
 mod shown;
+mod story;
 mod time;
 mod trouble;
 mod uncollected;
@@ -192,21 +194,9 @@ impl Bench {
 
     /// A call reaches the server, however late.
     fn deliver(&mut self, call: &Call) -> Outcome {
-        match call {
-            Call::Read => Outcome::Read(self.stored.clone()),
-            Call::Apply(change) => match change.apply(self.stored.as_ref().map(|stored| &stored.record)) {
-                Ok(record) => Outcome::Applied(self.store(record)),
-                Err(refused) => Outcome::Refused(refused),
-            },
-            Call::Delete(version) => match &self.stored {
-                None => Outcome::Refused(Refused::Absent),
-                Some(stored) if stored.version != *version => Outcome::Refused(Refused::Mismatch),
-                Some(_) => {
-                    (self.stored, self.version) = (None, self.version + 1);
-                    Outcome::Deleted
-                }
-            },
-        }
+        let outcome = call.serve(&mut self.stored, self.version + 1);
+        self.version += u64::from(matches!(outcome, Outcome::Applied(_) | Outcome::Deleted));
+        outcome
     }
 
     fn store(&mut self, record: Record) -> Snapshot {
@@ -267,7 +257,7 @@ impl Bench {
 
     /// Another engine joins the queue; this one is told, as the holder's inbox is.
     fn rival_joins(&mut self, number: u64) {
-        let seen = self.other(&Change::Enqueue { claim: rival(number, TTL) });
+        let seen = self.other(&Change::Enqueue { claim: rival(number, TTL), wall: Wall::default() });
         self.step(Event::Seen(seen));
     }
 
@@ -319,16 +309,7 @@ fn rival(number: u64, ttl: u64) -> Claim {
 }
 
 fn want(ticket: u64) -> Want {
-    Want {
-        ticket: Ticket(ticket),
-        timing: timing(TTL),
-        retained: false,
-        instant: true,
-        adopt: false,
-        patience: Patience::Wait,
-        at_least: Duration::ZERO,
-        max_hold: None,
-    }
+    Want::new(Ticket(ticket), timing(TTL))
 }
 
 fn attempt(ticket: u64) -> Want {

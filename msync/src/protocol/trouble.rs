@@ -17,6 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest pause: that of a call's usual time, within these. A write and a read may follow every other second at the
 /// most, however short the ttl, and an outage is over soon, however long it is.
 const LONGEST_PAUSE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(5));
+/// The longest that a server is left alone because it says so: what stands before it may name an hour, and be wrong.
+pub(super) const LONGEST_RETRY: Duration = Duration::from_secs(60);
 /// Kubernetes ends a request after a minute.
 const LONGEST_CALL: Duration = Duration::from_secs(60);
 /// Refusals that a race explains: one is faster, another entry has come. Beyond these each is followed by a pause.
@@ -55,8 +57,16 @@ struct Streak {
     since: Moment,
     /// When the last of them had ended.
     last: Moment,
-    /// When the first of those was sent that were denied without another answer between.
-    denied: Option<Moment>,
+    /// Those in a row that were denied without another answer between.
+    denied: Option<Denied>,
+}
+
+/// For how long the rights have been denied, as far as can be known: from the first answer that said so to the last question that
+/// was answered so. A process may have been frozen between a question and its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Denied {
+    answered: Moment,
+    asked: Moment,
 }
 
 /// What calls have met since all was well. Not there while it is.
@@ -124,7 +134,8 @@ impl Trouble {
         let streak = if trip.reads { &mut self.reads } else { &mut self.writes };
         streak.add(trip);
         self.failing = true;
-        streak.denied = if denied { streak.denied.or(Some(trip.sent)) } else { None };
+        let first = streak.denied.map_or(trip.now, |first| first.answered);
+        streak.denied = denied.then_some(Denied { answered: first, asked: trip.sent });
         if trip.is_overdue() {
             self.too_slow = trip.limit >= longest_call(timing);
             self.pace = self.pace.max(trip.took());
@@ -188,9 +199,10 @@ impl Trouble {
     }
 
     /// Says whether rights have been denied for so long that it will not pass.
-    pub(super) fn is_denied(&self, now: Moment) -> bool {
-        let denied = [self.writes.denied, self.reads.denied];
-        denied.into_iter().flatten().any(|since| now.since(since) >= DENIAL)
+    pub(super) fn is_denied(&self) -> bool {
+        let denied = || [self.writes.denied, self.reads.denied].into_iter().flatten();
+        let (first, last) = (denied().map(|one| one.answered).min(), denied().map(|one| one.asked).max());
+        first.zip(last).is_some_and(|(first, last)| last.since(first) >= DENIAL)
     }
 
     /// Says whether what the server refuses cannot be the other engines' doing: so often, and for longer than a ttl.
@@ -207,7 +219,7 @@ impl Trouble {
         let most = if lasts { longest } else { Duration::from_millis(50 << self.count().min(7)).min(longest) };
         let pause = jitter(most, cx);
         // Looks once more just when it would be final.
-        let denied = [self.writes.denied, self.reads.denied].into_iter().flatten().min();
+        let denied = [self.writes.denied, self.reads.denied].into_iter().flatten().map(|denied| denied.answered).min();
         let left = denied.map(|since| (since + DENIAL).since(now)).filter(|left| !left.is_zero());
         left.map_or(pause, |left| pause.min(left))
     }

@@ -90,9 +90,10 @@ impl View {
         Self { state: State::Unknown, ..self }
     }
 
-    /// Returns the newest believed version; zero if there is none.
-    pub fn version(&self) -> u64 {
-        self.version
+    /// Returns the version up to which nothing that is shown of a lock is news, where it is known to be gone or to look
+    /// otherwise. What was given up may still be there as it was: to be shown it once more is news.
+    pub fn outdated(&self) -> Option<u64> {
+        matches!(self.state, State::Absent | State::Exists).then_some(self.version)
     }
 
     /// Returns when the newest believed thing arrived.

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::trouble::LONGEST_RETRY;
 use crate::clock::Moment;
 
 /// The longest pause between two attempts to watch.
@@ -61,7 +62,7 @@ impl Watching {
         let most = Duration::from_millis(50 << self.failures.min(7)).min(LONGEST_PAUSE);
         let part =
             most / 2 + (most / 2).mul_f64(f64::from(u32::try_from(random >> 32).unwrap_or(0)) / f64::from(u32::MAX));
-        self.resume = now + part.max(after.unwrap_or_default());
+        self.resume = now + part.max(after.unwrap_or_default().min(LONGEST_RETRY));
         let due = lasts || now.since(self.since) >= PATIENCE;
         let news = due && self.told.as_deref() != Some(why);
         if news {
@@ -130,6 +131,8 @@ mod tests {
     fn the_server_says_when_to_come_back() {
         let (resume, _) = Watching::default().failed("busy", false, Some(Duration::from_secs(7)), at(1_000), 0);
         assert_eq!(resume, at(8_000));
+        let (resume, _) = Watching::default().failed("busy", false, Some(Duration::from_secs(u64::MAX)), at(1_000), 0);
+        assert_eq!(resume, at(61_000), "it may be wrong");
     }
 
     #[test]

@@ -95,6 +95,11 @@ impl EngineId {
         self.0.rsplit_once('.').map_or(&*self.0, |(owner, _)| owner)
     }
 
+    /// Returns the owner, shared; `None` for nobody.
+    pub(super) fn named_owner(&self) -> Option<Arc<str>> {
+        Some(self.owner()).filter(|owner| !owner.is_empty()).map(Arc::from)
+    }
+
     /// Returns the id as text.
     pub fn as_str(&self) -> &str {
         &self.0

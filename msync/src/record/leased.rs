@@ -85,6 +85,7 @@ impl Leased {
         ]);
         notes.extend(record.expiry.map(|date| (note("expiry"), date.to_string())));
         notes.extend(Some((note("next"), record.next.to_string())).filter(|(_, next)| !next.is_empty()));
+        notes.extend(record.next_owner.as_ref().map(|owner| (note("next-owner"), owner.to_string())));
         notes.extend(record.advertised.as_ref().map(|advert| (note("advertised"), advert.to_string())));
         let places = record.waiters.iter().zip(0..);
         notes.extend(places.map(|(entry, place)| (waiter(entry), joined(entry, Wall::from_millis(place)))));
@@ -114,6 +115,7 @@ impl Leased {
                 beat: self.parsed("beat").unwrap_or_default(),
                 ttl: self.ttl(),
                 next: EngineId::from_text(self.noted_text("next").unwrap_or_default()),
+                next_owner: self.noted_next_owner().map(Into::into),
                 ..self.noted()
             },
             Holder::Foreign => self.foreign(self.identity(), self.rounded_ttl()),
@@ -224,6 +226,10 @@ impl Leased {
             expiry: self.date("renewTime").map(|renewed| renewed + ttl),
             ..self.noted()
         }
+    }
+
+    fn noted_next_owner(&self) -> Option<&str> {
+        self.noted_text("next-owner").filter(|owner| !owner.is_empty())
     }
 
     /// The so-maniest holder that the engine of the annotations was; `None` when it did not know.

@@ -2,14 +2,18 @@
 //!
 //! What becomes of a record that nobody waits for is not told here: that depends on what its holder knows of it.
 
+use std::sync::Arc;
+
 use super::{Beat, Change, EngineId, Entry, Record};
-use crate::clock::Wall;
+use crate::{clock::Wall, name};
 
 // === impl Record: succession ===
 
 impl Record {
-    /// Finds the first place in the queue of an owner; an entry that does not parse is nobody's.
+    /// Finds the first place in the queue of an owner, by the name that its client was given or as it is shown; an entry that
+    /// does not parse is nobody's.
     pub fn place_of(&self, owner: &str) -> Option<usize> {
+        let owner = name::owner(owner);
         let named = |entry: &Entry| entry.claim().is_some_and(|claim| claim.engine.owner() == owner);
         self.waiters.iter().position(named)
     }
@@ -27,6 +31,11 @@ impl Record {
         let gone: Vec<_> = duplicates.iter().map(|(index, _)| *index).chain([index]).collect();
         let next = self.first_without(&gone);
         Some(Change::Grant { term: self.term, beat: beat(), index, entry, duplicates, next, wall })
+    }
+
+    /// Returns the owner who is first in the queue.
+    pub fn next_in_line(&self) -> Option<Arc<str>> {
+        self.waiters.iter().find_map(Entry::claim)?.engine.named_owner()
     }
 
     fn later_entries_of_same_term(&self, index: usize, entry: &Entry) -> Vec<(usize, Entry)> {
@@ -51,11 +60,19 @@ mod tests {
 
     fn entry(owner: &str, term: u64) -> Entry {
         let (engine, ttl) = (EngineId::new(owner, term), Duration::from_secs(15));
-        Claim { engine, term: Term(term), ttl, instant: true }.entry()
+        Claim { engine, term: Term(term), ttl, instant: true }.entry(Wall::default())
     }
 
     fn held(waiters: Vec<Entry>) -> Record {
         Record { term: Term(1), beat: Beat(1), waiters, ..Record::default() }
+    }
+
+    #[test]
+    fn an_owner_is_found_by_the_name_that_it_was_given() {
+        let long = format!("{}-b", "x".repeat(63));
+        let record = held(vec![entry("web-1", 2), entry(&name::owner("Pod_B"), 3), entry(&name::owner(&long), 4)]);
+        let places = ["web-1", "Pod_B", "pod-b", &long, &name::owner(&long), "pod"].map(|owner| record.place_of(owner));
+        assert_eq!(places, [Some(0), Some(1), Some(1), Some(2), Some(2), None]);
     }
 
     fn hand_on(record: &Record, index: usize) -> Option<Change> {
@@ -83,6 +100,12 @@ mod tests {
         let record = held(vec![Entry::from_text("scribble"), entry("a", 2)]);
         let change = record.hand_on(0, || unreachable!("nothing is granted"), Wall::default());
         assert_eq!(change, Some(Change::Leave { index: 0, entry: Entry::from_text("scribble") }));
+    }
+
+    #[test]
+    fn next_in_line_is_the_owner_of_the_first_entry_that_parses() {
+        let record = held(vec![Entry::from_text("scribble"), entry("a", 2), entry("b", 3)]);
+        assert_eq!((record.next_in_line().as_deref(), held(vec![]).next_in_line()), (Some("a"), None));
     }
 
     #[test]

@@ -12,7 +12,7 @@ fn claim(owner: &str, term: u64) -> Claim {
 }
 
 fn entry(owner: &str, term: u64) -> Entry {
-    claim(owner, term).entry()
+    claim(owner, term).entry(WALL)
 }
 
 /// Held by `a` under term 1, beat 10; `b` (term 2) and `c` (term 3) wait.
@@ -39,7 +39,15 @@ fn take(seen: Pair, removes: Vec<(usize, Entry)>) -> Change {
 
 fn renew(term: u64, previous: u64) -> Change {
     let ttl = Duration::from_secs(20);
-    Change::Renew { term: T(term), previous: Beat(previous), beat: Beat(11), renewals: 5, ttl, wall: LATER }
+    Change::Renew {
+        term: T(term),
+        previous: Beat(previous),
+        beat: Beat(11),
+        renewals: 5,
+        ttl,
+        next_owner: Some("b".into()),
+        wall: LATER,
+    }
 }
 
 fn grant(term: u64, index: usize, entry: Entry, duplicates: Vec<(usize, Entry)>) -> Change {
@@ -70,7 +78,7 @@ fn create_is_refused_when_there_is_an_object_even_a_free_one() {
 #[test]
 fn every_other_change_is_refused_when_there_is_no_object() {
     let leave = Change::Leave { index: 0, entry: entry("b", 2) };
-    let enqueue = Change::Enqueue { claim: claim("b", 2) };
+    let enqueue = Change::Enqueue { claim: claim("b", 2), wall: WALL };
     let grant = grant(1, 0, entry("b", 2), vec![]);
     for change in [take(Pair::FREE, vec![]), enqueue, leave, renew(1, 10), grant, release(1)] {
         assert_eq!(change.apply(None), Err(Refused::Absent), "{change:?}");
@@ -121,7 +129,7 @@ fn claim_removes_a_dead_entry_like_any_other() {
 
 #[test]
 fn enqueue_appends_and_changes_nothing_else() {
-    let queued = Change::Enqueue { claim: claim("d", 4) }.apply(Some(&held())).unwrap();
+    let queued = Change::Enqueue { claim: claim("d", 4), wall: WALL }.apply(Some(&held())).unwrap();
     let mut expected = held();
     expected.waiters.push(entry("d", 4));
     assert_eq!(queued, expected);
@@ -129,7 +137,7 @@ fn enqueue_appends_and_changes_nothing_else() {
 
 #[test]
 fn enqueue_delivered_twice_stands_twice() {
-    let change = Change::Enqueue { claim: claim("b", 2) };
+    let change = Change::Enqueue { claim: claim("b", 2), wall: WALL };
     let once = change.apply(Some(&free())).unwrap();
     assert_eq!(change.apply(Some(&once)).unwrap().waiters, [entry("b", 2), entry("b", 2)]);
 }
@@ -138,7 +146,7 @@ fn enqueue_delivered_twice_stands_twice() {
 fn enqueue_is_refused_when_64_wait() {
     let mut record = held();
     record.waiters = (1..MAX_WAITERS as u64).map(|term| entry("w", term)).collect();
-    let change = Change::Enqueue { claim: claim("d", 99) };
+    let change = Change::Enqueue { claim: claim("d", 99), wall: WALL };
     record = change.apply(Some(&record)).expect("the 64th has room");
     assert_eq!(change.apply(Some(&record)), Err(Refused::Full));
 }
@@ -161,8 +169,8 @@ fn leave_is_refused_when_the_entry_is_elsewhere_or_gone() {
 #[test]
 fn renew_leaves_a_fresh_beat_with_its_ttl_and_expiry_and_keeps_the_rest() {
     let renewed = renew(1, 10).apply(Some(&held())).unwrap();
-    let ttl = Duration::from_secs(20);
-    assert_eq!(renewed, Record { beat: Beat(11), renewals: 5, ttl, expiry: Some(LATER + ttl), ..held() });
+    let (ttl, next_owner) = (Duration::from_secs(20), Some(Arc::from("b")));
+    assert_eq!(renewed, Record { beat: Beat(11), renewals: 5, ttl, next_owner, expiry: Some(LATER + ttl), ..held() });
 }
 
 #[test]
@@ -184,14 +192,14 @@ fn grant_makes_the_head_the_holder_unconfirmed() {
     let granted = grant(1, 0, entry("b", 2), vec![]).apply(Some(&held())).unwrap();
     assert_eq!((granted.engine.owner(), granted.pair(), granted.renewals), ("b", pair(2, 12), 0));
     assert_eq!((granted.acquired, granted.expiry), (Some(LATER), Some(LATER + TTL)));
-    assert_eq!(granted.waiters, [entry("c", 3)]);
+    assert_eq!((&granted.waiters[..], granted.next_owner.as_deref()), (&[entry("c", 3)][..], Some("n")));
 }
 
 #[test]
 fn grant_takes_ttl_and_instant_from_the_entry() {
     let patient = Claim { ttl: Duration::from_secs(60), instant: false, ..claim("b", 2) };
-    let record = Record { waiters: vec![patient.entry()], ..held() };
-    let granted = grant(1, 0, patient.entry(), vec![]).apply(Some(&record)).unwrap();
+    let record = Record { waiters: vec![patient.entry(WALL)], ..held() };
+    let granted = grant(1, 0, patient.entry(WALL), vec![]).apply(Some(&record)).unwrap();
     assert_eq!((granted.ttl, granted.instant), (patient.ttl, false));
 }
 
@@ -239,9 +247,10 @@ fn grant_to_a_dead_waiter_is_refused_not_a_panic() {
 
 #[test]
 fn free_leaves_nobody_and_expires_now() {
-    let nobody_waits = Record { waiters: vec![], ..held() };
+    let nobody_waits = Record { waiters: vec![], next_owner: Some("b".into()), ..held() };
     let freed = release(1).apply(Some(&nobody_waits)).unwrap();
     assert_eq!((freed.engine.as_str(), freed.pair(), freed.expiry), ("", Pair::FREE, Some(LATER)));
+    assert_eq!((freed.acquired, &freed.next_owner), (Some(LATER), &None), "since when it is free");
     assert!(freed.is_free());
 }
 
@@ -269,10 +278,23 @@ fn only_changes_that_the_holder_itself_makes_have_a_beat_of_its_own() {
 fn an_entry_reads_back_as_its_claim() {
     for instant in [true, false] {
         let claim = Claim { instant, ..claim("web-7f9c.eu", 0xa41f_09c2_d7e8_5b13) };
-        assert_eq!(claim.entry().claim(), Some(claim.clone()));
-        assert_eq!(claim.entry().term(), Some(claim.term));
+        assert_eq!(claim.entry(WALL).claim(), Some(claim.clone()));
+        assert_eq!(claim.entry(WALL).term(), Some(claim.term));
     }
-    assert_eq!(entry("b", 2).as_str(), "0000000000000002 b.00000000000000ab 15000 instant");
+    assert_eq!(entry("b", 2).as_str(), "0000000000000002 b.00000000000000ab 15000 instant 2026-11-22T14:00:00.000Z");
+    assert_eq!(entry("b", 2).since(), Some(WALL));
+}
+
+/// Earlier ones wrote no date, later ones may write more, and a date may be spoilt by hand: all of them wait.
+#[test]
+fn a_date_is_for_people_and_nobody_waits_by_it() {
+    let written = entry("b", 2);
+    for rest in ["", " ", " tomorrow", " 9999-12-31T23:59:59Z", " 2026-11-22T14:00:00.000Z and more"] {
+        let other = Entry::from_text(&format!("0000000000000002 b.00000000000000ab 15000 instant{rest}"));
+        assert_eq!((other.claim(), other.term()), (written.claim(), written.term()), "{rest:?}");
+        assert!(other.is_of(&claim("b", 2).engine));
+        assert_eq!(other.since(), Some(WALL).filter(|_| rest.ends_with("more")), "{rest:?}");
+    }
 }
 
 #[test]
@@ -283,8 +305,6 @@ fn an_entry_that_does_not_parse_is_a_dead_waiter() {
         "0000000000000002",
         "0000000000000002 b.ab 15000",
         "0000000000000002 b.ab 15000 maybe",
-        "0000000000000002 b.ab 15000 instant more",
-        "0000000000000002 b.ab 15000 instant ",
         "0000000000000002  15000 instant",
         "0000000000000002 b.ab -1 instant",
         "0000000000000002 b.ab +15000 instant",

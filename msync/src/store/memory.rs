@@ -4,6 +4,11 @@
 //! a lock is deleted, and shows watches what the real server would show them, a grant to another engine included. It
 //! never loses, delays or repeats anything of its own accord: faults are for a store that wraps it.
 
+#[cfg(any(test, feature = "testing"))]
+mod by_hand;
+#[cfg(any(test, feature = "testing"))]
+mod trouble;
+
 use std::{
     collections::BTreeMap,
     fmt,
@@ -28,29 +33,44 @@ use crate::{
 pub struct MemoryStore(Arc<Mutex<State>>);
 
 /// How many requests of each kind a [`MemoryStore`] has had, the refused ones included.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), msync::Error> {
+/// let store = msync::MemoryStore::new();
+/// let lock = store.client("web").lock("invoices")?;
+/// lock.acquire().await?.release().await?; // the first use also opens a watch
+///
+/// let before = store.calls();
+/// lock.acquire().await?.release().await?;
+/// let calls = store.calls() - before;
+/// assert_eq!((calls.creates, calls.deletes, calls.total()), (1, 1, 2), "one request each");
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Calls {
     /// Reads of one lock.
     pub reads: u64,
-    /// [`Change::Create`].
+    /// Acquisitions of a lock that was not there.
     pub creates: u64,
-    /// [`Change::Claim`].
+    /// Acquisitions of one that was there: free, or its holder had crashed.
     pub claims: u64,
-    /// [`Change::Enqueue`].
+    /// Entries into a queue.
     pub enqueues: u64,
-    /// [`Change::Leave`].
+    /// Waiters that gave up.
     pub leaves: u64,
-    /// [`Change::Renew`].
+    /// Renewals, and confirmations by leaders that were granted an election.
     pub renews: u64,
-    /// [`Change::Reserve`].
+    /// Locks that `at_least` keeps over a shutdown.
     pub reserves: u64,
-    /// [`Change::Grant`].
+    /// Hand-overs to the first of a queue.
     pub grants: u64,
-    /// [`Change::Free`].
+    /// Releases of an election that nobody waits for.
     pub frees: u64,
-    /// [`Change::Advertise`].
+    /// Texts of leaders; see [`Election::advertise`](crate::Election::advertise).
     pub advertises: u64,
-    /// Deletions.
+    /// Releases of a lock that nobody waits for.
     pub deletes: u64,
     /// Reads of all locks.
     pub lists: u64,
@@ -65,6 +85,8 @@ struct State {
     locks: BTreeMap<LockName, Snapshot>,
     watchers: Vec<Watcher>,
     calls: Calls,
+    #[cfg(any(test, feature = "testing"))]
+    trouble: trouble::Trouble,
 }
 
 struct Watcher {
@@ -80,48 +102,6 @@ impl MemoryStore {
         Self::default()
     }
 
-    /// Returns a lock as it is now.
-    #[doc(hidden)]
-    pub fn snapshot(&self, name: &LockName) -> Option<Snapshot> {
-        self.state().locks.get(name).cloned()
-    }
-
-    /// Returns the names of all locks, sorted.
-    #[doc(hidden)]
-    pub fn names(&self) -> Vec<LockName> {
-        self.state().locks.keys().cloned().collect()
-    }
-
-    /// Edits a lock by hand, as `kubectl edit` would; a lock that is absent is made, free at first.
-    #[doc(hidden)]
-    pub fn edit(&self, name: &LockName, edit: impl FnOnce(&mut Record)) -> Snapshot {
-        let mut state = self.state();
-        let mut record = state.locks.get(name).map(|s| s.record.clone()).unwrap_or_default();
-        edit(&mut record);
-        state.put(name, record)
-    }
-
-    /// Deletes a lock by hand, as `kubectl delete` would; says whether there was one.
-    #[doc(hidden)]
-    pub fn remove(&self, name: &LockName) -> bool {
-        self.state().remove(name)
-    }
-
-    /// Makes every watch start over with a list, as the API server does when it has forgotten too much (410).
-    #[doc(hidden)]
-    pub fn expire_watches(&self) {
-        let state = self.state();
-        for watcher in &state.watchers {
-            let _ = watcher.queue.unbounded_send(Ok(state.listed(&watcher.scope)));
-        }
-    }
-
-    /// Returns how many requests there were so far.
-    #[doc(hidden)]
-    pub fn calls(&self) -> Calls {
-        self.state().calls
-    }
-
     /// Every transition is complete before the mutex is released, so a panic elsewhere leaves nothing half done.
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -129,8 +109,12 @@ impl MemoryStore {
 
     /// Runs one request between two yields: a caller that is dropped at the first has sent nothing, at the second it
     /// has sent and does not learn the answer. Both happen on a real network.
-    async fn request<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+    async fn request<T>(&self, act: impl FnOnce(&mut State) -> Result<T, Fault>) -> Result<T, Fault> {
         yield_now().await;
+        #[cfg(any(test, feature = "testing"))]
+        if self.state().is_troubled() {
+            return self.in_trouble(act).await;
+        }
         let answer = act(&mut self.state());
         yield_now().await;
         answer
@@ -186,7 +170,9 @@ impl Store for MemoryStore {
         let (queue, watch) = unbounded();
         let mut state = self.state();
         state.calls.watches += 1;
-        let _ = queue.unbounded_send(Ok(state.listed(&scope)));
+        if !state.is_down() {
+            let _ = queue.unbounded_send(Ok(state.listed(&scope)));
+        }
         state.watchers.push(Watcher { scope, queue });
         let kept_alive = self.clone();
         watch
@@ -229,8 +215,11 @@ impl State {
 
     /// Queues what each watch is to see of a transition, and forgets the watches that were dropped.
     fn tell(&mut self, name: &LockName, before: Option<&Snapshot>, after: Option<&Snapshot>) {
-        let version = self.version;
+        let (version, is_down) = (self.version, self.is_down());
         self.watchers.retain(|watcher| {
+            if is_down {
+                return !watcher.queue.is_closed();
+            }
             let matches = |s: &&Snapshot| watcher.scope.matches(name, &s.record);
             let sighting = match (before.filter(matches), after.filter(matches)) {
                 (_, Some(new)) => Sighting::Changed(name.clone(), new.clone()),
@@ -239,6 +228,15 @@ impl State {
             };
             watcher.queue.unbounded_send(Ok(sighting)).is_ok()
         });
+    }
+
+    /// Says whether it cannot be reached just now, as a test has ordered.
+    #[cfg_attr(not(any(test, feature = "testing")), expect(clippy::unused_self, reason = "only tests order that"))]
+    fn is_down(&self) -> bool {
+        #[cfg(any(test, feature = "testing"))]
+        return self.trouble.is_down();
+        #[cfg(not(any(test, feature = "testing")))]
+        false
     }
 
     fn listed(&self, scope: &Scope) -> Sighting {
@@ -253,7 +251,7 @@ impl Calls {
     /// Returns how many requests asked for a change or a deletion.
     pub fn writes(&self) -> u64 {
         let holds = self.creates + self.claims + self.renews + self.reserves + self.grants;
-        holds + self.enqueues + self.leaves + self.frees + self.deletes
+        holds + self.enqueues + self.leaves + self.frees + self.advertises + self.deletes
     }
 
     fn of(&mut self, change: &Change) -> &mut u64 {

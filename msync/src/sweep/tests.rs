@@ -20,7 +20,7 @@ fn after(time: Duration) -> Now {
 }
 
 fn waiter() -> Entry {
-    Claim { engine: EngineId::new("w", 9), term: Term(9), ttl: TTL, instant: true }.entry()
+    Claim { engine: EngineId::new("w", 9), term: Term(9), ttl: TTL, instant: true }.entry(Wall::default())
 }
 
 /// A record whose hold ended, by its date, at the start.
@@ -50,6 +50,18 @@ fn a_holder_must_have_been_seen_to_do_nothing_for_its_ttl() {
     assert!(!goes(&mut sights, &found, 25 * HOUR), "however old its date: its clock may be wrong");
     assert!(!goes(&mut sights, &found, 25 * HOUR + TTL / 30 * 29));
     assert!(goes(&mut sights, &found, 25 * HOUR + TTL));
+}
+
+#[test]
+fn a_reservation_goes_when_its_date_is_old_however_long_its_ttl() {
+    let reserved = Record { engine: EngineId::new("w", 1).reserved(), ttl: 24 * HOUR, ..record(true, vec![]) };
+    assert!(reserved.is_reserved());
+    let found = seen(5, reserved);
+    assert!(!goes(&mut Sights::new(), &found, 23 * HOUR));
+    assert!(goes(&mut Sights::new(), &found, 24 * HOUR));
+    let kept = |time| !judge(&mut Sights::new(), &found, Duration::ZERO, after(time)).unwanted.is_empty();
+    assert!(!kept(Duration::ZERO) && !kept(WALL_SKEW), "another clock may say that it is not over");
+    assert!(kept(WALL_SKEW + Duration::from_millis(1)));
 }
 
 #[test]

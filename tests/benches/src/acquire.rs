@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use kube::api::{DeleteParams, PostParams, Preconditions};
-use msync::crd::Lock;
+use msync::unstable::crd::Lock;
 
 use crate::{
     figures::{Figure, Sample, Table, millis},

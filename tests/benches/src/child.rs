@@ -13,7 +13,7 @@ use kube::{
 use msync::{
     Client, ClientBuilder, Lock, LockGuard, Timing,
     clock::{BootClock, Clock},
-    store::KubeStore,
+    unstable::store::KubeStore,
 };
 use serde::{Deserialize, Serialize};
 use tests::process::{ChildProcess, Spawn, follow_parent};
@@ -182,7 +182,7 @@ impl Place {
 impl Over {
     pub(crate) fn client(self, config: Config) -> Result<kube::Client> {
         Ok(match self {
-            Self::Ours | Self::OursHttp1 => msync::transport::connect(config)?,
+            Self::Ours | Self::OursHttp1 => msync::unstable::transport::connect(config)?,
             Self::Kube => kube::Client::try_from(config)?,
         })
     }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use futures::future::try_join_all;
 use msync::{
     clock::{BootClock, Clock},
-    record::MAX_WAITERS,
+    unstable::record::MAX_WAITERS,
 };
 use tests::{cluster::LIMIT, eventually, process::ChildProcess};
 use tokio::time::sleep;

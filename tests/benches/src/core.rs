@@ -12,10 +12,12 @@ use criterion::Criterion;
 use msync::{
     Client, MemoryStore, Timing,
     clock::{BootClock, Clock, Moment, Now, Wall},
-    crd::Lock,
-    protocol::{Action, Call, Event, Keeper, Outcome, Patience, Ticket, Want},
-    record::{EngineId, Record},
-    store::{Snapshot, Version},
+    unstable::{
+        crd::Lock,
+        protocol::{Action, Event, Keeper, Ticket, Want},
+        record::EngineId,
+        store::Snapshot,
+    },
 };
 use serde::Deserialize;
 
@@ -128,17 +130,7 @@ impl Driver {
     }
 
     fn acquire(&mut self) {
-        let want = Want {
-            ticket: Ticket(1),
-            timing: Timing::default(),
-            retained: false,
-            instant: true,
-            adopt: false,
-            patience: Patience::Wait,
-            at_least: Duration::ZERO,
-            max_hold: None,
-        };
-        self.step(Event::Want(want));
+        self.step(Event::Want(Want::new(Ticket(1), Timing::default())));
         assert!(self.keeper.hold().is_some(), "acquired");
         self.step(Event::Collected(Ticket(1), self.now.local));
     }
@@ -161,28 +153,10 @@ impl Driver {
                 *bits
             });
             self.steps += 1;
-            next = action.call.map(|call| Event::Reply(self.answer(&call)));
-        }
-    }
-
-    fn answer(&mut self, call: &Call) -> Outcome {
-        self.version += 1;
-        let stored: Option<&Record> = self.record.as_ref().map(|snapshot| &snapshot.record);
-        match call {
-            Call::Read => Outcome::Read(self.record.clone()),
-            Call::Apply(change) => match change.apply(stored) {
-                Ok(record) => {
-                    let version = Version { uid: "uid".into(), number: self.version };
-                    let snapshot = Snapshot { version, record };
-                    self.record = Some(snapshot.clone());
-                    Outcome::Applied(snapshot)
-                }
-                Err(refused) => Outcome::Refused(refused),
-            },
-            Call::Delete(_) => {
-                self.record = None;
-                Outcome::Deleted
-            }
+            next = action.call.map(|call| {
+                self.version += 1;
+                Event::Reply(call.serve(&mut self.record, self.version))
+            });
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::api::ListParams;
-use msync::{LockGuard, record::MAX_WAITERS};
+use msync::{LockGuard, unstable::record::MAX_WAITERS};
 use tests::{eventually, process::ChildProcess};
 use tokio::time::sleep;
 

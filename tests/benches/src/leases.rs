@@ -6,8 +6,10 @@ use anyhow::{Context, Result, anyhow};
 use msync::{
     Client, LockName,
     clock::{BootClock, Clock},
-    record::{Beat, Change, Claim, EngineId, Term},
-    store::{KubeStore, LeaseStore, Store},
+    unstable::{
+        record::{Beat, Change, Claim, EngineId, Term},
+        store::{KubeStore, LeaseStore, Store},
+    },
 };
 
 use crate::{
@@ -71,7 +73,7 @@ async fn renew(room: &Room<'_>, waiters: usize, sizes: &Sizes, table: &mut Table
         let create = Change::Create { claim: claim(1), beat: Beat(1), wall: BootClock.wall() };
         store.apply(&name, &create).await.map_err(fault)?;
         for term in (2..).take(waiters) {
-            store.apply(&name, &Change::Enqueue { claim: claim(term) }).await.map_err(fault)?;
+            store.apply(&name, &Change::Enqueue { claim: claim(term), wall: BootClock.wall() }).await.map_err(fault)?;
         }
     }
     let mut took = [const { Vec::new() }; 2];
@@ -79,7 +81,8 @@ async fn renew(room: &Room<'_>, waiters: usize, sizes: &Sizes, table: &mut Table
         for (store, took) in stores.iter().zip(&mut took) {
             let (previous, next, wall) = (Beat(beat), Beat(beat + 1), BootClock.wall());
             let ttl = Duration::from_secs(15);
-            let renew = Change::Renew { term: Term(1), previous, beat: next, renewals: beat + 1, ttl, wall };
+            let renew =
+                Change::Renew { term: Term(1), previous, beat: next, renewals: beat + 1, ttl, next_owner: None, wall };
             let start = std::time::Instant::now();
             store.apply(&name, &renew).await.map_err(fault)?;
             took.push(millis(start.elapsed()));

@@ -11,7 +11,7 @@ use futures::{FutureExt, future::select_all};
 use kube::{Api, api::WatchParams};
 use msync::{
     clock::{BootClock, Clock, Moment},
-    crd::Lock,
+    unstable::crd::Lock,
 };
 use tests::{
     cluster::LIMIT as SOON,

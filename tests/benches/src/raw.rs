@@ -10,9 +10,11 @@ use kube::{
 };
 use msync::{
     LockName,
-    clock::{BootClock, Clock, Moment},
-    crd::Lock,
-    record::{Beat, Change, Claim, EngineId, Record, Term},
+    clock::{BootClock, Clock, Moment, Wall},
+    unstable::{
+        crd::Lock,
+        record::{Beat, Change, Claim, EngineId, Record, Term},
+    },
 };
 use serde_json::json;
 use tokio::{sync::mpsc, task::JoinHandle, time::sleep};
@@ -92,7 +94,7 @@ pub(crate) fn object(name: &str, waiters: usize) -> Result<Lock> {
     let create = Change::Create { claim: claim(0), beat: Beat(1), wall: BootClock.wall() };
     let mut record: Record = create.apply(None).ok().context("a creation needs no record")?;
     for number in (1..).take(waiters) {
-        let enqueue = Change::Enqueue { claim: claim(number) };
+        let enqueue = Change::Enqueue { claim: claim(number), wall: Wall::default() };
         record = enqueue.apply(Some(&record)).ok().context("the queue has room")?;
     }
     Ok(Lock::of(&LockName::new(name)?, &record))

@@ -9,8 +9,10 @@ use futures::future::BoxFuture;
 use msync::{
     LockName,
     clock::{BootClock, Clock, Moment},
-    record::{Change, Refused},
-    store::{Fault, KubeStore, Scope, Snapshot, Store, Version, Watch},
+    unstable::{
+        record::{Change, Refused},
+        store::{Fault, KubeStore, Scope, Snapshot, Store, Version, Watch},
+    },
 };
 use tokio::sync::watch;
 

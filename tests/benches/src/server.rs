@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use kube::Api;
 use msync::{
     Client, ClientBuilder, Timing,
-    crd::{Lock, install_crd},
+    unstable::crd::{Lock, install_crd},
 };
 use tests::testbed::{ADMIN, Options, TestServer};
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use msync::protocol::{Call, Event, Outcome};
+use msync::unstable::protocol::{Call, Event, Outcome};
 use stateright::{Model, Property};
 
 use crate::{Fault, Guard, Node, Peer, Phase, Plan, Promise, Seen, World};
@@ -30,6 +30,8 @@ pub enum Act {
     End(u8, Guard),
     /// A user polls its future again.
     Poll(u8, Guard),
+    /// A client is shut down in good order.
+    Close(u8),
     /// The stranger looks at the Lease, and takes what it may.
     StrangerLooks,
     /// The stranger gives back what it believes to have.
@@ -98,6 +100,10 @@ impl Model for Lab {
             Act::Look(index) => next.run(index, Node::look),
             Act::Want(index) => next.run(index, |node| node.want(&self.plan.peers[usize::from(index)])),
             Act::Poll(index, guard) => next.run(index, |node| node.poll(guard)),
+            Act::Close(index) => {
+                next.budget.shutdowns -= 1;
+                next.run(index, Node::close);
+            }
             Act::End(index, guard) => {
                 next.budget.cancels -= u8::from(is_cancelled(guard));
                 next.run(index, |node| node.end(guard));
@@ -140,6 +146,7 @@ impl Lab {
             (!node.sightings.is_empty(), Act::Look(index)),
             (node.stalled, Act::Reopen(index)),
             (node.may_want(peer), Act::Want(index)),
+            (world.budget.shutdowns > 0 && node.may_close(), Act::Close(index)),
         ];
         acts.extend(can.into_iter().filter(|(can, _)| *can).map(|(_, act)| act));
         let may_end = |guard: &&Guard| !is_cancelled(**guard) || world.budget.cancels > 0;
@@ -200,6 +207,9 @@ fn always() -> Vec<Property<Lab>> {
         }),
         Property::always("S6 nothing unwanted is renewed", |_, world: &World| {
             kept(world, Promise::OnlyWantedIsRenewed)
+        }),
+        Property::always("S8 what is to be kept is nobody else's", |_, world: &World| {
+            kept(world, Promise::AtLeastIsKept)
         }),
     ]
 }

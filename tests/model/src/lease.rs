@@ -1,10 +1,9 @@
 //! The record in a Lease, and somebody who elects by it as client-go does: the shipped rules of
-//! [`msync::record::leased`], and around them what a store keeps in mind and what a stranger does.
+//! [`msync::unstable::record::leased`], and around them what a store keeps in mind and what a stranger does.
 
 use std::{cmp::Ordering, collections::BTreeMap, sync::Arc};
 
-use msync::{
-    clock::Wall,
+use msync::unstable::{
     protocol::Call,
     record::{
         Change, Refused,
@@ -57,12 +56,11 @@ impl Seen {
         if matches!(change, Change::Create { .. }) {
             return Ok(Ops::default());
         }
-        let wall = Wall::from_millis(0);
-        let approach = match (Leased::approach(self.0.as_deref(), change, wall), &newest.0) {
+        let approach = match (Leased::approach(self.0.as_deref(), change), &newest.0) {
             // Where there were no annotations yet, the store joins again at once.
-            (_, Some(newest)) if matches!(change, Change::Enqueue { .. }) => newest.send(change, wall),
+            (_, Some(newest)) if matches!(change, Change::Enqueue { .. }) => newest.send(change),
             (Approach::Look, None) => return Err(Refused::Absent),
-            (Approach::Look, Some(newest)) => newest.send(change, wall),
+            (Approach::Look, Some(newest)) => newest.send(change),
             (approach, _) => approach,
         };
         match approach {

@@ -1,6 +1,6 @@
 //! The shipped protocol, model-checked: every interleaving of two or three engines within a budget of faults.
 //!
-//! The transition functions are those that ship: [`msync::protocol::Keeper::step`] and [`msync::record::Change::apply`].
+//! The transition functions are those that ship: [`msync::unstable::protocol::Keeper::step`] and [`msync::unstable::record::Change::apply`].
 //! What is modelled is all around them: a server, a network, watches, clocks, and users. `README.md` beside this crate
 //! says what is explored, what is abstracted away, and which mutants of the protocol it kills.
 //!

@@ -3,16 +3,19 @@
 use std::{collections::VecDeque, time::Duration};
 
 use msync::{
+    LossReason,
     clock::{Moment, Now, Wall},
-    protocol::{Action, Call, Event, Keeper, Notice, Ticket},
-    record::{Change, EngineId, Term},
-    store::Snapshot,
+    unstable::{
+        protocol::{Action, Call, Event, Keeper, Notice, Ticket},
+        record::{Change, EngineId, Term},
+        store::Snapshot,
+    },
 };
 
 use crate::{Peer, Promise, Seen};
 
 /// One tick, on a clock that is right.
-const TICK: Duration = Duration::from_secs(1);
+pub(crate) const TICK: Duration = Duration::from_secs(1);
 
 /// All nonces are multiples of it, and so of every half span of time that the protocol draws a jitter from: a jitter is
 /// then always the same, and does not multiply the states.
@@ -46,6 +49,7 @@ pub struct Guard {
 }
 
 /// One engine, its clock, its watch and its users.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own; no two exclude each other")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Node {
     /// The shipped state machine.
@@ -76,6 +80,12 @@ pub struct Node {
     looks_out: bool,
     /// Terms that were seen lost.
     lost: Vec<Term>,
+    /// For how many ticks its users keep the lock at least.
+    at_least: u16,
+    /// Until which tick of its clock it keeps the lock, whoever uses it.
+    kept_until: u16,
+    /// It shuts down, or has done so.
+    closing: bool,
 }
 
 /// What a step of a node leads to.
@@ -107,12 +117,12 @@ impl Step {
 
 impl Node {
     /// Makes an engine that has just started.
-    pub fn new(index: u8, wants: u8) -> Self {
+    pub fn new(index: u8, peer: &Peer) -> Self {
         let id = EngineId::new(&format!("n{index}"), 0);
         Self {
             keeper: Keeper::new(id.clone()),
             guards: Vec::new(),
-            wants,
+            wants: peer.wants,
             sightings: VecDeque::new(),
             known: Seen::default(),
             stalled: false,
@@ -127,6 +137,9 @@ impl Node {
             limit: None,
             looks_out: false,
             lost: Vec::new(),
+            at_least: peer.at_least,
+            kept_until: 0,
+            closing: false,
         }
     }
 
@@ -157,7 +170,29 @@ impl Node {
 
     /// Says whether a user may begin an acquisition.
     pub fn may_want(&self, peer: &Peer) -> bool {
-        self.wants > 0 && self.guards.len() < peer.at_once
+        self.wants > 0 && self.guards.len() < peer.at_once && !self.closing
+    }
+
+    /// Says whether it may be shut down with something to tell.
+    pub fn may_close(&self) -> bool {
+        !self.closing && !self.paused && !self.keeper.is_idle()
+    }
+
+    /// Says whether it is to keep the lock for `at_least` of one who had it.
+    pub fn keeps(&self) -> bool {
+        self.kept_until > self.local
+    }
+
+    /// Says whether it was shut down and nothing is left to do. Then what it hears starts no keeper, as in the engine: news that is
+    /// older than a reservation would look like something to give back, and its writes test the term only, which stays.
+    fn is_over(&self) -> bool {
+        self.closing && self.keeper.is_idle()
+    }
+
+    /// The client shuts down in good order.
+    pub fn close(&mut self) -> Step {
+        self.closing = true;
+        self.step(Event::ShutDown)
     }
 
     /// Lets time pass on the local clock.
@@ -205,6 +240,7 @@ impl Node {
     fn collect(&mut self, ticket: Ticket, token: u64) -> Step {
         let told = self.guards.iter_mut().filter(|guard| guard.ticket == ticket);
         told.for_each(|guard| guard.phase = Phase::Held);
+        self.kept_until = if self.at_least == 0 { 0 } else { self.local + self.at_least };
         let mut step = self.step(Event::Collected(ticket, self.now().local));
         step.tokens.insert(0, token);
         step
@@ -265,10 +301,14 @@ impl Node {
         self.lost.clear();
         self.known = Seen::default();
         (self.limit, self.stalled, self.paused) = (None, false, false);
+        (self.kept_until, self.closing) = (0, false);
     }
 
     /// The server shows the watch of this engine a transition.
     pub fn witness(&mut self, before: Option<&Snapshot>, after: Option<&Snapshot>, version: u64, seen: &Seen) {
+        if self.is_over() {
+            return;
+        }
         let mine = |snapshot: &&Snapshot| self.looks_out || snapshot.record.engine == self.id;
         let event = match (before.filter(mine), after.filter(mine)) {
             (_, Some(after)) => Event::Seen(after.clone()),
@@ -287,6 +327,9 @@ impl Node {
     pub fn list(&mut self, stored: Option<&Snapshot>, seen: &Seen) {
         self.stalled = false;
         self.sightings.clear();
+        if self.is_over() {
+            return;
+        }
         match stored.filter(|stored| self.looks_out || stored.record.engine == self.id) {
             Some(stored) => self.sightings.push_back((Event::Seen(stored.clone()), seen.clone())),
             None if !self.looks_out && !self.keeper.is_idle() => {
@@ -299,7 +342,9 @@ impl Node {
     fn now(&self) -> Now {
         // An hour after the clock's start, so that no anchor saturates.
         let local = Moment::from_nanos(0) + Duration::from_secs(3600) + TICK * self.local.into();
-        Now { local, wall: Wall::from_millis(0) }
+        // Where no date counts there is none, or states would differ by it.
+        let second = if self.at_least == 0 { 0 } else { i64::from(self.local) };
+        Now { local, wall: Wall::from_millis(1000 * second) }
     }
 
     /// Returns the next nonce of this engine; it counts as used once a call carries it.
@@ -343,8 +388,10 @@ impl Node {
         for guard in &mut self.guards {
             let held = standing.loss(guard.ticket, now).is_none();
             match (guard.phase, held) {
+                // Its body ends; until then it is renewed, and `at_least` outlives it.
+                (Phase::Held, false) if standing.ended == Some(LossReason::ShutDown) => {}
                 (Phase::Held, false) => {
-                    guard.phase = Phase::Lost;
+                    (guard.phase, self.kept_until) = (Phase::Lost, 0);
                     self.lost.extend(term.filter(|_| standing.ticket == Some(guard.ticket)));
                 }
                 (Phase::Lost, true) => broken = Some(Promise::LostIsFinal),
@@ -356,11 +403,14 @@ impl Node {
 
     /// Says what is wrong with sending a call.
     fn reproach(&self, call: &Call) -> Option<Promise> {
+        if matches!(call, Call::Apply(Change::Reserve { .. })) && !self.keeps() {
+            return Some(Promise::OnlyWantedIsRenewed);
+        }
         let Call::Apply(Change::Renew { term, .. }) = call else { return None };
         let untaken = |guard: &Guard| matches!(guard.phase, Phase::Offered(_));
         let wanted = match self.keeper.standing().ticket {
             Some(ticket) => !self.guards.iter().any(|guard| guard.ticket == ticket && untaken(guard)),
-            None => self.keeper.waiting() > 0,
+            None => self.keeper.waiting() > 0 || self.keeps(),
         };
         match (self.lost.contains(term), wanted) {
             (true, _) => Some(Promise::LostIsFinal),
@@ -375,6 +425,9 @@ impl Node {
         self.keeper = Keeper::new(self.id.clone());
         self.sightings.retain(|(event, _)| matches!(event, Event::Seen(seen) if seen.record.engine == self.id));
         (self.wake, self.looks_out) = (None, false);
+        if self.closing {
+            self.sightings.clear();
+        }
     }
 }
 

@@ -2,14 +2,12 @@
 //!
 //! A plan makes the state space finite. Everything within it is explored, so a plan is small and pointed at something.
 
-use std::time::Duration;
-
 use msync::{
     Timing,
-    protocol::{Patience, Ticket, Want},
+    unstable::protocol::{Patience, Ticket, Want},
 };
 
-use crate::Reach;
+use crate::{Reach, node::TICK};
 
 /// One engine of a plan, and what its users want.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +24,8 @@ pub struct Peer {
     pub instant: bool,
     /// Freed at release, not deleted.
     pub retained: bool,
+    /// For how many ticks its users keep it at least.
+    pub at_least: u16,
 }
 
 // === impl Peer ===
@@ -33,7 +33,7 @@ pub struct Peer {
 impl Peer {
     /// Makes an engine whose users want a plain lock a number of times, one after the other.
     pub fn new(timing: Timing, wants: u8) -> Self {
-        Self { timing, wants, at_once: 1, patience: Patience::Wait, instant: true, retained: false }
+        Self { timing, wants, at_once: 1, patience: Patience::Wait, instant: true, retained: false, at_least: 0 }
     }
 
     /// Makes its acquisitions campaigns: a grant must be accepted, the record is kept.
@@ -54,17 +54,20 @@ impl Peer {
         Self { at_once: 2, ..self }
     }
 
+    /// Lets its users keep the lock for some ticks at least, over a shutdown too.
+    #[must_use]
+    pub fn keeping(self, ticks: u16) -> Self {
+        Self { at_least: ticks, ..self }
+    }
+
     /// Returns what an acquisition of this engine wants.
     pub fn want(&self, ticket: Ticket) -> Want {
         Want {
-            ticket,
-            timing: self.timing,
             retained: self.retained,
             instant: self.instant,
-            adopt: false,
             patience: self.patience,
-            at_least: Duration::ZERO,
-            max_hold: None,
+            at_least: TICK * self.at_least.into(),
+            ..Want::new(ticket, self.timing)
         }
     }
 }
@@ -72,7 +75,7 @@ impl Peer {
 /// How much may go wrong in one run: of each kind, and in total.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Budget {
-    /// Of all kinds together, cancellations excepted.
+    /// Of all kinds together, but for cancellations and shutdowns, which are none.
     pub total: u8,
     /// Requests and replies that come late, or never.
     pub late: u8,
@@ -92,6 +95,8 @@ pub struct Budget {
     pub neglects: u8,
     /// Acquisitions that are given up while they wait.
     pub cancels: u8,
+    /// Clients that are shut down in good order.
+    pub shutdowns: u8,
     /// Releases of a stranger who compares nothing.
     pub releases: u8,
 }

@@ -1,6 +1,6 @@
 //! The promises that are checked in every state, and what every plan must be able to reach to be worth anything.
 
-use msync::record::leased::Holder;
+use msync::unstable::record::leased::Holder;
 use stateright::Property;
 
 use crate::{Lab, Origin, Phase, World};
@@ -16,6 +16,8 @@ pub enum Promise {
     ReleaseIsItsOwn,
     /// S6: nothing is renewed that nobody wants.
     OnlyWantedIsRenewed,
+    /// S8: what is to be kept at least is nobody else's, over a shutdown in good order too.
+    AtLeastIsKept,
     /// S2 on a Lease: a stranger that keeps to the Lease does not begin while an engine holds.
     NobodyElseBegins,
 }
@@ -31,6 +33,8 @@ pub enum Reach {
     DeadWaiter,
     /// A future has the lock and is not polled.
     Untaken,
+    /// The record is a reservation, of a process that has ended.
+    Reserved,
     /// The lock is handed on three times in a row.
     ChainOfThree,
     /// Two guards say held: what a deletion by hand leads to.
@@ -59,6 +63,10 @@ impl Reach {
             Self::Untaken => Property::sometimes("a lock that nobody takes", |_, world: &World| {
                 let untaken = |phase: Phase| matches!(phase, Phase::Offered(_));
                 world.nodes.iter().flat_map(|node| &node.guards).any(|guard| untaken(guard.phase))
+            }),
+            Self::Reserved => Property::sometimes("a reservation of nobody", |_, world: &World| {
+                let reserved = world.server.stored.as_ref().is_some_and(|stored| stored.record.is_reserved());
+                reserved && world.nodes.iter().any(|node| node.keeps() && node.keeper.is_idle())
             }),
             Self::ChainOfThree => Property::sometimes("hand-off chain of three", |_, world: &World| {
                 world.server.origin == Origin::Granted(3)

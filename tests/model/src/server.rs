@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use msync::{
+use msync::unstable::{
     protocol::{Call, Outcome},
     record::{Change, Pair, Record, Refused, leased::Leased},
     store::{Snapshot, Version},
@@ -79,7 +79,9 @@ impl Server {
     ///
     /// # Panics
     /// When the API server is to decide who leads.
-    pub fn put(&mut self, leased: Leased) -> Snapshot {
+    pub fn put(&mut self, mut leased: Leased) -> Snapshot {
+        // For people: it would only multiply the states.
+        leased.annotations.iter_mut().for_each(|notes| drop(notes.remove("msync.dev/next-owner")));
         let record = leased.record().expect("nobody lets the API server decide");
         let snapshot = self.store(record);
         self.leased = Known(Some(Arc::new(Leased { version: self.version, ..leased })));
@@ -104,7 +106,8 @@ impl Server {
 
     fn apply(&mut self, change: &Change) -> Outcome {
         let record = match change.apply(self.stored.as_ref().map(|stored| &stored.record)) {
-            Ok(record) => record,
+            // For people: it would only multiply the states.
+            Ok(record) => Record { next_owner: None, ..record },
             Err(refused) => return Outcome::Refused(refused),
         };
         self.origin = self.origin.after(change);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use msync::{
+use msync::unstable::{
     protocol::{Call, Event, Outcome},
     store::Snapshot,
 };
@@ -65,7 +65,7 @@ pub struct World {
 impl World {
     /// Makes the state that a plan begins in.
     pub fn new(plan: &Plan) -> Self {
-        let nodes = (0..).zip(&plan.peers).map(|(index, peer)| Arc::new(Node::new(index, peer.wants)));
+        let nodes = (0..).zip(&plan.peers).map(|(index, peer)| Arc::new(Node::new(index, peer)));
         Self {
             now: 0,
             server: Server::default(),
@@ -155,6 +155,9 @@ impl World {
                 self.broken = Some(Promise::TokensIncrease);
             }
             self.token = self.token.max(token);
+            if (0..).zip(&self.nodes).any(|(other, node)| other != index && node.keeps()) {
+                self.broken = Some(Promise::AtLeastIsKept);
+            }
         }
         if step.opens {
             self.list(index);

@@ -150,6 +150,17 @@ fn three_engines_hand_on() {
     explore(plan("three, chain of hand-offs", peers, 5, Budget::default()), 700_000, &[Reach::ChainOfThree]);
 }
 
+/// It is released, or the client shut down, before `at_least` is over: a reservation that another waits for, or tries.
+#[test]
+fn two_engines_of_which_one_keeps_what_it_has_over_a_shutdown() {
+    let budget = Budget { total: 1, late: 1, shutdowns: 1, ..Budget::default() };
+    let kept = Peer::new(even(), 1).keeping(4);
+    let (waits, tries) = (Peer::new(even(), 1), Peer::new(even(), 1).trying());
+    for (name, other, least) in [("kept, waited for", waits, 180_000), ("kept, tried", tries, 110_000)] {
+        explore(plan(name, [kept, other], 9, budget), least, &[Reach::Reserved, Reach::TakeOver]);
+    }
+}
+
 /// A stranger elects by the same Lease as client-go does; its release ends whatever hold there is.
 #[test]
 fn two_engines_and_a_stranger_on_a_lease() {

@@ -1,6 +1,6 @@
 //! A discrete-event simulation of the protocol core: many processes, one server, every fault we know, in true time.
 //!
-//! It runs the shipped [`msync::protocol::Keeper`] and [`msync::record::Change::apply`], without a runtime and without a
+//! It runs the shipped [`msync::unstable::protocol::Keeper`] and [`msync::unstable::record::Change::apply`], without a runtime and without a
 //! real clock: an episode of hours takes milliseconds. Every episode is the story of one seed; `MSYNC_SEED` plays one
 //! again and `MSYNC_TRACE=1` tells it step by step.
 //!

@@ -16,6 +16,48 @@ pub(crate) struct Fate {
     pub(crate) reply: Option<u64>,
     /// Answered "busy" by whoever stands before the server.
     pub(crate) busy: bool,
+    /// Answered with a denial.
+    pub(crate) denied: bool,
+}
+
+/// A server that denies everything for a while, as one does that has just started.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Denial {
+    /// When the first of those began that followed each other closely: whoever sent nothing between them sees one.
+    since: u64,
+    until: u64,
+}
+
+// === impl Denial ===
+
+impl Denial {
+    /// What an engine takes for passing is shorter, by any clock.
+    const PASSING: u64 = 9_800 * MILLI;
+    /// Everybody has had another answer meanwhile.
+    const APART: u64 = 600_000 * MILLI;
+
+    /// Begins to deny, for up to twice as long as may pass.
+    pub(crate) fn begin(&mut self, at: u64, rng: &mut Rng) {
+        if at >= self.until + Self::APART || self.until == 0 {
+            self.since = at;
+        }
+        self.until = self.until.max(at + rng.below(2 * Self::PASSING));
+    }
+
+    /// Says whether a call that is sent now is denied.
+    pub(crate) fn is_on(&self, at: u64) -> bool {
+        at < self.until
+    }
+
+    /// Returns when the last of it is over.
+    pub(crate) fn until(&self) -> u64 {
+        self.until
+    }
+
+    /// Says whether it may have failed somebody by now: one that passes must not.
+    pub(crate) fn may_fail(&self, at: u64) -> bool {
+        self.until > 0 && at >= self.since + Self::PASSING
+    }
 }
 
 // === impl Fate ===
@@ -24,6 +66,11 @@ impl Fate {
     /// Nothing goes wrong.
     pub(crate) fn fair(rng: &mut Rng) -> Self {
         Self { first: Some(hop(rng)), reply: Some(hop(rng)), ..Self::default() }
+    }
+
+    /// The call is denied.
+    pub(crate) fn denied(rng: &mut Rng) -> Self {
+        Self { reply: Some(hop(rng)), denied: true, ..Self::default() }
     }
 
     /// Draws what goes wrong with a call that may take `timeout`.

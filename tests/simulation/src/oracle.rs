@@ -2,8 +2,10 @@
 
 use msync::{
     FencingToken, LossReason,
-    protocol::{Call, Hold, Keeper, Ticket},
-    record::{Change, EngineId, Record},
+    unstable::{
+        protocol::{Call, Hold, Keeper, Ticket},
+        record::{Change, EngineId, Record},
+    },
 };
 
 use crate::{
@@ -29,6 +31,8 @@ pub struct Tally {
     pub recalled: u64,
     /// Left behind as a reservation.
     pub reserved: u64,
+    /// Failed, for the server denied everything for too long.
+    pub failed: u64,
     /// Losses that a user was told of before it had ended.
     pub losses: u64,
     /// Calls to the store.
@@ -64,6 +68,7 @@ impl Tally {
         self.local += other.local;
         self.recalled += other.recalled;
         self.reserved += other.reserved;
+        self.failed += other.failed;
         self.losses += other.losses;
         self.calls += other.calls;
         self.steps += other.steps;
@@ -204,7 +209,7 @@ impl Oracle {
             }
             let engine = &process.engine;
             let entry = |record: &Record| {
-                record.waiters.iter().filter_map(msync::record::Entry::claim).any(|c| c.engine == *engine)
+                record.waiters.iter().filter_map(msync::unstable::record::Entry::claim).any(|c| c.engine == *engine)
             };
             if record.is_some_and(|record| record.engine == *engine || (!record.is_free() && entry(record))) {
                 self.broken(at, format!("liveness: p{} is still in the record {record:?}", process.index));

@@ -9,6 +9,15 @@ use crate::{process::Home, rng::Rng};
 /// One millisecond of true time.
 pub(crate) const MILLI: u64 = 1_000_000;
 
+/// What a plan is drawn from. A seed tells the same story only as long as that stays as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vocabulary {
+    /// All that there is.
+    Whole,
+    /// What there was before denials and ttls beyond 15 s.
+    BeforeDenials,
+}
+
 /// The story of one seed. Chances are per thousand.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -42,6 +51,8 @@ pub(crate) struct Plan {
     pub(crate) twice: u64,
     /// Requests answered "busy".
     pub(crate) busy: u64,
+    /// The server denies everything for a while, as one does that has just started.
+    pub(crate) denial: u64,
     /// Slow messages: up to one time-out.
     pub(crate) slow: u64,
     /// Watch events that never arrive.
@@ -82,35 +93,37 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// Draws a plan. One in eight has no faults at all: there, orderly behaviour can be asked for.
-    pub(crate) fn draw(rng: &mut Rng) -> Self {
-        let mut plan = Self::orderly(rng);
+    pub(crate) fn draw(rng: &mut Rng, vocabulary: Vocabulary) -> Self {
+        let mut plan = Self::orderly(rng, vocabulary);
         if rng.chance(300) {
             (plan.adopt, plan.home) = (true, rng.pick(&[Home::Pod, Home::Pod, Home::SharedPod]));
         }
         if !rng.chance(125) {
-            plan.disturb(rng);
+            plan.disturb(rng, vocabulary);
         }
         plan
     }
 
     /// Draws a plan on a Lease.
     pub(crate) fn on_leases(rng: &mut Rng) -> Self {
-        Self { leases: true, ..Self::draw(rng) }
+        Self { leases: true, ..Self::draw(rng, Vocabulary::Whole) }
     }
 
     /// Says whether nothing goes wrong in it: processes end in good order at the most.
     pub(crate) fn is_orderly(&self) -> bool {
         let calls = self.request_lost + self.reply_lost + self.late + self.twice + self.busy + self.slow;
         let events = self.event_lost + self.event_late;
-        !self.leases
-            && calls + events + self.pause + self.freeze + self.partition + self.crash + self.junk + self.cancel == 0
+        let machines = self.pause + self.freeze + self.partition + self.crash + self.denial;
+        !self.leases && calls + events + machines + self.junk + self.cancel == 0
     }
 
-    fn orderly(rng: &mut Rng) -> Self {
-        let ttls = [1000, 1500, 3000, 5000, 8000, 15000];
+    fn orderly(rng: &mut Rng, vocabulary: Vocabulary) -> Self {
+        // From 20 s on an entry, from 60 s on any call is given less than its part of the ttl.
+        let ttls = [1000, 1500, 3000, 5000, 8000, 15_000, 30_000, 120_000];
+        let ttls = if vocabulary == Vocabulary::BeforeDenials { &ttls[..6] } else { &ttls };
         let count = rng.pick(&[1, 1, 3]);
         let percent = rng.pick(&[2, 2, 3, 10]);
-        let millis: Vec<u64> = (0..count).map(|_| rng.pick(&ttls)).collect();
+        let millis: Vec<u64> = (0..count).map(|_| rng.pick(ttls)).collect();
         Self {
             processes: usize::try_from(rng.between(2, 6)).unwrap_or(2),
             wants: 60,
@@ -127,6 +140,7 @@ impl Plan {
             late: 0,
             twice: 0,
             busy: 0,
+            denial: 0,
             slow: 0,
             event_lost: 0,
             event_late: 0,
@@ -147,9 +161,9 @@ impl Plan {
         }
     }
 
-    fn disturb(&mut self, rng: &mut Rng) {
+    fn disturb(&mut self, rng: &mut Rng, vocabulary: Vocabulary) {
         if rng.chance(500) {
-            return self.swarm(rng);
+            return self.swarm(rng, vocabulary);
         }
         let weight = rng.pick(&[1, 1, 2, 4]);
         let mut some = |most: u64| if rng.chance(400) { 0 } else { rng.below(most * weight + 1) };
@@ -168,11 +182,14 @@ impl Plan {
         self.shutdown = some(40);
         self.junk = some(30);
         self.cancel = some(150);
+        if vocabulary == Vocabulary::Whole {
+            self.denial = some(40);
+        }
     }
 
     /// Few kinds of faults, each of them often, around hand-offs: some errors need bad luck several times in a row, which a
     /// mixture of everything hardly ever has.
-    fn swarm(&mut self, rng: &mut Rng) {
+    fn swarm(&mut self, rng: &mut Rng, vocabulary: Vocabulary) {
         (self.instant, self.retained, self.tries) = (1000, rng.chance(400), 0);
         (self.tasks, self.think) = (rng.pick(&[1, 2, 3]), rng.pick(&[2 * MILLI, 200 * MILLI]));
         (self.at_least, self.max_hold, self.long) = (0, 0, rng.pick(&[20, 100]));
@@ -187,6 +204,9 @@ impl Plan {
         self.freeze = some(700);
         self.partition = some(300);
         self.cancel = some(200);
+        if vocabulary == Vocabulary::Whole {
+            self.denial = some(80);
+        }
     }
 }
 

@@ -5,8 +5,10 @@ use std::time::Duration;
 use msync::{
     FencingToken,
     clock::{Moment, Now, Wall},
-    protocol::{Keeper, Standing, Ticket, Want},
-    record::{EngineId, Role, Term, WALL_SKEW},
+    unstable::{
+        protocol::{Keeper, Standing, Ticket, Want},
+        record::{EngineId, Role, Term, WALL_SKEW},
+    },
 };
 
 use crate::rng::Rng;
@@ -225,7 +227,7 @@ impl Process {
     /// Says whether it keeps the lock for `at_least`, though nobody uses it.
     pub(crate) fn keeps(&self, at: u64) -> bool {
         let now = self.clock.local(at);
-        let hold = self.keeper.as_ref().and_then(msync::protocol::Keeper::hold);
+        let hold = self.keeper.as_ref().and_then(msync::unstable::protocol::Keeper::hold);
         self.up && hold.is_some_and(|hold| hold.keep_until > now && hold.deadline > now)
     }
 

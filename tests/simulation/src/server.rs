@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use msync::{
-    protocol::{Call, Outcome},
-    record::{
-        Change, Claim, EngineId, Entry, MAX_WAITERS, Record, Refused, Term,
-        leased::{Leased, Op},
+    clock::Wall,
+    unstable::{
+        protocol::{Call, Outcome},
+        record::{
+            Change, Claim, EngineId, Entry, MAX_WAITERS, Record, Refused, Term,
+            leased::{Leased, Op},
+        },
+        store::{Snapshot, Version},
     },
-    store::{Snapshot, Version},
 };
 
 use crate::rng::Rng;
@@ -78,7 +81,7 @@ impl Server {
             (Call::Apply(Change::Create { .. }), Some(_)) => Err(Refused::Exists),
             (Call::Apply(_), None) => Err(Refused::Absent),
             (Call::Apply(change), Some(leased)) => leased.run(ops).and_then(|left| match change {
-                Change::Enqueue { claim } if left.has_no_room_for(claim.term) => Err(Refused::Full),
+                Change::Enqueue { claim, .. } if left.has_no_room_for(claim.term) => Err(Refused::Full),
                 _ => Ok(left),
             }),
         };
@@ -144,7 +147,7 @@ fn scribbled(rng: &mut Rng) -> Entry {
         instant: rng.chance(500),
     };
     match rng.below(4) {
-        0 => claim.entry(),
+        0 => claim.entry(Wall::default()),
         1 => Entry::from_text(""),
         2 => Entry::from_text(&format!("{} {} 1000 perhaps", claim.term, claim.engine)),
         _ => Entry::from_text("nobody writes this"),

@@ -14,7 +14,8 @@ mod wire;
 
 pub use judge::Story;
 
-use crate::{plan, rng::Rng};
+pub use crate::plan::Vocabulary;
+use crate::{plan::Plan, rng::Rng};
 
 /// Plays the episode of a seed.
 ///
@@ -24,7 +25,18 @@ use crate::{plan, rng::Rng};
 /// # Panics
 /// When the library panics.
 pub fn play(seed: u64, trace: bool) -> Result<Story, String> {
-    play_plan(seed, trace, plan::Plan::draw)
+    play_of(Vocabulary::Whole, seed, trace)
+}
+
+/// The same, its plan drawn from this.
+///
+/// # Errors
+/// As [`play`].
+///
+/// # Panics
+/// As [`play`].
+pub fn play_of(vocabulary: Vocabulary, seed: u64, trace: bool) -> Result<Story, String> {
+    play_plan(seed, trace, |rng| Plan::draw(rng, vocabulary))
 }
 
 /// Plays the episode of a seed with the record in a Lease, beside somebody who elects as client-go does, and with edits by
@@ -36,10 +48,10 @@ pub fn play(seed: u64, trace: bool) -> Result<Story, String> {
 /// # Panics
 /// When the library panics.
 pub fn play_on_leases(seed: u64, trace: bool) -> Result<Story, String> {
-    play_plan(seed, trace, plan::Plan::on_leases)
+    play_plan(seed, trace, Plan::on_leases)
 }
 
-fn play_plan(seed: u64, trace: bool, draw: fn(&mut Rng) -> plan::Plan) -> Result<Story, String> {
+fn play_plan(seed: u64, trace: bool, draw: impl FnOnce(&mut Rng) -> Plan) -> Result<Story, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)

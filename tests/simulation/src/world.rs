@@ -6,15 +6,15 @@ mod tasks;
 mod watches;
 
 use agenda::Agenda;
-use msync::{
+use msync::unstable::{
     protocol::{Action, Call, Event, Keeper, Outcome, Ticket},
     record::EngineId,
 };
 
 use crate::{
-    network::Fate,
+    network::{Denial, Fate},
     oracle::Oracle,
-    plan::{MILLI, Plan},
+    plan::{MILLI, Plan, Vocabulary},
     process::Process,
     rng::Rng,
     server::{Commit, Server},
@@ -88,13 +88,14 @@ pub(crate) struct World {
     calm: bool,
     /// The latest arrival of a late request.
     last_zombie: u64,
+    denial: Denial,
     /// How much has been achieved, and when the last of it.
     progress: (u64, u64),
 }
 
 impl World {
     pub(crate) fn new(mut rng: Rng, trace: bool) -> Self {
-        let plan = Plan::draw(&mut rng);
+        let plan = Plan::draw(&mut rng, Vocabulary::Whole);
         let processes = (0..plan.processes).map(|index| Process::start(index, 0, plan.home, &mut rng)).collect();
         let mut world = Self {
             oracle: Oracle::default(),
@@ -109,6 +110,7 @@ impl World {
             tickets: 0,
             calm: false,
             last_zombie: 0,
+            denial: Denial::default(),
             progress: (0, 0),
         };
         world.say(|world| format!("{:?}", world.plan));
@@ -128,7 +130,7 @@ impl World {
             self.at = at;
             self.happen(happening);
             self.check_progress();
-            if self.calm && self.plan.junk == 0 {
+            if self.calm && self.plan.junk == 0 && !self.denial.is_on(self.at) {
                 // With dead entries in the queue it is longer by design: each place is a step of the stagger.
                 self.oracle.watch_gap(self.at, &self.processes, self.plan.ttl);
             }
@@ -258,8 +260,13 @@ impl World {
         let (life, engine) = (process.incarnation, process.engine.clone());
         let limit = process.clock.true_span(timeout);
         let cut = process.cut_until > self.at;
-        let fate =
-            if self.calm { Fate::fair(&mut self.rng) } else { Fate::draw(&self.plan, cut, limit, &mut self.rng) };
+        let fate = if self.denial.is_on(self.at) && !cut {
+            Fate::denied(&mut self.rng)
+        } else if self.calm {
+            Fate::fair(&mut self.rng)
+        } else {
+            Fate::draw(&self.plan, cut, limit, &mut self.rng)
+        };
         self.serial += 1;
         let id = self.serial;
         self.processes[who].call = Some(id);
@@ -268,6 +275,10 @@ impl World {
             let delay = fate.reply.unwrap_or(0);
             let outcome = if self.rng.chance(300) { Outcome::Unsent } else { Outcome::Busy(after) };
             self.later(delay, Happening::Replied { to: who, life, id, outcome });
+        }
+        if fate.denied {
+            let outcome = Outcome::Denied;
+            self.later(fate.reply.unwrap_or(0), Happening::Replied { to: who, life, id, outcome });
         }
         for (delay, reply) in [(fate.first, fate.reply.filter(|_| fate.second.is_none())), (fate.second, fate.reply)] {
             let Some(delay) = delay else { continue };

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use kube::{Api, api::PostParams};
-use msync::{crd::Lock, store::Lease};
+use msync::unstable::{crd::Lock, store::Lease};
 use serde_json::Value;
 
 use super::illegible;

@@ -1,4 +1,4 @@
-//! The Go programs `tests/apiserver`, `tests/etcdmutex` and `tests/leaderelection`, each built once per content of its sources.
+//! The Go programs `tests/apiserver`, `tests/etcdmutex`, `tests/leaderelection` and `tests/helm`, each built once per content of its sources.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -17,7 +17,12 @@ const REPORT: Duration = Duration::from_secs(15);
 
 /// The API server's binary, after building it if need be; `None` when it is not built and there is no Go.
 pub(super) fn apiserver() -> Result<Option<PathBuf>> {
-    go_program("apiserver", ".", "about five minutes on two cores, and 1.5 GB of Go modules and build cache")
+    go_program(
+        "apiserver",
+        "apiserver",
+        ".",
+        "about five minutes on two cores, and 1.5 GB of Go modules and build cache",
+    )
 }
 
 /// The binary of a contender for one of etcd's own mutexes, after building it if need be; `None` when it is not built and
@@ -27,7 +32,7 @@ pub(super) fn apiserver() -> Result<Option<PathBuf>> {
 ///
 /// When it cannot be built.
 pub fn etcdmutex() -> Result<Option<PathBuf>> {
-    go_program("etcdmutex", ".", "half a minute on two cores")
+    go_program("etcdmutex", "etcdmutex", ".", "half a minute on two cores")
 }
 
 /// The binary of a candidate by client-go's own leader election, after building it if need be; `None` when it is not built and
@@ -37,7 +42,7 @@ pub fn etcdmutex() -> Result<Option<PathBuf>> {
 ///
 /// When it cannot be built.
 pub fn leaderelection() -> Result<Option<PathBuf>> {
-    go_program("leaderelection", ".", "a minute on two cores")
+    go_program("leaderelection", "leaderelection", ".", "a minute on two cores")
 }
 
 /// Helm, after building it from its Go module if need be; `None` when it is not built and there is no Go.
@@ -46,11 +51,20 @@ pub fn leaderelection() -> Result<Option<PathBuf>> {
 ///
 /// When it cannot be built.
 pub fn helm() -> Result<Option<PathBuf>> {
-    go_program("helm", "helm.sh/helm/v3/cmd/helm", "two minutes on two cores")
+    go_program("helm", "helm", "helm.sh/helm/v3/cmd/helm", "two minutes on two cores")
 }
 
-fn go_program(name: &str, package: &str, cost: &str) -> Result<Option<PathBuf>> {
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+/// What renders kustomizations, after building it if need be; `None` when it is not built and there is no Go.
+///
+/// # Errors
+///
+/// When it cannot be built.
+pub fn kustomize() -> Result<Option<PathBuf>> {
+    go_program("kustomize", "helm", "./kustomize", "half a minute after Helm, of whose parts it is made")
+}
+
+fn go_program(name: &str, module: &str, package: &str, cost: &str) -> Result<Option<PathBuf>> {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join(module);
     let dir = target_dir().join("msync-testbed");
     let binary = dir.join(format!("{name}-{:016x}", hash_of(&sources)?));
     if !binary.exists() && !go_is_installed() {

@@ -55,12 +55,14 @@ async fn bug_25_a_release_with_an_old_view_tests_its_term() {
     let a = builder("a", clock.clone()).store(Arc::new(faulty)).build();
     let b = client(&store, "b");
     let paused = a.lock("x").unwrap().acquire().await.unwrap();
-    let other = msync::record::EngineId::new("other", 1);
-    store.edit(&tests::memory::name("x"), |record| (record.engine, record.term) = (other, msync::record::Term(7)));
+    let other = msync::unstable::record::EngineId::new("other", 1);
+    store.edit(&tests::memory::name("x"), |record| {
+        (record.engine, record.term) = (other, msync::unstable::record::Term(7));
+    });
     let waiting = waiter(&b, "x");
     drop(paused);
     pass(Duration::from_secs(1)).await;
-    assert_eq!(record(&store, "x").unwrap().term, msync::record::Term(7), "not deleted, not granted");
+    assert_eq!(record(&store, "x").unwrap().term, msync::unstable::record::Term(7), "not deleted, not granted");
     within(2 * TTL, "taken over", waiting).await.unwrap().check().unwrap();
 }
 

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use msync::{Error, LossReason, MemoryStore, record::Term, store::Fault};
+use msync::{
+    Error, LossReason, MemoryStore,
+    unstable::{record::Term, store::Fault},
+};
 use tests::{
     faulty::{Fate, Faulty, Kind, Sight, forbidden, unknown},
     memory::{
@@ -80,7 +83,7 @@ async fn bug_11_every_way_to_lose_fires_the_signal_exactly_once() {
         match reason {
             LossReason::Deadline => faulty.every(Fate::Hang),
             LossReason::TakenOver => drop(store.edit(&name("x"), |record| record.term = Term(7))),
-            LossReason::Deleted => assert!(store.remove(&name("x"))),
+            LossReason::Deleted => assert!(store.delete("x")),
             LossReason::ShutDown => drop(tests::memory::drop_after(2, a.shutdown()).await),
             _ => {}
         }

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use msync::{
     clock::{BootClock, Clock, Moment},
-    record::{Entry, Record},
+    unstable::record::{Entry, Record},
 };
 use tests::{
     cluster::Cluster,

@@ -37,7 +37,7 @@ use tests::{
     cluster::Cluster,
     dice::{Dice, from_environment},
     ledger::Ledger,
-    loudly,
+    loudly, skipped,
     testbed::Options,
 };
 
@@ -239,7 +239,7 @@ fn faketime() -> Option<PathBuf> {
     let set = std::env::var_os("MSYNC_LIBFAKETIME").map(PathBuf::from);
     let found = set.or_else(debians).filter(|library| library.exists());
     if found.is_none() {
-        loudly("SKIPPED jumps of the whole process's wall clock: no libfaketime (Debian: apt-get install libfaketime)");
+        skipped("jumps of the whole process's wall clock: no libfaketime (Debian: apt-get install libfaketime)");
     }
     found
 }

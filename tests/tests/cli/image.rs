@@ -12,7 +12,7 @@ fn wanted() -> bool {
     let wanted = std::env::var_os("MSYNC_IMAGE").is_some_and(|value| !value.is_empty());
     if !wanted {
         loudly(
-            "SKIPPED the image: MSYNC_IMAGE=1 builds and runs it (buildah, musl-tools and the musl target of Rust are needed)",
+            "NOT ASKED FOR, the image: MSYNC_IMAGE=1 builds and runs it (buildah, musl-tools and the musl target of Rust are needed)",
         );
     }
     wanted

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use tests::loudly;
+use tests::skipped;
 
 /// A language whose client can run here.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ pub(crate) fn languages() -> &'static [Language] {
             if Command::new(program).arg(version).output().is_ok_and(|output| output.status.success()) {
                 return Some(Language { name, run: run().expect("the client compiles"), work });
             }
-            loudly(&format!("SKIPPED the {name} client: there is no {program}"));
+            skipped(&format!("the {name} client: there is no {program}"));
             None
         });
         found.collect()

@@ -1,6 +1,7 @@
 //! Elections on the memory store, in paused time.
 #![allow(clippy::disallowed_methods, reason = "tokio's clock is the injected one here")]
 
+mod failures;
 mod observe;
 mod standing;
 
@@ -202,7 +203,7 @@ async fn a_body_runs_under_a_leadership_and_leaves_it() {
     let nested = term.run(async { a.election("e").unwrap().campaign().await.err() }).await.unwrap();
     assert!(matches!(nested, Some(Error::WouldDeadlock { .. })));
     let token = term.cancellation_token();
-    store.remove(&tests::memory::name("e"));
+    store.delete("e");
     let ended = term.run(std::future::pending::<()>()).await;
     assert!(matches!(ended, Err(Error::Lost { reason: LossReason::Deleted, .. })), "{ended:?}");
     token.cancelled().await;

@@ -1,10 +1,10 @@
 //! Locks on a real API server.
 
+mod admission;
 mod by_hand;
 mod crowd;
 mod fence;
 mod frozen;
-mod outdated;
 mod processes;
 mod promises;
 mod queue;
@@ -21,6 +21,7 @@ use msync::{Client, Error, LockGuard};
 use tests::{
     cluster::{Cluster, ttl},
     pair::Pair,
+    testbed::ADMIN,
 };
 use tokio::task::JoinHandle;
 
@@ -30,6 +31,11 @@ const TTL: u64 = 3000;
 /// A pair with the ttl of these tests.
 async fn pair(retry: bool) -> Result<Option<Pair>> {
     Pair::new(retry, ttl(TTL)).await
+}
+
+/// A client of kube of who may do everything.
+async fn kube_of(cluster: &Cluster) -> Result<kube::Client> {
+    cluster.server().client(ADMIN).await
 }
 
 /// Acquires in the background.

@@ -4,7 +4,7 @@ use std::{future::pending, os::unix::process::ExitStatusExt, process::Command, t
 
 use msync::{Client, Error, MemoryStore, leader_only, locked};
 
-use crate::{LIMIT, memory::name};
+use crate::LIMIT;
 
 /// Set in the child.
 const INSIDE: &str = "MSYNC_TEST_ABORTS";
@@ -33,7 +33,7 @@ fn aborts<Fut: Future>(test: &str, body: impl FnOnce(Client, MemoryStore) -> Fut
 fn a_holder_that_loses_aborts_though_its_body_blocks_the_thread() {
     #[locked("job", via = client, on_lost = abort)]
     async fn stuck(client: &Client, store: &MemoryStore) -> Result<(), Error> {
-        store.remove(&name("job"));
+        store.delete("job");
         loop {
             thread::park();
         }
@@ -46,7 +46,7 @@ fn a_holder_that_loses_aborts_though_its_body_blocks_the_thread() {
 fn a_leader_that_loses_aborts_though_its_body_blocks_the_thread() {
     #[leader_only("job", via = client, on_follower = error, on_lost = abort)]
     async fn stuck(client: &Client, store: &MemoryStore) -> Result<(), Error> {
-        store.remove(&name("job"));
+        store.delete("job");
         loop {
             thread::park();
         }
@@ -59,7 +59,7 @@ fn a_leader_that_loses_aborts_though_its_body_blocks_the_thread() {
 fn a_leader_that_loses_aborts_though_its_body_would_wait() {
     #[leader_only("job", via = client, on_lost = abort)]
     async fn waiting(client: &Client, store: &MemoryStore) {
-        store.remove(&name("job"));
+        store.delete("job");
         pending().await
     }
     let test = "abort::a_leader_that_loses_aborts_though_its_body_would_wait";

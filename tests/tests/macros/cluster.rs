@@ -10,9 +10,8 @@ use std::{
 use anyhow::{Context, Result};
 use kube::{Api, ResourceExt};
 use msync::{
-    Error,
-    crd::{Lock, ORIGINAL_NAME},
-    leader_only, locked,
+    Error, leader_only, locked,
+    unstable::crd::{Lock, ORIGINAL_NAME},
 };
 use tempfile::TempDir;
 use tests::{
@@ -33,7 +32,7 @@ async fn server() -> Result<Option<&'static TestServer>> {
     static INSTALLED: OnceCell<()> = OnceCell::const_new();
     let Some(server) = TestServer::shared().await? else { return Ok(None) };
     let client = server.client(ADMIN).await?;
-    INSTALLED.get_or_try_init(|| msync::crd::install_crd(&client)).await?;
+    INSTALLED.get_or_try_init(|| msync::unstable::crd::install_crd(&client)).await?;
     Ok(Some(server))
 }
 

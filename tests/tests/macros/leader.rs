@@ -35,7 +35,7 @@ async fn wait(client: &Client) -> Result<FencingToken, Error> {
 
 #[leader_only("job", via = client, on_follower = error)]
 async fn lose(client: &Client, store: &MemoryStore) -> Result<(), Error> {
-    store.remove(&name("job"));
+    store.delete("job");
     pending().await
 }
 
@@ -71,7 +71,7 @@ async fn a_leader_that_loses_is_cancelled_and_runs_again_when_it_regains() {
 async fn signal_lets_the_body_of_a_lost_leader_end() {
     #[leader_only("job", via = client, on_follower = error, on_lost = signal, guard = term)]
     async fn work(client: &Client, store: &MemoryStore) -> Result<LossReason, Error> {
-        store.remove(&name("job"));
+        store.delete("job");
         let reason = term.lost().await;
         sleep(SECOND).await;
         Ok(reason)

@@ -4,6 +4,7 @@
 
 mod abort;
 mod cluster;
+mod default;
 mod leader;
 mod memory;
 

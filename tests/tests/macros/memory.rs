@@ -159,7 +159,7 @@ async fn bug_19_a_busy_lock_runs_no_body_and_says_so_by_the_return_type() {
     let (_store, a, b) = pair();
     let guard = a.lock("job").unwrap().acquire().await.unwrap();
     let mut ran = false;
-    assert!(matches!(error(&b).await, Err(Error::Busy { name }) if name == "job"));
+    assert!(matches!(error(&b).await, Err(Error::Busy { name, .. }) if name == "job"));
     unit(&b, &mut ran).await;
     assert_eq!(outcome(&b).await.unwrap(), Outcome::Skipped);
     guard.release().await.unwrap();
@@ -197,12 +197,12 @@ async fn wait_is_how_long_a_call_waits() {
 async fn on_lost_cancel_drops_the_body_and_signal_lets_it_end() {
     #[locked("job", via = client)]
     async fn cancel(client: &Client, store: &MemoryStore, _witness: Witness) -> Result<(), Error> {
-        store.remove(&name("job"));
+        store.delete("job");
         pending().await
     }
     #[locked("job", via = client, on_lost = signal, guard = lease)]
     async fn signal(client: &Client, store: &MemoryStore) -> Result<LossReason, Error> {
-        store.remove(&name("job"));
+        store.delete("job");
         let reason = lease.lost().await;
         sleep(SECOND).await;
         assert!(lease.check().is_err());

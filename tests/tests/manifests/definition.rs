@@ -3,7 +3,7 @@
 use std::{env, fs};
 
 use anyhow::{Context, Result};
-use msync::crd::definition;
+use msync::unstable::crd::definition;
 use serde_json::Value;
 
 use crate::manifest;

@@ -1,10 +1,10 @@
-//! The kustomize base and component: they list what is there, and render, where kubectl is, to what they say.
+//! The kustomize base and component: they list what is there, and render, by the library of `kubectl kustomize`, to what they say.
 
 use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tests::loudly;
+use tests::{skipped, testbed::kustomize};
 
 use crate::{documents, manifest, sidecar::pod};
 
@@ -56,17 +56,17 @@ fn every_file_that_is_listed_exists() -> Result<()> {
     Ok(())
 }
 
-/// What kubectl makes of a user's overlay; `None`, said loudly, where there is no kubectl.
+/// What kustomize makes of a user's overlay; `None`, said loudly, where there is no Go to build it with.
 fn rendered() -> Result<Option<Vec<Value>>> {
-    if Command::new("kubectl").args(["version", "--client"]).output().is_err() {
-        loudly("SKIPPED rendering by kustomize: there is no kubectl");
+    let Some(kustomize) = kustomize()? else {
+        skipped("rendering by kustomize: there is no Go to build it with");
         return Ok(None);
-    }
+    };
     let overlay = tempfile::tempdir()?;
     copy(&manifest("."), &overlay.path().join("manifests"))?;
     fs::write(overlay.path().join("kustomization.yaml"), OVERLAY)?;
     fs::write(overlay.path().join("services.yaml"), SERVICES)?;
-    let output = Command::new("kubectl").arg("kustomize").arg(overlay.path()).output()?;
+    let output = Command::new(kustomize).arg(overlay.path()).output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Ok(Some(serde_saphyr::from_multiple(&String::from_utf8(output.stdout)?)?))
 }

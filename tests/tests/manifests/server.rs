@@ -8,7 +8,7 @@ use kube::{
     core::{ApiResource, GroupVersionKind},
     discovery::{Scope, pinned_kind},
 };
-use msync::crd::{Lock, install_crd};
+use msync::unstable::crd::{Lock, install_crd};
 use serde_json::{Value, json};
 use tests::testbed::{ADMIN, TestServer};
 

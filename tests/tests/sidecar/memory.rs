@@ -12,8 +12,10 @@ use futures::future::BoxFuture;
 use msync::{
     Client, LockName, MemoryStore,
     clock::{Clock, TokioClock},
-    record::Change,
-    store::{Fault, Scope, Snapshot, Store, Version, Watch},
+    unstable::{
+        record::Change,
+        store::{Fault, Scope, Snapshot, Store, Version, Watch},
+    },
 };
 use msync_compat_sidecar::{
     api::{self, Call, Lock, Name, Outcome, Request, Verb},
@@ -81,7 +83,7 @@ impl Store for Shared {
     }
 
     fn delete<'a>(&'a self, name: &'a LockName, version: &'a Version) -> BoxFuture<'a, Result<(), Fault>> {
-        self.unless_frozen(self.store.delete(name, version))
+        self.unless_frozen(Store::delete(&self.store, name, version))
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Vec<(LockName, Snapshot)>, Fault>> {

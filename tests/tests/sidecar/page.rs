@@ -3,7 +3,7 @@
 use std::{process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use tests::{eventually, loudly, testbed::TestServer};
+use tests::{eventually, skipped, testbed::TestServer};
 
 use crate::{
     http::{Reply, ask_as, send},
@@ -31,7 +31,7 @@ const FLAGS: [&str; 10] = [
 async fn the_page_shows_who_holds_what_and_who_waits() -> Result<()> {
     let Some(server) = TestServer::shared().await? else { return Ok(()) };
     if Command::new("chromium").arg("--version").output().is_err() {
-        loudly("SKIPPED the status page in a browser: there is no chromium");
+        skipped("the status page in a browser: there is no chromium (Debian: apt-get install chromium)");
         return Ok(());
     }
     let place = Place::new(server).await?;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use tests::{loudly, testbed::build_once};
+use tests::{skipped, testbed::build_once};
 
 use crate::process::Sidecar;
 
@@ -26,11 +26,10 @@ async fn the_python_binding_locks_and_leads() -> Result<()> {
     Ok(())
 }
 
-/// The interpreter of an environment with these packages; `None`, said loudly, where it cannot be had. With `CI` set only
-/// a missing Python excuses.
+/// The interpreter of an environment with these packages; `None`, said loudly, where it cannot be had.
 pub(crate) fn environment(name: &str, packages: &[&str]) -> Result<Option<PathBuf>> {
     if Command::new("python3").arg("--version").output().is_err() {
-        loudly(&format!("SKIPPED what needs {name}: there is no python3"));
+        skipped(&format!("what needs {name}: there is no python3"));
         return Ok(None);
     }
     let target = Path::new(env!("CARGO_BIN_EXE_tested-sidecar")).ancestors().nth(2).context("the target directory")?;
@@ -43,11 +42,10 @@ pub(crate) fn environment(name: &str, packages: &[&str]) -> Result<Option<PathBu
     });
     match made {
         Ok(()) => Ok(Some(interpreter)),
-        Err(error) if std::env::var_os("CI").is_none() => {
-            loudly(&format!("SKIPPED what needs {name}: {error:#}"));
+        Err(error) => {
+            skipped(&format!("what needs {name}: {error:#}"));
             Ok(None)
         }
-        Err(error) => Err(error),
     }
 }
 

@@ -225,7 +225,7 @@ async fn a_watch_is_answered_when_the_lock_changes_hands_and_not_by_renewals() {
         other => panic!("{other:?}"),
     }
     let deleted = asked(&b, None, watch(version(&free))).await;
-    shared.store.remove(&LockName::new("x").unwrap());
+    shared.store.delete("x");
     assert_ne!(version(&outcome(deleted).await), version(&free));
 }
 

@@ -6,14 +6,14 @@ use kube::{
     api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
     core::ApiResource,
 };
-use msync::{
+use msync::unstable::{
     crd::Lock,
     record::{Beat, Pair, Record, Refused, Term},
     store::{Fatal, Fault, Scope, Sighting},
 };
 use serde_json::{Value, json};
 use tests::store_contract::{
-    claim, create, done, engine, enqueue, free, leave, name, next, open, read, refused, renew, take,
+    WALL, claim, create, done, engine, enqueue, free, leave, name, next, open, read, refused, renew, take,
 };
 
 use crate::Bench;
@@ -50,7 +50,7 @@ async fn a_lock_without_fields_is_free_and_usable() -> Result<()> {
         let lock = name(lock);
         assert_eq!(read(&bench.store, &lock).await.record, Record::default());
         done(&bench.store, &lock, enqueue("b", 2)).await;
-        let removes = vec![(0, claim("b", 2).entry())];
+        let removes = vec![(0, claim("b", 2).entry(WALL))];
         done(&bench.store, &lock, take("b", 2, Pair::FREE, removes)).await;
         done(&bench.store, &lock, free(2)).await;
     }

@@ -12,8 +12,10 @@ use kube::{
 use msync::{
     Client, Error, LossReason, Timing,
     clock::{BootClock, Clock},
-    record::{Pair, Refused},
-    store::{Fatal, Fault, Lease, Scope, Sighting},
+    unstable::{
+        record::{Pair, Refused},
+        store::{Fatal, Fault, Lease, Scope, Sighting},
+    },
 };
 use serde_json::{Value, json};
 use tests::{
@@ -301,7 +303,8 @@ async fn a_finalizer_is_told_as_on_the_resource() -> Result<()> {
     let held = done(&bench.store, &lock, create("a", 1)).await;
     let finalizer = json!({"metadata": {"finalizers": ["example.com/backup"]}});
     others.0.patch("kept", &PatchParams::default(), &Patch::Merge(finalizer)).await?;
-    let held = msync::store::Version { number: read(&bench.store, &lock).await.version.number, ..held.version };
+    let held =
+        msync::unstable::store::Version { number: read(&bench.store, &lock).await.version.number, ..held.version };
     bench.store.delete(&lock, &held).await.map_err(|fault| anyhow::anyhow!("{fault:?}"))?;
     assert_eq!(
         bench.store.read(&lock).await.map_err(|fault| anyhow::anyhow!("{fault:?}"))?,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use kube::{Api, Client};
-use msync::{
+use msync::unstable::{
     crd::{Lock, install_crd},
     store::{KubeStore, LeaseStore},
 };

@@ -15,15 +15,17 @@ use kube::{
 };
 use msync::{
     Error,
-    crd::{Lock, install_crd},
-    record::{Record, Refused},
-    store::{Fatal, Fault, Scope},
+    unstable::{
+        crd::{Lock, install_crd},
+        record::{Record, Refused},
+        store::{Fatal, Fault, Scope},
+    },
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tests::{
     eventually,
-    store_contract::{Subject, claim, create, done, enqueue, leave, name, open, read},
+    store_contract::{Subject, WALL, claim, create, done, enqueue, leave, name, open, read},
     testbed::{ADMIN, Options, TestServer},
 };
 
@@ -95,7 +97,7 @@ impl Bench {
             },
             "patch" => {
                 store.apply(&lock, &enqueue("b", 2)).await?;
-                store.apply(&lock, &leave(0, claim("b", 2).entry())).await.map(drop)
+                store.apply(&lock, &leave(0, claim("b", 2).entry(WALL))).await.map(drop)
             }
             "delete" => store.delete(&lock, &there.version).await,
             "list" => store.watch(Scope::Lock(lock)).next().await.expect("a watch never ends").map(drop),
@@ -244,7 +246,7 @@ fn ancestor() -> Result<CustomResourceDefinition> {
 
 async fn every_fault(store: &Subject) -> Vec<Fault> {
     let lock = name("a");
-    let version = msync::store::Version { uid: "u".into(), number: 1 };
+    let version = msync::unstable::store::Version { uid: "u".into(), number: 1 };
     let listed = store.watch(Scope::Lock(lock.clone())).next().await.expect("a watch never ends");
     [
         store.read(&lock).await.map(drop),

@@ -6,7 +6,7 @@ use anyhow::Result;
 use futures::StreamExt;
 use http::{HeaderMap, StatusCode};
 use kube::Client;
-use msync::{
+use msync::unstable::{
     crd::install_crd,
     store::{Fault, Scope, Sighting, Watch},
 };

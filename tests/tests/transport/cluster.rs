@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use futures::future::try_join_all;
 use msync::{
     Client,
-    transport::{Http, connect_over},
+    unstable::transport::{Http, connect_over},
 };
 use tests::{
     cluster::{Cluster, soon, ttl},

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use futures::future::{join_all, try_join_all};
 use http::Response;
 use kube::{Client, client::Body};
-use msync::transport::{Http, connect_over};
+use msync::unstable::transport::{Http, connect_over};
 use tests::eventually;
 use tokio::{net::TcpListener, time::timeout};
 

@@ -6,6 +6,7 @@ mod cluster;
 mod environment;
 mod lanes;
 mod manners;
+mod plugin;
 mod provider;
 mod proxied;
 mod server;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use futures::AsyncReadExt;
-use msync::transport::{Http, connect_over};
+use msync::unstable::transport::{Http, connect_over};
 use tokio::time::timeout;
 
 use crate::{

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use msync::transport::connect;
+use msync::unstable::transport::connect;
 use rustls::crypto::{CryptoProvider, ring};
 use tests::process::Spawn;
 

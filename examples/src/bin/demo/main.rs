@@ -80,8 +80,7 @@ async fn connect(args: Args) -> Result<(Connect, Option<TestServer>)> {
             let connect: Connect = Arc::new(move |owner| {
                 let builder = builder.clone();
                 Box::pin(async move {
-                    let kube = kube::Client::try_default().await.context("no cluster: is there a kubeconfig?")?;
-                    Ok(builder.kube(kube).owner(owner).build())
+                    builder.owner(owner).try_default().await.context("no cluster: is there a kubeconfig?")
                 })
             });
             Ok((connect, None))
@@ -95,10 +94,7 @@ async fn testbed(builder: ClientBuilder) -> Result<(Connect, Option<TestServer>)
     let config = server.config(ADMIN).await?;
     let connect: Connect = Arc::new(move |owner| {
         let (config, builder) = (config.clone(), builder.clone());
-        Box::pin(async move {
-            let kube = kube::Client::try_from(config)?;
-            Ok(builder.kube(kube).owner(owner).build())
-        })
+        Box::pin(async move { Ok(builder.owner(owner).config(config).build()?) })
     });
     Ok((connect, Some(server)))
 }

@@ -2,17 +2,17 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use futures::{StreamExt, future::BoxFuture};
+use futures::StreamExt;
 
 use super::*;
 use crate::{
     clock::{TokioClock, os_random},
-    record::{Change, EngineId},
-    store::{Fault, MemoryStore, Version, Watch},
+    record::EngineId,
+    store::{MemoryStore, Rewatched},
 };
 
-/// A store that counts the watches that are open.
-#[derive(Clone, Debug, Default)]
+/// A store whose open watches are counted.
+#[derive(Clone, Default)]
 struct Counting {
     store: MemoryStore,
     open: Arc<AtomicUsize>,
@@ -21,42 +21,31 @@ struct Counting {
 /// Counts itself while it lives.
 struct Counted(Arc<AtomicUsize>);
 
+impl Counted {
+    fn new(open: &Arc<AtomicUsize>) -> Self {
+        open.fetch_add(1, Relaxed);
+        Self(Arc::clone(open))
+    }
+}
+
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }
 }
 
-impl Store for Counting {
-    fn read<'a>(&'a self, name: &'a LockName) -> BoxFuture<'a, Result<Option<Snapshot>, Fault>> {
-        self.store.read(name)
-    }
-
-    fn apply<'a>(&'a self, name: &'a LockName, change: &'a Change) -> BoxFuture<'a, Result<Snapshot, Fault>> {
-        self.store.apply(name, change)
-    }
-
-    fn delete<'a>(&'a self, name: &'a LockName, version: &'a Version) -> BoxFuture<'a, Result<(), Fault>> {
-        self.store.delete(name, version)
-    }
-
-    fn watch(&self, scope: Scope) -> Watch {
-        self.open.fetch_add(1, Relaxed);
-        let counted = Counted(Arc::clone(&self.open));
-        self.store
-            .watch(scope)
-            .map(move |seen| {
-                let _ = &counted;
-                seen
-            })
-            .boxed()
-    }
-}
-
 impl Counting {
     fn engine(&self) -> Arc<Engine> {
-        let clock = Arc::new(TokioClock::default());
-        Engine::new(EngineId::new("a", 1), Arc::new(self.clone()), clock, os_random(), false)
+        let (clock, open) = (Arc::new(TokioClock::default()), Arc::clone(&self.open));
+        let store = Rewatched::new(&self.store, move |store, scope| {
+            let counted = Counted::new(&open);
+            let shown = move |seen| {
+                let _ = &counted;
+                seen
+            };
+            store.watch(scope).map(shown).boxed()
+        });
+        Engine::new(EngineId::new("a", 1), Arc::new(store), clock, os_random(), false, None)
     }
 
     fn open(&self) -> usize {
@@ -105,7 +94,7 @@ async fn all_who_listen_to_a_lock_share_one_watch_and_begin_with_what_is_there()
     }
     let mut late = Listener::new(&engine, name(0));
     assert_eq!(next(&mut late).await, Sighting::Listed(vec![(name(0), second)]));
-    store.store.remove(&name(0));
+    store.store.delete(name(0));
     assert!(matches!(next(&mut late).await, Sighting::Gone(..)));
     assert_eq!(next(&mut Listener::new(&engine, name(0))).await, Sighting::Listed(Vec::new()));
 }
@@ -135,7 +124,7 @@ async fn beyond_a_bound_one_watch_serves_all_the_others() {
         assert_eq!(next(&mut listeners[number]).await, Sighting::Changed(name(number), made.clone()));
         let mut late = Listener::new(&engine, name(number));
         assert_eq!(next(&mut late).await, Sighting::Listed(vec![(name(number), made)]));
-        store.store.remove(&name(number));
+        store.store.delete(name(number));
         assert!(matches!(next(&mut listeners[number]).await, Sighting::Gone(..)));
     }
     listeners.truncate(MOST + 1);

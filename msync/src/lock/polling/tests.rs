@@ -86,7 +86,7 @@ async fn a_renewal_on_demand_brings_the_whole_deadline() {
     guard.renewed(Duration::from_secs(20)).await.unwrap();
     assert_eq!(store.calls().renews, renews, "enough is left");
     assert!(matches!(guard.renewed(Duration::from_secs(40)).await, Err(Error::TooShort { .. })));
-    store.remove(guard.name());
+    store.delete(guard.name());
     sleep(0.1).await;
     assert!(guard.renewed(Duration::from_secs(30)).await.unwrap_err().is_lost());
 }
@@ -123,6 +123,6 @@ async fn sightings_begin_with_what_is_there_and_go_on_with_every_change() {
     assert_eq!(sightings.next().await.flatten(), store.snapshot(a.name()));
     guard.release().await.unwrap();
     assert!(sightings.next().await.flatten().unwrap().record.is_free());
-    store.remove(a.name());
+    store.delete(a.name());
     assert_eq!(sightings.next().await, Some(None));
 }

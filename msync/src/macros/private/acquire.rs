@@ -8,7 +8,8 @@ use super::{
 use crate::{Client, Error, Lease, LeaseSet, Lock, LockSet, Timing, election::campaigns};
 
 pub(super) async fn one(config: &Config, name: Name) -> Result<(Hold, Lease), Missed> {
-    let mut lock = config.with_client(|client| Ok(client.lock_named(name.into_lock_name()?))).await?;
+    let label = name.label();
+    let mut lock = config.with_client(|client| Ok(client.lock_named(name.into_lock_name()?))).await?.label_fixed(label);
     if config.sets_options() {
         lock = configured(lock, config, config.timing()?);
     }
@@ -21,8 +22,10 @@ pub(super) async fn one(config: &Config, name: Name) -> Result<(Hold, Lease), Mi
 }
 
 pub(super) async fn all(config: &Config, names: Vec<Name>) -> Result<(Hold, LeaseSet), Missed> {
-    let names = names.into_iter().map(Name::into_lock_name).collect::<Result<Vec<_>, _>>()?;
-    let named = |client: &Client| names.into_iter().map(|name| client.lock_named(name)).collect();
+    let labelled = |name: Name| Ok::<_, Error>((name.label(), name.into_lock_name()?));
+    let names = names.into_iter().map(labelled).collect::<Result<Vec<_>, _>>()?;
+    let named =
+        |client: &Client| names.into_iter().map(|(label, name)| client.lock_named(name).label_fixed(label)).collect();
     let mut locks = config.with_client(|client| LockSet::new(named(client))).await?;
     if config.sets_options() {
         let timing = config.timing()?;
@@ -38,8 +41,8 @@ pub(super) async fn all(config: &Config, names: Vec<Name>) -> Result<(Hold, Leas
 
 pub(super) async fn term(config: &Config, name: Name) -> Result<(Hold, Lease), Missed> {
     let client = config.with_client(|client| Ok(client.clone())).await?;
-    let name = name.into_lock_name()?;
-    let term = campaigns::term(&client, &name, config.timing()?, config.follower_waits()).await?;
+    let (label, name) = (name.label(), name.into_lock_name()?);
+    let term = campaigns::term(&client, &name, label, config.timing()?, config.follower_waits()).await?;
     let term = term.ok_or_else(|| busy(name.to_string()))?;
     Ok(Hold::of_term(term, config.on_lost()))
 }

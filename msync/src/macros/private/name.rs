@@ -9,7 +9,11 @@ use crate::{Error, LockName};
 
 /// The name of a lock or an election, as a macro hands it over.
 #[derive(Clone, Debug)]
-pub struct Name(Result<LockName, Error>);
+pub struct Name {
+    name: Result<LockName, Error>,
+    /// The template, as it stands in the program.
+    label: Option<&'static str>,
+}
 
 /// What `name = …` may give: text.
 #[diagnostic::on_unimplemented(
@@ -37,21 +41,33 @@ impl Name {
     /// Takes a name that the compiler has checked.
     #[must_use]
     pub const fn fixed(name: &'static str) -> Self {
-        Self(Ok(LockName::checked(name)))
+        Self { name: Ok(LockName::checked(name)), label: Some(name) }
     }
 
     /// Makes a name of a template.
     #[must_use]
     pub fn format(template: fmt::Arguments<'_>) -> Self {
-        Self(LockName::of(&fmt::format(template)))
+        Self { name: LockName::of(&fmt::format(template)), label: None }
+    }
+
+    /// Says which template it was made of: that stands for it in figures, where the values would be too many.
+    #[must_use]
+    pub const fn labelled(mut self, template: &'static str) -> Self {
+        self.label = Some(template);
+        self
     }
 
     /// Takes the name that an expression gave.
     pub fn of<N: AsName + ?Sized>(name: &N) -> Self {
-        Self(LockName::of(name.as_name()))
+        Self { name: LockName::of(name.as_name()), label: None }
     }
 
     pub(super) fn into_lock_name(self) -> Result<LockName, Error> {
-        self.0
+        self.name
+    }
+
+    /// Returns what stands for it in figures.
+    pub(super) fn label(&self) -> Option<&'static str> {
+        self.label
     }
 }

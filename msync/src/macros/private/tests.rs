@@ -30,7 +30,7 @@ struct Witness(MemoryStore, Arc<Mutex<Vec<bool>>>);
 
 /// As if somebody deleted the object by hand.
 fn delete(store: &MemoryStore) {
-    store.remove(&LockName::new("job").unwrap());
+    store.delete("job");
 }
 
 /// An election's object stays when nobody leads.

@@ -181,7 +181,7 @@ fn a_term_that_ended_is_never_believed_again() {
 #[test]
 fn a_take_over_removes_the_dead_ahead() {
     let mut bench = Bench::held(TTL);
-    bench.other(&Change::Enqueue { claim: rival(2, TTL) });
+    bench.other(&Change::Enqueue { claim: rival(2, TTL), wall: Wall::default() });
     bench.want(want(1));
     bench.settle();
     bench.pass(TTL);
@@ -195,14 +195,22 @@ fn a_take_over_removes_the_dead_ahead() {
 fn a_waiter_far_back_looks_before_it_claims() {
     let mut bench = Bench::held(TTL);
     for number in 2..5 {
-        bench.other(&Change::Enqueue { claim: rival(number, TTL) });
+        bench.other(&Change::Enqueue { claim: rival(number, TTL), wall: Wall::default() });
     }
     bench.want(want(1));
     bench.settle();
     assert!(!bench.last.watch);
     let wall = bench.wall();
     let ttl = ms(TTL);
-    bench.other(&Change::Renew { term: Term(1), previous: Beat(1), beat: Beat(2), renewals: 2, ttl, wall });
+    bench.other(&Change::Renew {
+        term: Term(1),
+        previous: Beat(1),
+        beat: Beat(2),
+        renewals: 2,
+        ttl,
+        next_owner: None,
+        wall,
+    });
     bench.pass(TTL + 1_500);
     let claims = bench.sent.iter().filter(|call| matches!(call, Call::Apply(Change::Claim { .. }))).count();
     assert_eq!(claims, 0, "a read showed the new beat");
@@ -212,7 +220,7 @@ fn a_waiter_far_back_looks_before_it_claims() {
 fn whoever_finds_the_queue_full_looks_for_room_less_and_less_often() {
     let mut bench = Bench::held(1_000 * TTL);
     for number in 2..66 {
-        bench.other(&Change::Enqueue { claim: rival(number, TTL) });
+        bench.other(&Change::Enqueue { claim: rival(number, TTL), wall: Wall::default() });
     }
     bench.want(Want { timing: timing(1_000 * TTL), ..want(1) });
     bench.settle();
@@ -230,7 +238,7 @@ fn whoever_finds_the_queue_full_looks_for_room_less_and_less_often() {
 fn whoever_finds_the_queue_full_joins_when_there_is_room() {
     let mut bench = Bench::held(100 * TTL);
     for number in 2..66 {
-        bench.other(&Change::Enqueue { claim: rival(number, TTL) });
+        bench.other(&Change::Enqueue { claim: rival(number, TTL), wall: Wall::default() });
     }
     bench.want(Want { timing: timing(100 * TTL), ..want(1) });
     bench.settle();
@@ -244,7 +252,7 @@ fn whoever_finds_the_queue_full_joins_when_there_is_room() {
 fn whoever_finds_the_queue_full_takes_a_lock_that_is_gone() {
     let mut bench = Bench::held(100 * TTL);
     for number in 2..66 {
-        bench.other(&Change::Enqueue { claim: rival(number, TTL) });
+        bench.other(&Change::Enqueue { claim: rival(number, TTL), wall: Wall::default() });
     }
     bench.want(Want { timing: timing(100 * TTL), ..want(1) });
     bench.settle();
@@ -282,7 +290,15 @@ fn a_try_is_busy_as_soon_as_the_holder_shows_life() {
     bench.pass(1_000);
     let wall = Wall::from_millis(0);
     let ttl = ms(TTL);
-    bench.other(&Change::Renew { term: Term(1), previous: Beat(1), beat: Beat(2), renewals: 2, ttl, wall });
+    bench.other(&Change::Renew {
+        term: Term(1),
+        previous: Beat(1),
+        beat: Beat(2),
+        renewals: 2,
+        ttl,
+        next_owner: None,
+        wall,
+    });
     bench.seen();
     assert!(bench.told(&Notice::Busy(Ticket(1))));
 }

@@ -17,7 +17,7 @@ fn held_by(engine: EngineId) -> Bench {
 fn renew(bench: &mut Bench, beat: u64) {
     let (record, wall) = (bench.record().clone(), bench.wall());
     let (term, previous, renewals) = (record.term, record.beat, record.renewals + 1);
-    bench.other(&Change::Renew { term, previous, beat: Beat(beat), renewals, ttl: record.ttl, wall });
+    bench.other(&Change::Renew { term, previous, beat: Beat(beat), renewals, ttl: record.ttl, next_owner: None, wall });
 }
 
 fn adopter(ticket: u64) -> Want {
@@ -75,7 +75,7 @@ fn s2_kin_that_takes_what_this_engine_had_is_alive() {
 #[test]
 fn kin_that_was_granted_the_lock_while_it_was_dead_is_adopted() {
     let mut bench = Bench { keeper: Keeper::new(incarnation(2)), ..Bench::held(TTL) };
-    bench.other(&Change::Enqueue { claim: Claim { engine: incarnation(1), ..rival(9, TTL) } });
+    bench.other(&Change::Enqueue { claim: Claim { engine: incarnation(1), ..rival(9, TTL) }, wall: Wall::default() });
     bench.seen();
     bench.grant(0xaa);
     bench.seen();

@@ -7,7 +7,7 @@ use crate::record::MAX_WAITERS;
 fn behind(others: u64) -> Bench {
     let mut bench = Bench::held(TTL);
     for number in 0..others {
-        bench.other(&Change::Enqueue { claim: rival(number + 2, TTL) });
+        bench.other(&Change::Enqueue { claim: rival(number + 2, TTL), wall: Wall::default() });
     }
     bench.want(want(1));
     bench.settle();
@@ -41,13 +41,13 @@ fn an_entry_that_was_removed_is_not_repeated_under_its_term() {
     let mut bench = Bench::held(TTL);
     bench.want(want(1));
     bench.serve();
-    let Change::Enqueue { claim } = bench.change().clone() else { panic!("an entry") };
+    let Change::Enqueue { claim, .. } = bench.change().clone() else { panic!("an entry") };
     let joined = bench.land();
     let record = bench.record().clone();
     bench.store(Record { waiters: Vec::new(), ..record });
     bench.seen();
     bench.reply(joined);
-    let Change::Enqueue { claim: again } = bench.change() else { panic!("an entry") };
+    let Change::Enqueue { claim: again, .. } = bench.change() else { panic!("an entry") };
     assert_ne!(again.term, claim.term);
 }
 
@@ -98,6 +98,33 @@ fn a_grant_that_is_not_instant_in_the_record_must_be_accepted() {
     assert!(!bench.has(1) && matches!(bench.change(), Change::Renew { .. }));
     bench.serve();
     assert!(bench.has(1));
+}
+
+/// More than a call's time remains, but less than half of what a fresh hold has: a body relies on some.
+#[test]
+fn a_grant_that_leaves_less_than_half_of_the_time_is_accepted_first() {
+    for (waited, accepted) in [(4_400, false), (4_600, true)] {
+        let mut bench = Bench::waiting(want(1));
+        for beat in 2..=6 {
+            bench.pass(waited / 5);
+            let (previous, ttl, wall) = (bench.record().beat, ms(TTL), bench.wall());
+            bench.other(&Change::Renew {
+                term: Term(1),
+                previous,
+                beat: Beat(beat),
+                renewals: beat,
+                ttl,
+                wall,
+                next_owner: None,
+            });
+            bench.seen();
+        }
+        bench.grant(0xaa);
+        bench.seen();
+        assert_eq!(bench.has(1), !accepted, "{waited}");
+        bench.settle();
+        assert!(bench.has(1) && bench.keeper.standing().until.since(Bench::at(bench.now)) >= ms(4_500), "{waited}");
+    }
 }
 
 #[test]
@@ -202,7 +229,7 @@ fn a_poll_that_finds_its_own_claim_too_old_confirms_it() {
 fn who_finds_the_queue_full_looks_after_a_ttl_of_its_own_at_the_latest() {
     let mut bench = Bench::held(TTL);
     for number in 0..MAX_WAITERS {
-        bench.other(&Change::Enqueue { claim: rival(number as u64 + 2, TTL) });
+        bench.other(&Change::Enqueue { claim: rival(number as u64 + 2, TTL), wall: Wall::default() });
     }
     bench.want(Want { timing: timing(2_000), ..want(1) });
     bench.settle();
@@ -218,7 +245,7 @@ fn who_finds_the_queue_full_looks_after_a_ttl_of_its_own_at_the_latest() {
 fn who_is_third_in_the_queue_looks_after_its_own_ttl_if_that_is_shorter_than_the_records() {
     let mut bench = Bench::held(1_000 * TTL);
     for number in 2..4 {
-        bench.other(&Change::Enqueue { claim: rival(number, TTL) });
+        bench.other(&Change::Enqueue { claim: rival(number, TTL), wall: Wall::default() });
     }
     bench.want(want(1));
     bench.settle();

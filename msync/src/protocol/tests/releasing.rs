@@ -89,7 +89,7 @@ fn an_orderly_hand_off_is_one_write() {
 #[test]
 fn a_waiter_that_was_not_seen_refuses_the_deletion_and_gets_the_lock() {
     let mut bench = Bench::holding();
-    bench.other(&Change::Enqueue { claim: rival(3, TTL) });
+    bench.other(&Change::Enqueue { claim: rival(3, TTL), wall: Wall::default() });
     bench.release(1);
     bench.settle();
     assert_eq!(bench.record().term, Term(3));
@@ -257,8 +257,8 @@ fn s6_what_a_cancelled_acquisition_got_is_released() {
 #[test]
 fn a_grant_that_nobody_wants_is_passed_on() {
     let mut bench = Bench::held(TTL);
-    bench.other(&Change::Enqueue { claim: Claim { engine: me(), ..rival(9, TTL) } });
-    bench.other(&Change::Enqueue { claim: rival(3, TTL) });
+    bench.other(&Change::Enqueue { claim: Claim { engine: me(), ..rival(9, TTL) }, wall: Wall::default() });
+    bench.other(&Change::Enqueue { claim: rival(3, TTL), wall: Wall::default() });
     bench.grant(0xaa);
     bench.seen();
     bench.settle();
@@ -269,10 +269,10 @@ fn a_grant_that_nobody_wants_is_passed_on() {
 #[test]
 fn a_stray_whose_deletion_is_refused_is_looked_after() {
     let mut bench = Bench::held(TTL);
-    bench.other(&Change::Enqueue { claim: Claim { engine: me(), ..rival(9, TTL) } });
+    bench.other(&Change::Enqueue { claim: Claim { engine: me(), ..rival(9, TTL) }, wall: Wall::default() });
     bench.grant(0xaa);
     bench.seen();
-    bench.other(&Change::Enqueue { claim: rival(3, TTL) });
+    bench.other(&Change::Enqueue { claim: rival(3, TTL), wall: Wall::default() });
     bench.settle();
     assert_eq!(bench.record().term, Term(3));
 }
@@ -373,7 +373,7 @@ fn a_wished_successor_goes_first() {
     let mut bench = Bench::holding();
     bench.rival_joins(3);
     let claim = Claim { engine: EngineId::new("heir", 1), ..rival(4, TTL) };
-    let seen = bench.other(&Change::Enqueue { claim });
+    let seen = bench.other(&Change::Enqueue { claim, wall: Wall::default() });
     bench.step(Event::Seen(seen));
     bench.step(Event::Release(Ticket(1), Some("heir".to_owned())));
     bench.settle();
@@ -386,7 +386,7 @@ fn a_wished_successor_goes_first() {
 fn a_wished_successor_that_leaves_meanwhile_was_not_found() {
     let mut bench = Bench::holding();
     let claim = Claim { engine: EngineId::new("heir", 1), ..rival(4, TTL) };
-    let seen = bench.other(&Change::Enqueue { claim });
+    let seen = bench.other(&Change::Enqueue { claim, wall: Wall::default() });
     let entry = seen.record.waiters[0].clone();
     bench.step(Event::Seen(seen));
     bench.step(Event::Release(Ticket(1), Some("heir".to_owned())));

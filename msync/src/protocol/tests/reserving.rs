@@ -96,7 +96,7 @@ fn a_waiter_has_a_reservation_when_its_date_has_come() {
 #[test]
 fn the_second_in_the_queue_of_a_reservation_waits_a_step_longer() {
     let mut bench = reserved(100_000);
-    bench.other(&Change::Enqueue { claim: rival(5, TTL) });
+    bench.other(&Change::Enqueue { claim: rival(5, TTL), wall: Wall::default() });
     bench.want(want(1));
     bench.settle();
     bench.go(100_000 + SKEW + 200);

@@ -138,7 +138,15 @@ fn a_new_beat_starts_the_observation_anew() {
     bench.pass(6_000);
     let wall = bench.wall();
     let ttl = ms(TTL);
-    bench.other(&Change::Renew { term: Term(1), previous: Beat(1), beat: Beat(2), renewals: 2, ttl, wall });
+    bench.other(&Change::Renew {
+        term: Term(1),
+        previous: Beat(1),
+        beat: Beat(2),
+        renewals: 2,
+        ttl,
+        next_owner: None,
+        wall,
+    });
     bench.seen();
     bench.pass(TTL - 1);
     assert!(!bench.has(1));
@@ -151,7 +159,15 @@ fn an_unseen_beat_refuses_the_claim() {
     let mut bench = Bench::waiting(want(1));
     let wall = bench.wall();
     let ttl = ms(TTL);
-    bench.other(&Change::Renew { term: Term(1), previous: Beat(1), beat: Beat(2), renewals: 2, ttl, wall });
+    bench.other(&Change::Renew {
+        term: Term(1),
+        previous: Beat(1),
+        beat: Beat(2),
+        renewals: 2,
+        ttl,
+        next_owner: None,
+        wall,
+    });
     bench.pass(TTL + 100);
     assert!(!bench.has(1));
     assert_eq!(bench.record().term, Term(1));
@@ -174,7 +190,7 @@ fn an_illegible_ttl_costs_patience_and_never_a_panic() {
 fn behind_a_granted(instant: bool, after: u64) -> Bench {
     let mut bench = Bench::held(TTL);
     let claim = Claim { instant, ..rival(2, TTL) };
-    bench.other(&Change::Enqueue { claim });
+    bench.other(&Change::Enqueue { claim, wall: Wall::default() });
     bench.want(want(1));
     bench.settle();
     bench.pass(after);
@@ -213,7 +229,7 @@ fn an_instant_grant_is_not_claimed_before_the_accept_timeout() {
 #[test]
 fn an_instant_grant_whose_entry_was_not_seen_costs_a_full_ttl() {
     let mut bench = Bench::held(TTL);
-    bench.other(&Change::Enqueue { claim: rival(2, TTL) });
+    bench.other(&Change::Enqueue { claim: rival(2, TTL), wall: Wall::default() });
     bench.grant(0xaa);
     bench.want(want(1));
     bench.settle();
@@ -276,8 +292,8 @@ fn a_term_ages_as_an_entry_and_not_as_a_holder() {
     let seen = bench.record().pair();
     let removes = Vec::new();
     bench.other(&Change::Claim { claim: grantor, beat: Beat(3), seen, removes, wall: Wall::from_millis(0) });
-    bench.other(&Change::Enqueue { claim: rival(2, TTL) });
-    let (term, entry) = (Term(3), rival(2, TTL).entry());
+    bench.other(&Change::Enqueue { claim: rival(2, TTL), wall: Wall::default() });
+    let (term, entry) = (Term(3), rival(2, TTL).entry(Wall::default()));
     let wall = Wall::from_millis(0);
     bench.other(&Change::Grant {
         term,

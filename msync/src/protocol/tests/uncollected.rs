@@ -150,6 +150,35 @@ fn at_least_of_what_was_cancelled_before_its_collection_keeps_nothing() {
     assert_eq!((bench.stored.clone(), bench.keeper.is_idle()), (None, true));
 }
 
+/// A driver may be told of both at once, in either order.
+#[test]
+fn s6_what_nobody_has_collected_is_not_kept_whoever_asks() {
+    let mut bench = Bench::unpolled();
+    bench.want(want(1));
+    bench.settle();
+    bench.step(Event::Keep(Ticket(1), ms(3_600_000)));
+    bench.step(Event::Cancel(Ticket(1)));
+    bench.settle();
+    assert_eq!((bench.stored.clone(), bench.keeper.is_idle()), (None, true));
+}
+
+/// Too little is left for the next one: the lock goes back before its deadline, and is made anew for that one.
+#[test]
+fn s6_what_nobody_had_is_not_renewed_for_the_next_of_the_process() {
+    let mut bench = Bench::unpolled();
+    bench.want(want(1));
+    bench.settle();
+    let term = bench.record().term;
+    bench.want(want(2));
+    bench.pass(TTL - 1_000 - 1_000);
+    assert!(bench.told(&Notice::Recall(Ticket(1))));
+    assert!(!bench.acquired().is_empty());
+    assert_eq!(bench.renewals(), 0, "{:?}", bench.sent);
+    bench.collects = true;
+    bench.pass(TTL);
+    assert!(bench.stored.as_ref().is_none_or(|stored| stored.record.term != term), "{:?}", bench.stored);
+}
+
 /// A set begins to keep its locks when it is complete.
 #[test]
 fn what_is_kept_later_is_kept_from_then_on() {

@@ -1,10 +1,7 @@
 //! How a change is sent by one who may have seen the Lease before, or not.
 
 use super::{Leased, Op};
-use crate::{
-    clock::Wall,
-    record::{Change, Pair},
-};
+use crate::record::{Change, Pair};
 
 /// What is to be done next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,19 +17,19 @@ pub enum Approach {
 // === impl Leased: approaching ===
 
 impl Leased {
-    /// Says how a change is sent, by what is `known` of the Lease. Who joins writes its date, `wall`.
-    pub fn approach(known: Option<&Self>, change: &Change, wall: Wall) -> Approach {
+    /// Says how a change is sent, by what is `known` of the Lease.
+    pub fn approach(known: Option<&Self>, change: &Change) -> Approach {
         match known {
-            Some(known) if known.fits(change) => known.send(change, wall),
+            Some(known) if known.fits(change) => known.send(change),
             // Who begins to campaign guesses that it is free, as msync leaves it; who joins or leaves needs to know little.
-            None if is_guessed(change) => Self::left_free().send(change, wall),
+            None if is_guessed(change) => Self::left_free().send(change),
             _ => Approach::Look,
         }
     }
 
     /// Says how a change is sent by one who has just looked.
-    pub fn send(&self, change: &Change, wall: Wall) -> Approach {
-        self.ops(change, wall).map_or(Approach::Refused, Approach::Send)
+    pub fn send(&self, change: &Change) -> Approach {
+        self.ops(change).map_or(Approach::Refused, Approach::Send)
     }
 }
 

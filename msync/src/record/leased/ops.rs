@@ -60,10 +60,10 @@ impl Leased {
     }
 
     /// Lists the operations of a change, as one who has seen this Lease sends them; `None` when none could apply it: it does
-    /// not [fit](Self::fits), it is a creation, or a grant to a dead waiter. Who joins writes its date, `wall`.
+    /// not [fit](Self::fits), it is a creation, or a grant to a dead waiter.
     ///
     /// Entries of the queue are found by their terms, whatever place the change says: places move when clocks differ.
-    pub fn ops(&self, change: &Change, wall: Wall) -> Option<Vec<Op>> {
+    pub fn ops(&self, change: &Change) -> Option<Vec<Op>> {
         if !self.fits(change) {
             return None;
         }
@@ -74,17 +74,23 @@ impl Leased {
                 draft.test_seen();
                 draft.take_out(removes);
                 draft.hold(claim, *beat, 1, *wall);
-                draft.mark("next", NEXT_LABEL, "");
+                draft.first("");
             }
-            Change::Enqueue { claim } => draft.note_as(waiter(&claim.entry()), joined(&claim.entry(), wall)),
+            Change::Enqueue { claim, wall } => {
+                let entry = claim.entry(*wall);
+                draft.note_as(waiter(&entry), joined(&entry, *wall));
+            }
             Change::Leave { entry, .. } => draft.take_out(&[(0, entry.clone())]),
-            Change::Renew { previous, beat, renewals, ttl, wall, .. } => {
+            Change::Renew { previous, beat, renewals, ttl, next_owner, wall, .. } => {
                 draft.test_held();
                 draft.test_note("beat", previous.to_string());
                 draft.note("beat", beat);
                 draft.note("renewals", renewals);
                 draft.note("expiry", &(*wall + *ttl));
                 draft.last(*ttl, renew_time(self.date("renewTime"), *wall));
+                if self.noted_next_owner() != next_owner.as_deref() {
+                    draft.note("next-owner", &next_owner.as_deref().unwrap_or_default());
+                }
                 if self.noted_count() != Some(self.transitions()) {
                     draft.note("transitions", &self.transitions());
                 }
@@ -104,7 +110,8 @@ impl Leased {
                 gone.push((*index, entry.clone()));
                 draft.take_out(&gone);
                 draft.hold(&entry.claim()?, *beat, 0, *wall);
-                draft.mark("next", NEXT_LABEL, next.as_str());
+                draft.first(next.as_str());
+                draft.note("next-owner", &next.owner());
             }
             Change::Advertise(advert) => {
                 draft.test_held();
@@ -245,6 +252,12 @@ impl<'a> Draft<'a> {
         self.labels.insert(label.to_owned(), badge(engine).into());
     }
 
+    /// Writes who was first in the queue; who that is to people is written where it is known.
+    fn first(&mut self, engine: &str) {
+        self.mark("next", NEXT_LABEL, engine);
+        self.note("next-owner", &"");
+    }
+
     fn hold_as(&mut self, engine: &str) {
         self.spec.push(("holderIdentity", json!(engine)));
         self.mark("engine", ENGINE_LABEL, engine);
@@ -291,10 +304,11 @@ impl<'a> Draft<'a> {
         for key in ["term", "beat"] {
             self.note(key, &"");
         }
-        self.mark("next", NEXT_LABEL, "");
+        self.first("");
         self.note("expiry", &wall);
         self.spec.push(("leaseDurationSeconds", json!(1)));
         self.spec.push(("renewTime", json!(micros(wall))));
+        self.spec.push(("acquireTime", json!(micros(wall))));
         self.count();
     }
 

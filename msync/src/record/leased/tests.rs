@@ -18,7 +18,7 @@ fn held() -> Leased {
 }
 
 fn change(leased: &Leased, change: &Change) -> Result<Leased, Refused> {
-    let ops = leased.ops(change, WALL).ok_or(Refused::Mismatch)?;
+    let ops = leased.ops(change).ok_or(Refused::Mismatch)?;
     leased.run(&ops)
 }
 
@@ -28,11 +28,15 @@ fn take(seen: Pair) -> Change {
 
 fn renew(previous: u64, beat: u64, wall: Wall) -> Change {
     let (term, previous, beat) = (Term(1), Beat(previous), Beat(beat));
-    Change::Renew { term, previous, beat, renewals: 2, ttl: TTL, wall }
+    Change::Renew { term, previous, beat, renewals: 2, ttl: TTL, next_owner: None, wall }
 }
 
 fn enqueue(owner: &str, term: u64) -> Change {
-    Change::Enqueue { claim: claim(owner, term) }
+    enqueue_at(owner, term, WALL)
+}
+
+fn enqueue_at(owner: &str, term: u64, wall: Wall) -> Change {
+    Change::Enqueue { claim: claim(owner, term), wall }
 }
 
 /// What client-go writes when it takes a Lease: the whole spec, and nothing else.
@@ -129,11 +133,11 @@ fn who_guessed_does_not_know_the_count_until_its_first_renewal() {
     let freed = change(&held(), &Change::Free { term: Term(1), wall: WALL + A_WHILE }).unwrap();
     let mut led = put(freed, "host_1", "2026-11-22T14:00:20.000000Z");
     led.spec.insert("leaseTransitions".to_owned(), json!(7));
-    let ops = Leased::left_free().ops(&take(Pair::FREE), WALL).unwrap();
+    let ops = Leased::left_free().ops(&take(Pair::FREE)).unwrap();
     let guessed = emptied(led).run(&ops).unwrap();
     assert_eq!(emptied(guessed.clone()).holder(), Holder::Wiped, "rather than too little");
     let (term, previous, beat) = (Term(2), Beat(20), Beat(21));
-    let renew = Change::Renew { term, previous, beat, renewals: 2, ttl: TTL, wall: WALL + A_WHILE };
+    let renew = Change::Renew { term, previous, beat, renewals: 2, ttl: TTL, next_owner: None, wall: WALL + A_WHILE };
     let known = change(&guessed, &renew).unwrap();
     assert_eq!(known.annotations.as_ref().unwrap()[&note("transitions")], "7");
 }
@@ -144,7 +148,7 @@ fn a_release_by_client_go_frees_what_others_had_taken() {
     assert!(freed.record().unwrap().is_free());
     assert_eq!(change(&freed, &renew(10, 11, WALL + A_WHILE)), Err(Refused::Mismatch), "it holds no more");
     // Nor does a renewal that was on its way come true: it tests who holds.
-    let on_its_way = held().ops(&renew(10, 11, WALL + A_WHILE), WALL).unwrap();
+    let on_its_way = held().ops(&renew(10, 11, WALL + A_WHILE)).unwrap();
     assert_eq!(freed.run(&on_its_way), Err(Refused::Mismatch));
 }
 
@@ -260,7 +264,7 @@ fn a_grant_is_taken_for_unconfirmed_only_where_all_of_it_is_legible() {
 #[test]
 fn a_claim_from_a_foreign_holder_tests_all_that_was_seen() {
     let seen = foreign();
-    let ops = seen.ops(&take(seen.pair()), WALL).unwrap();
+    let ops = seen.ops(&take(seen.pair())).unwrap();
     let taken = seen.run(&ops).unwrap();
     let record = taken.record().unwrap();
     assert_eq!((taken.holder(), record.engine.owner(), record.ttl), (Holder::Ours, "b", TTL));
@@ -277,7 +281,7 @@ fn a_claim_from_a_foreign_holder_tests_all_that_was_seen() {
 
 #[test]
 fn a_claim_from_an_engine_tests_who_holds_beside_the_pair() {
-    let ops = held().ops(&take(held().pair()), WALL).unwrap();
+    let ops = held().ops(&take(held().pair())).unwrap();
     assert!(held().run(&ops).is_ok());
     assert_eq!(put(held(), "host_1", "2026-11-22T14:00:20.000000Z").run(&ops), Err(Refused::Mismatch));
     let renewed = change(&held(), &renew(10, 11, WALL + A_WHILE)).unwrap();
@@ -288,7 +292,7 @@ fn a_claim_from_an_engine_tests_who_holds_beside_the_pair() {
 fn a_claim_of_what_msync_left_free_needs_no_look() {
     let free = Change::Free { term: Term(1), wall: WALL + A_WHILE };
     let freed = change(&held(), &free).unwrap();
-    let ops = Leased::left_free().ops(&take(Pair::FREE), WALL).unwrap();
+    let ops = Leased::left_free().ops(&take(Pair::FREE)).unwrap();
     assert_eq!(freed.run(&ops).unwrap().holder(), Holder::Ours);
     assert_eq!(freed.run(&ops).unwrap().spec["leaseTransitions"], json!(1), "counted when it was left");
     for other in [held(), foreign(), Leased::default(), emptied(held())] {
@@ -300,9 +304,9 @@ fn a_claim_of_what_msync_left_free_needs_no_look() {
 fn waiters_join_where_there_are_no_annotations() {
     let bare = foreign();
     assert_eq!((bare.annotations.clone(), bare.labels.clone()), (None, None));
-    let ops = bare.ops(&enqueue("b", 2), WALL).unwrap();
+    let ops = bare.ops(&enqueue("b", 2)).unwrap();
     let joined = bare.run(&ops).unwrap();
-    assert_eq!(joined.record().unwrap().waiters, [claim("b", 2).entry()]);
+    assert_eq!(joined.record().unwrap().waiters, [claim("b", 2).entry(WALL)]);
     assert_eq!(joined.run(&ops), Err(Refused::Mismatch), "they came meanwhile, and are not overwritten");
     let both = change(&joined, &enqueue("c", 3)).unwrap();
     assert_eq!(both.record().unwrap().waiters.len(), 2);
@@ -313,7 +317,7 @@ fn waiters_join_where_there_are_no_annotations() {
 fn the_queue_has_the_order_of_its_dates_and_then_of_its_terms() {
     let mut leased = held();
     for (owner, term, date) in [("c", 3, 2), ("d", 4, 2), ("b", 2, 7), ("e", 9, 1)] {
-        let ops = leased.ops(&enqueue(owner, term), Wall::from_millis(date)).unwrap();
+        let ops = leased.ops(&enqueue_at(owner, term, Wall::from_millis(date))).unwrap();
         leased = leased.run(&ops).unwrap();
     }
     let owners: Vec<_> = leased.record().unwrap().waiters.iter().map(|entry| entry.claim().unwrap().engine).collect();
@@ -328,14 +332,14 @@ fn an_entry_that_is_not_legible_comes_first_and_can_leave() {
     let record = leased.record().unwrap();
     assert_eq!((record.waiters[0].as_str(), record.waiters[0].claim()), ("scribble by hand", None));
     let left = change(&leased, &record.hand_on(0, || unreachable!(), WALL).unwrap()).unwrap();
-    assert_eq!(left.record().unwrap().waiters, [claim("b", 2).entry()]);
+    assert_eq!(left.record().unwrap().waiters, [claim("b", 2).entry(WALL)]);
 }
 
 #[test]
 fn what_has_no_place_in_the_queue_finds_that_out() {
     let mut leased = held();
     for term in 0..=MAX_WAITERS as u64 {
-        let ops = leased.ops(&enqueue("w", term + 2), Wall::from_millis(1_000)).unwrap();
+        let ops = leased.ops(&enqueue_at("w", term + 2, Wall::from_millis(1_000))).unwrap();
         leased = leased.run(&ops).unwrap();
         assert_eq!(leased.has_no_room_for(Term(term + 2)), term == MAX_WAITERS as u64);
     }
@@ -345,7 +349,7 @@ fn what_has_no_place_in_the_queue_finds_that_out() {
 #[test]
 fn a_lease_is_left_free_only_if_nothing_happened_since_it_was_seen() {
     let free = Change::Free { term: Term(1), wall: WALL + A_WHILE };
-    let ops = held().ops(&free, WALL).unwrap();
+    let ops = held().ops(&free).unwrap();
     let freed = held().run(&ops).unwrap();
     assert_eq!((freed.holder(), &freed.spec["holderIdentity"]), (Holder::Nobody, &json!("")));
     assert_eq!(freed.labels.as_ref().unwrap()[ENGINE_LABEL], "");

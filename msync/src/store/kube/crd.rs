@@ -40,6 +40,7 @@ pub const ORIGINAL_NAME: &str = "metaparticle.io/original-name";
     kind = "Lock",
     namespaced,
     shortname = "lk",
+    category = "msync",
     doc = "A lock or an election: who holds it, until when, and who waits.",
     derive = "Default",
     derive = "PartialEq",
@@ -47,9 +48,13 @@ pub const ORIGINAL_NAME: &str = "metaparticle.io/original-name";
     selectable = ".spec.owner",
     selectable = ".spec.next",
     printcolumn(name = "Owner", type_ = "string", json_path = ".spec.owner"),
-    printcolumn(name = "TTL", type_ = "integer", json_path = ".spec.ttlMilliseconds", description = "milliseconds"),
+    printcolumn(name = "Since", type_ = "date", json_path = ".spec.acquired"),
+    printcolumn(name = "TTL", type_ = "string", json_path = ".spec.ttl"),
     printcolumn(name = "Expiry", type_ = "string", json_path = ".spec.expiry"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Kind", type_ = "string", json_path = ".spec.kind"),
+    printcolumn(name = "Next", type_ = "string", json_path = ".spec.nextOwner"),
+    printcolumn(name = "Waiters", type_ = "string", json_path = ".spec.waiters", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", priority = 1)
 )]
 #[serde(default, rename_all = "camelCase")]
 #[schemars(description = "Written by msync; not meant to be edited by hand.")]
@@ -69,18 +74,25 @@ pub struct LockSpec {
     pub renewals: i64,
     /// A grant to this holder counts as held at once.
     pub instant: bool,
+    /// `lock` or `election`. For people.
+    pub kind: String,
     /// How long others must see no change before they may take over, in milliseconds.
     #[schemars(range(min = 0))]
     pub ttl_milliseconds: i64,
-    /// When this hold began, by the holder's clock. RFC 3339; informative.
+    /// The same with its unit. For people.
+    pub ttl: String,
+    /// When this hold began, or ended if the lock is free, by the holder's clock. RFC 3339; informative.
     pub acquired: String,
     /// When it would end without another renewal, by the holder's clock. RFC 3339; informative.
     pub expiry: String,
-    /// Who waits, first come first: term, engine, ttl in milliseconds, and `instant` or `accept`, between blanks.
+    /// Who waits, first come first: term, engine, ttl in milliseconds, `instant` or `accept`, and since when by the waiter's
+    /// clock, between blanks.
     #[schemars(length(max = MAX_WAITERS))]
     pub waiters: Vec<String>,
     /// The process that was the first of them when this holder was granted the lock; empty when nobody was. A hint.
     pub next: String,
+    /// The owner who was first of them when the holder last wrote; empty when nobody was. For people.
+    pub next_owner: String,
     /// What the leader says of itself, such as its address: its term, a blank, the text. Out of date with another term.
     #[schemars(length(max = MAX_ADVERTISED))]
     pub advertised: String,
@@ -117,6 +129,12 @@ struct Found {
     waiters: Option<Vec<String>>,
     #[serde(deserialize_with = "neutral")]
     next: Option<String>,
+    #[serde(deserialize_with = "neutral")]
+    next_owner: Option<String>,
+    #[serde(deserialize_with = "neutral")]
+    kind: Option<String>,
+    #[serde(deserialize_with = "neutral")]
+    ttl: Option<String>,
     #[serde(deserialize_with = "neutral")]
     advertised: Option<String>,
 }
@@ -159,8 +177,11 @@ impl From<Found> for LockSpec {
             acquired: take(found.acquired, "acquired", absent),
             expiry: take(found.expiry, "expiry", absent),
             waiters: take(found.waiters, "waiters", absent),
-            // A hint that nothing rests on: without it a crash may be noticed a ttl later.
-            next: found.next.unwrap_or_default(),
+            next: take(found.next, "next", absent),
+            // For people, and without them they see less.
+            next_owner: found.next_owner.unwrap_or_default(),
+            kind: found.kind.unwrap_or_default(),
+            ttl: found.ttl.unwrap_or_default(),
             advertised: take(found.advertised, "advertised", absent),
             absent: Vec::new(),
         };
@@ -185,11 +206,14 @@ impl From<&Record> for LockSpec {
             beat: record.beat.to_string(),
             renewals: i64::try_from(record.renewals).unwrap_or(i64::MAX),
             instant: record.instant,
+            kind: kind(record.instant).to_owned(),
             ttl_milliseconds: millis(record.ttl),
+            ttl: in_units(record.ttl),
             acquired: date(record.acquired),
             expiry: date(record.expiry),
             waiters: record.waiters.iter().map(|entry| entry.as_str().to_owned()).collect(),
             next: record.next.to_string(),
+            next_owner: record.next_owner.as_deref().unwrap_or_default().to_owned(),
             advertised: record.advertised.as_ref().map(ToString::to_string).unwrap_or_default(),
             absent: Vec::new(),
         }
@@ -214,6 +238,7 @@ impl LockSpec {
             expiry: Wall::parse(&self.expiry),
             waiters: self.waiters.iter().map(|entry| Entry::from_text(entry)).collect(),
             next: EngineId::from_text(&self.next),
+            next_owner: Some(self.next_owner.as_str()).filter(|owner| !owner.is_empty()).map(Into::into),
             advertised: Advert::parse(&self.advertised),
         })
     }
@@ -222,6 +247,17 @@ impl LockSpec {
 /// Writes a ttl as it stands in a `Lock`.
 pub(crate) fn millis(ttl: Duration) -> i64 {
     i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Writes a ttl for people: to the millisecond, and as short as that allows.
+pub(crate) fn in_units(ttl: Duration) -> String {
+    let millis = ttl.as_millis();
+    if millis.is_multiple_of(1000) { format!("{}s", millis / 1000) } else { format!("{millis}ms") }
+}
+
+/// Writes for people what a record is of: who campaigns accepts first, and nobody else does.
+pub(crate) fn kind(instant: bool) -> &'static str {
+    if instant { "lock" } else { "election" }
 }
 
 fn date(wall: Option<Wall>) -> String {
@@ -287,8 +323,8 @@ impl Lock {
 /// Says that the resource is an older one than this msync needs.
 pub(crate) fn outdated(why: &str) -> Fatal {
     Fatal::CrdOutdated(format!(
-        "the resource locks.metaparticle.io/v1 is outdated: {why}; apply examples/manifests/crd.yaml of this version, or call \
-         Client::install_crd with the rights to do so"
+        "the resource locks.metaparticle.io/v1 is outdated: {why}; apply examples/manifests/crd.yaml or \
+         msync::manifests::CRD of this version, or call Client::install_crd with the rights to do so"
     ))
 }
 

@@ -32,7 +32,7 @@ pub(super) enum Verb {
 pub(super) struct Resource {
     pub(super) group: &'static str,
     pub(super) plural: &'static str,
-    /// The manifest with the rights.
+    /// The manifest with the rights, wherever it is found.
     pub(super) manifest: &'static str,
 }
 
@@ -45,8 +45,11 @@ pub(super) struct Call {
 }
 
 /// The custom resource.
-pub(super) const LOCKS: Resource =
-    Resource { group: "metaparticle.io", plural: "locks", manifest: "examples/manifests/rbac.yaml" };
+pub(super) const LOCKS: Resource = Resource {
+    group: "metaparticle.io",
+    plural: "locks",
+    manifest: "examples/manifests/rbac.yaml or msync::manifests::RBAC",
+};
 
 /// What every cluster has.
 pub(super) const LEASES: Resource =
@@ -86,7 +89,7 @@ impl Call {
 
     /// Says what an answer of the API server means.
     pub(super) fn refusal(&self, status: &Status) -> Fault {
-        if is_denied_by_webhook(status) {
+        if is_denied_by_admission(status) {
             return self.denied(status);
         }
         match (status.code, self.verb) {
@@ -123,7 +126,7 @@ impl Call {
         }
     }
 
-    /// A webhook may answer with any code at all, so that its 404 is no missing lock and its 409 no conflict.
+    /// A webhook may answer with any code at all, and a policy with some, so that its 404 is no missing lock and its 409 no conflict.
     fn denied(&self, status: &Status) -> Fault {
         match status.code {
             429 => Fault::Busy(retry_after(status)),
@@ -167,8 +170,8 @@ impl Call {
         let message = &status.message;
         if *self.resource == LOCKS {
             return Fatal::CrdMissing(format!(
-                "the resource locks.metaparticle.io/v1 is not installed: apply examples/manifests/crd.yaml, or call \
-                 Client::install_crd with the rights to do so (the API server says: {message})"
+                "the resource locks.metaparticle.io/v1 is not installed: apply examples/manifests/crd.yaml or \
+                 msync::manifests::CRD, or call Client::install_crd with the rights to do so (the API server says: {message})"
             ));
         }
         let Resource { group, plural, .. } = self.resource;
@@ -205,9 +208,11 @@ fn is_failed_condition(status: &Status) -> bool {
     status.reason == "Invalid" && status.details.as_ref().is_some_and(about_nothing)
 }
 
-/// Says whether an admission webhook has spoken: the API server puts that before whatever the webhook says.
-fn is_denied_by_webhook(status: &Status) -> bool {
-    status.message.starts_with("admission webhook \"")
+/// Says whether admission has spoken, a webhook or a policy: the API server puts that before whatever it says, and before a
+/// policy the name of the object.
+fn is_denied_by_admission(status: &Status) -> bool {
+    let policies = [": ValidatingAdmissionPolicy '", ": MutatingAdmissionPolicy '"];
+    status.message.starts_with("admission webhook \"") || policies.iter().any(|by| status.message.contains(by))
 }
 
 const ENDED: &str = "the kube client's worker has ended with the tokio runtime that the client was made on: make it on a \

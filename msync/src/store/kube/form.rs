@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use super::fault::{LOCKS, Resource};
 use crate::{
     LockName,
-    crd::Lock,
+    store::kube::crd::Lock,
     store::{Fault, Scope, Sighting, Snapshot},
 };
 

@@ -27,7 +27,6 @@ use super::{
 };
 use crate::{
     LockName,
-    clock::{BootClock, Clock},
     record::{
         Change, Refused,
         leased::{Approach, Leased},
@@ -120,7 +119,7 @@ impl LeaseStore {
 
     /// Sends a change as one who has seen the Lease so.
     async fn patch(&self, name: &LockName, change: &Change, seen: &Leased) -> Result<Lease, Fault> {
-        self.send(name, seen.send(change, BootClock.wall())).await
+        self.send(name, seen.send(change)).await
     }
 
     async fn send(&self, name: &LockName, approach: Approach) -> Result<Lease, Fault> {
@@ -131,7 +130,7 @@ impl LeaseStore {
     }
 
     async fn change(&self, name: &LockName, change: &Change) -> Result<Lease, Fault> {
-        match Leased::approach(self.known.get(name).as_ref(), change, BootClock.wall()) {
+        match Leased::approach(self.known.get(name).as_ref(), change) {
             Approach::Look => {
                 let seen = self.look(name).await?;
                 self.patch(name, change, &seen).await
@@ -153,12 +152,12 @@ impl LeaseStore {
 
     /// Leaves the queue again if there was no room.
     async fn squeeze(&self, name: &LockName, change: &Change, joined: &Lease) -> Result<(), Fault> {
-        let Change::Enqueue { claim } = change else { return Ok(()) };
+        let Change::Enqueue { claim, wall } = change else { return Ok(()) };
         let leased = joined.leased()?;
         if !leased.has_no_room_for(claim.term) {
             return Ok(());
         }
-        let leave = Change::Leave { index: 0, entry: claim.entry() };
+        let leave = Change::Leave { index: 0, entry: claim.entry(*wall) };
         match self.patch(name, &leave, &leased).await {
             Ok(_) | Err(Fault::Refused(_)) => Err(Fault::Refused(Refused::Full)),
             Err(fault) => Err(fault),

@@ -78,8 +78,8 @@ mod tests {
     use super::*;
     use crate::{
         LockName,
-        crd::Lock,
         record::{Beat, Change, Claim, EngineId, Record, Term},
+        store::kube::crd::Lock,
     };
 
     fn lock(record: &Record, deleted: bool) -> Lock {

@@ -8,7 +8,7 @@ use kube::{
 };
 
 use super::lease::Lease;
-use crate::{crd::Lock, record::leased::Leased};
+use crate::{record::leased::Leased, store::kube::crd::Lock};
 
 /// What a watch shows.
 pub type Events = BoxStream<'static, Result<WatchEvent<Lock>, Error>>;

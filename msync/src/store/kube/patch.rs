@@ -2,6 +2,8 @@
 //!
 //! [`Change::apply`] defines what a change means; a property test holds this equal to it.
 
+use std::time::Duration;
+
 use json_patch::{
     AddOperation, Patch, PatchOperation, RemoveOperation, TestOperation,
     jsonptr::{PointerBuf, Token},
@@ -10,8 +12,8 @@ use serde_json::{Value, json};
 
 use crate::{
     clock::Wall,
-    crd::millis,
     record::{Beat, Change, Claim, Entry, Pair, Term},
+    store::kube::crd::{in_units, kind, millis},
 };
 
 /// Builds the patch of a change; `None` when no patch could apply it: a creation, a grant to a dead waiter, or
@@ -25,14 +27,16 @@ pub(super) fn of(change: &Change) -> Option<Patch> {
             ops.take_out(removes.iter());
             ops.hold(claim, *beat, 1, *wall);
             ops.set("next", json!(""));
+            ops.set("nextOwner", json!(""));
         }
-        Change::Enqueue { claim } => ops.add(["waiters", "-"], json!(claim.entry().as_str())),
+        Change::Enqueue { claim, wall } => ops.add(["waiters", "-"], json!(claim.entry(*wall).as_str())),
         Change::Leave { index, entry } => ops.take_out([&(*index, entry.clone())]),
-        Change::Renew { term, previous, beat, renewals, ttl, wall } => {
+        Change::Renew { term, previous, beat, renewals, ttl, next_owner, wall } => {
             ops.test_pair(Pair { term: *term, beat: *previous });
             ops.set("beat", json!(beat.to_string()));
             ops.set("renewals", json!(i64::try_from(*renewals).unwrap_or(i64::MAX)));
-            ops.set("ttlMilliseconds", json!(millis(*ttl)));
+            ops.set("nextOwner", json!(next_owner.as_deref().unwrap_or_default()));
+            ops.set_ttl(*ttl);
             ops.set("expiry", json!((*wall + *ttl).to_string()));
         }
         Change::Reserve { term, previous, beat, engine, ttl, until } => {
@@ -40,7 +44,7 @@ pub(super) fn of(change: &Change) -> Option<Patch> {
             ops.set("engine", json!(engine.reserved().as_str()));
             ops.set("owner", json!(engine.owner()));
             ops.set("beat", json!(beat.to_string()));
-            ops.set("ttlMilliseconds", json!(millis(*ttl)));
+            ops.set_ttl(*ttl);
             ops.set("expiry", json!(until.to_string()));
         }
         Change::Grant { term, beat, index, entry, duplicates, next, wall } => {
@@ -49,6 +53,7 @@ pub(super) fn of(change: &Change) -> Option<Patch> {
             ops.take_out(duplicates.iter().chain([&(*index, entry.clone())]));
             ops.hold(&claim, *beat, 0, *wall);
             ops.set("next", json!(next.as_str()));
+            ops.set("nextOwner", json!(next.owner()));
         }
         Change::Advertise(advert) if advert.term.is_none() => return None,
         Change::Advertise(advert) => {
@@ -58,9 +63,10 @@ pub(super) fn of(change: &Change) -> Option<Patch> {
         Change::Free { term, wall } => {
             ops.test_term(*term);
             ops.test(["waiters"], json!([]));
-            for field in ["owner", "engine", "term", "beat", "next"] {
+            for field in ["owner", "engine", "term", "beat", "next", "nextOwner"] {
                 ops.set(field, json!(""));
             }
+            ops.set("acquired", json!(wall.to_string()));
             ops.set("expiry", json!(wall.to_string()));
         }
     }
@@ -85,6 +91,11 @@ impl Operations {
 
     fn set(&mut self, field: &'static str, value: Value) {
         self.add([field], value);
+    }
+
+    fn set_ttl(&mut self, ttl: Duration) {
+        self.set("ttlMilliseconds", json!(millis(ttl)));
+        self.set("ttl", json!(in_units(ttl)));
     }
 
     fn test_term(&mut self, term: Term) {
@@ -118,7 +129,8 @@ impl Operations {
         self.set("beat", json!(beat.to_string()));
         self.set("renewals", json!(renewals));
         self.set("instant", json!(claim.instant));
-        self.set("ttlMilliseconds", json!(millis(claim.ttl)));
+        self.set("kind", json!(kind(claim.instant)));
+        self.set_ttl(claim.ttl);
         self.set("acquired", json!(wall.to_string()));
         self.set("expiry", json!((wall + claim.ttl).to_string()));
     }

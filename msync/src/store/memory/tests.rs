@@ -28,7 +28,7 @@ fn drain(watch: &mut Watch) -> Vec<Sighting> {
 async fn versions_grow_across_deletion_and_a_new_creation_has_a_new_uid() {
     let store = MemoryStore::new();
     let first = store.apply(&name(), &create("a", 1)).await.unwrap();
-    store.delete(&name(), &first.version).await.unwrap();
+    Store::delete(&store, &name(), &first.version).await.unwrap();
     let second = store.apply(&name(), &create("a", 2)).await.unwrap();
     assert_eq!((first.version.number, second.version.number), (1, 3));
     assert_ne!(first.version.uid, second.version.uid);
@@ -40,7 +40,7 @@ async fn a_grant_to_another_engine_is_gone_for_the_one_and_changed_for_the_other
     let (mut a, mut b) =
         (store.watch(Scope::Engine(EngineId::new("a", 7))), store.watch(Scope::Engine(EngineId::new("b", 7))));
     let held = store.apply(&name(), &create("a", 1)).await.unwrap();
-    let queued = store.apply(&name(), &Change::Enqueue { claim: claim("b", 2) }).await.unwrap();
+    let queued = store.apply(&name(), &Change::Enqueue { claim: claim("b", 2), wall: Wall::default() }).await.unwrap();
     let entry = queued.record.waiters[0].clone();
     let grant = Change::Grant {
         term: Term(1),

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use msync::{Client, record::Record};
+use msync::{Client, unstable::record::Record};
 use tokio::{sync::mpsc, task::AbortHandle};
 
 use super::{
@@ -100,7 +100,7 @@ impl Director {
         }
         let wire = Wire::new(&stage, &machine);
         let client = builder.store(Arc::new(wire)).build();
-        machine.engine.set(msync::record::EngineId::from_text(client.identity())).expect("set once");
+        machine.engine.set(msync::unstable::record::EngineId::from_text(client.identity())).expect("set once");
         let mut process = Process { machine, client, users: Vec::new(), busy: 0 };
         for _ in 0..stage.plan.tasks {
             self.employ(&mut process);
@@ -272,8 +272,10 @@ impl Director {
         }
         let late = self.stage.with(|state| state.trouble_until);
         self.stage.time.sleep_until(late + 100 * MILLI).await;
-        // Before anybody asks again.
-        self.nobody_is(Judge::held_by).await;
+        // Before anybody asks again. What was denied for longer than its ttl is left to that.
+        if self.stage.with(|state| state.denial.until() == 0) {
+            self.nobody_is(Judge::held_by).await;
+        }
         for mut process in std::mem::take(&mut self.processes) {
             let user = self.user(&process);
             self.employ_with(&mut process, user.last());
@@ -357,6 +359,10 @@ async fn disturb(stage: &Stage, machine: &Machine, news: &mpsc::UnboundedSender<
         let span = stage.long(rng);
         machine.cut(stage.time.now() + span);
         stage.say(|| format!("{machine:?} is cut off for {} ms", span / MILLI));
+    }
+    // A plan without denials tells the stories that it told before there were any.
+    if plan.denial > 0 && rng.chance(plan.denial) {
+        stage.deny();
     }
     if rng.chance(plan.junk) {
         stage.time.sleep(rng.below(plan.ttl)).await;

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use msync::{clock::Wall, record::leased::Leased};
+use msync::{clock::Wall, unstable::record::leased::Leased};
 use serde_json::{Value, json};
 
 use super::stage::Stage;

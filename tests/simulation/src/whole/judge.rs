@@ -14,9 +14,11 @@ use std::{
 use futures::{FutureExt, future::BoxFuture};
 use msync::{
     FencingToken, LossReason,
-    protocol::Call,
-    record::{Change, EngineId, Entry, Record, Term},
-    store::Snapshot,
+    unstable::{
+        protocol::Call,
+        record::{Change, EngineId, Entry, Record, Term},
+        store::Snapshot,
+    },
 };
 
 use super::machine::Machine;

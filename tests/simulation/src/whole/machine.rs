@@ -17,7 +17,7 @@ use std::{
 use futures::future::BoxFuture;
 use msync::{
     clock::{Clock, Moment, Wall},
-    record::EngineId,
+    unstable::record::EngineId,
 };
 use tokio::time::{Instant, sleep_until};
 

@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex};
 use futures::channel::mpsc::UnboundedSender;
 use msync::{
     LockName,
-    protocol::{Call, Outcome},
-    record::{
-        EngineId, Record,
-        leased::{Leased, Op},
+    unstable::{
+        protocol::{Call, Outcome},
+        record::{
+            EngineId, Record,
+            leased::{Leased, Op},
+        },
+        store::{Fault, Scope, Sighting, Snapshot},
     },
-    store::{Fault, Scope, Sighting, Snapshot},
 };
 
 use super::{
@@ -19,7 +21,7 @@ use super::{
     wire::unknown,
 };
 use crate::{
-    network::{hop, long},
+    network::{Denial, hop, long},
     plan::{MILLI, Plan},
     rng::Rng,
     server::{Commit, Server},
@@ -48,6 +50,7 @@ pub(crate) struct State {
     pub(crate) calm: bool,
     /// The last effect of a fault.
     pub(crate) trouble_until: u64,
+    pub(crate) denial: Denial,
     /// How many acquisitions are still to begin.
     wants: u32,
     watchers: Vec<Watcher>,
@@ -70,7 +73,7 @@ struct Watcher {
 // === impl Stage ===
 
 impl Stage {
-    pub(crate) fn new(mut rng: Rng, trace: bool, draw: fn(&mut Rng) -> Plan) -> Arc<Self> {
+    pub(crate) fn new(mut rng: Rng, trace: bool, draw: impl FnOnce(&mut Rng) -> Plan) -> Arc<Self> {
         let plan = draw(&mut rng);
         let state = State {
             rng,
@@ -78,6 +81,7 @@ impl Stage {
             judge: Judge::new(plan.is_orderly()),
             calm: false,
             trouble_until: 0,
+            denial: Denial::default(),
             wants: plan.wants,
             watchers: Vec::new(),
         };
@@ -114,6 +118,17 @@ impl Stage {
         let now = self.time.now();
         self.with(|state| state.trouble_until = state.trouble_until.max(now + span));
         span
+    }
+
+    /// Lets the server deny everything for a while.
+    pub(crate) fn deny(&self) {
+        let now = self.time.now();
+        let until = self.with(|state| {
+            state.denial.begin(now, &mut state.rng);
+            state.trouble_until = state.trouble_until.max(state.denial.until());
+            state.denial.until()
+        });
+        self.say(|| format!("the server denies everything until {} ms", until / MILLI));
     }
 
     /// Freezes a machine.

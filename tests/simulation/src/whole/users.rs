@@ -196,6 +196,11 @@ impl User {
             Ok(()) | Err(Error::ShutDown | Error::Lost { .. }) => true,
             Err(Error::Timeout { .. } | Error::Unavailable { .. }) => matches!(want.way, Way::Timeout(_)),
             Err(Error::Store { .. }) => want.way == Way::Try && !stage.plan.is_orderly(),
+            // Who waits fails of a denial only when it has lasted.
+            Err(Error::Forbidden(_)) => {
+                let (hasty, now) = (matches!(want.way, Way::Try | Way::Timeout(_)), stage.time.now());
+                stage.with(|state| state.denial.may_fail(now) || (hasty && state.denial.until() > 0))
+            }
             Err(_) => false,
         };
         if !expected {
@@ -315,7 +320,7 @@ impl User {
             () = until => Ok(()),
         };
         match released {
-            Err(Error::Store { .. }) if !self.stage.plan.is_orderly() => Ok(()),
+            Err(Error::Store { .. } | Error::Forbidden(_)) if !self.stage.plan.is_orderly() => Ok(()),
             released => released,
         }
     }

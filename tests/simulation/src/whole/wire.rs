@@ -10,20 +10,18 @@ use std::{
 use futures::{StreamExt, channel::mpsc, future::BoxFuture, stream};
 use msync::{
     LockName,
-    clock::{Clock, Wall},
-    protocol::{Call, Outcome},
-    record::{
-        Change, EngineId, Refused,
-        leased::{Approach, Leased, Op},
+    unstable::{
+        protocol::{Call, Outcome},
+        record::{
+            Change, EngineId, Refused,
+            leased::{Approach, Leased, Op},
+        },
+        store::{Fatal, Fault, Scope, Snapshot, Store, Version, Watch},
     },
-    store::{Fault, Scope, Snapshot, Store, Version, Watch},
 };
 use tokio::sync::oneshot;
 
-use super::{
-    machine::{LocalTime, Machine},
-    stage::Stage,
-};
+use super::{machine::Machine, stage::Stage};
 use crate::{network::Fate, plan::MILLI};
 
 /// The wire of one process.
@@ -67,19 +65,17 @@ impl Wire {
 
     /// Sends a change of a Lease as the store on Leases does.
     async fn change(&self, change: &Change) -> Result<Outcome, Fault> {
-        let (known, wall) = (self.known(), LocalTime(Arc::clone(&self.machine)).wall());
-        let call = Call::Apply(change.clone());
-        match Leased::approach(known.as_ref(), change, wall) {
-            Approach::Send(ops) => self.call_with(call, ops).await,
+        match Leased::approach(self.known().as_ref(), change) {
+            Approach::Send(ops) => self.call_with(Call::Apply(change.clone()), ops).await,
             Approach::Refused => Ok(Outcome::Refused(Refused::Mismatch)),
-            Approach::Look => self.look_and_change(change, wall).await,
+            Approach::Look => self.look_and_change(change).await,
         }
     }
 
-    async fn look_and_change(&self, change: &Change, wall: Wall) -> Result<Outcome, Fault> {
+    async fn look_and_change(&self, change: &Change) -> Result<Outcome, Fault> {
         self.call(Call::Read).await?;
         let Some(seen) = self.known() else { return Ok(Outcome::Refused(Refused::Absent)) };
-        match seen.send(change, wall) {
+        match seen.send(change) {
             Approach::Send(ops) => self.call_with(Call::Apply(change.clone()), ops).await,
             Approach::Refused | Approach::Look => Ok(Outcome::Refused(Refused::Mismatch)),
         }
@@ -94,6 +90,10 @@ impl Wire {
         self.stop_at_random();
         self.machine.awake().await;
         let course = self.course();
+        if course.fate.denied {
+            self.machine.sleep(MILLI).await;
+            return Err(Fault::Fatal(Fatal::Forbidden("the server has just started".to_owned())));
+        }
         if course.fate.busy {
             self.machine.sleep(MILLI).await;
             return Err(Fault::Busy(None));
@@ -128,7 +128,13 @@ impl Wire {
         self.stage.with(|state| {
             let calm = state.calm && !cut;
             let rng = &mut state.rng;
-            let fate = if calm { Fate::fair(rng) } else { Fate::draw(plan, cut, plan.ttl / 6, rng) };
+            let fate = if state.denial.is_on(now) && !cut {
+                Fate::denied(rng)
+            } else if calm {
+                Fate::fair(rng)
+            } else {
+                Fate::draw(plan, cut, plan.ttl / 6, rng)
+            };
             let course = Course { fate, reset: rng.chance(500) };
             let last = course.fate.first.max(course.fate.second).unwrap_or(0);
             state.trouble_until = state.trouble_until.max(now + last);
@@ -183,10 +189,7 @@ impl Store for Wire {
                 _ if !on_a_lease => self.call(Call::Apply(change.clone())).await?,
                 // Where there may have been no annotations yet.
                 Change::Enqueue { .. } => match self.change(change).await? {
-                    Outcome::Refused(Refused::Mismatch) => {
-                        let wall = LocalTime(Arc::clone(&self.machine)).wall();
-                        self.look_and_change(change, wall).await?
-                    }
+                    Outcome::Refused(Refused::Mismatch) => self.look_and_change(change).await?,
                     outcome => outcome,
                 },
                 _ => self.change(change).await?,

@@ -1,6 +1,6 @@
 //! Faults of whole processes, and their end.
 
-use msync::protocol::Event;
+use msync::unstable::protocol::Event;
 
 use super::{Happening, World};
 use crate::{network::long, plan::MILLI, process::Process};
@@ -25,6 +25,10 @@ impl World {
         if self.rng.chance(self.plan.junk) {
             let delay = long(&self.plan, &mut self.rng);
             self.later(delay, Happening::Scribbles);
+        }
+        if self.rng.chance(self.plan.denial) {
+            self.denial.begin(self.at, &mut self.rng);
+            self.say(|world| format!("the server denies everything until {} us", world.denial.until() / 1000));
         }
         if self.rng.chance(self.plan.crash) {
             let (delay, life) = (long(&self.plan, &mut self.rng), self.processes[who].incarnation);
@@ -73,7 +77,7 @@ impl World {
         }
         self.calm = true;
         let faults = self.processes.iter().map(|process| process.paused_until.max(process.cut_until));
-        let last = faults.chain([self.last_zombie]).max().unwrap_or(0);
+        let last = faults.chain([self.last_zombie, self.denial.until()]).max().unwrap_or(0);
         self.say(|_| "the faults end".to_owned());
         self.later(last.saturating_sub(self.at) + 100 * MILLI, Happening::Calms);
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use msync::{
     LossReason,
-    protocol::{Event, Keeper, Notice, Patience, Ticket, Want},
+    unstable::protocol::{Event, Keeper, Notice, Patience, Ticket, Want},
 };
 
 use super::{Happening, World};
@@ -118,8 +118,8 @@ impl World {
             match *notice {
                 Notice::Acquired(ticket, token) => self.offered(who, ticket, token),
                 Notice::Recall(ticket) => recalled.push(ticket),
+                Notice::Failed(ticket) => self.failed(who, ticket),
                 Notice::Busy(ticket)
-                | Notice::Failed(ticket)
                 | Notice::ShutDown(ticket)
                 | Notice::Released(ticket)
                 | Notice::HandedOver(ticket)
@@ -127,6 +127,16 @@ impl World {
             }
         }
         recalled
+    }
+
+    /// The store has failed a task: never for a denial that passes, nor for races that others win.
+    fn failed(&mut self, who: usize, ticket: Ticket) {
+        let waits = self.processes[who].task(ticket).is_some_and(|task| task.want.patience == Patience::Wait);
+        if waits && !self.denial.may_fail(self.at) {
+            self.oracle.broken(self.at, format!("liveness: {ticket:?} of p{who} has failed for what passes"));
+        }
+        self.oracle.tally.failed += 1;
+        self.leaves(who, ticket);
     }
 
     /// The driver takes the lock back from a future that is not polled, unless that has just collected it.

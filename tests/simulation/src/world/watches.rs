@@ -1,6 +1,6 @@
 //! Watches: an inbox for each engine, and the lock itself for those who ask for it. Each event may be lost or late.
 
-use msync::protocol::Event;
+use msync::unstable::protocol::Event;
 
 use super::{Happening, World};
 use crate::{

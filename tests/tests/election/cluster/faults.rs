@@ -74,7 +74,9 @@ async fn bug_4_the_reply_of_a_claim_is_lost() -> Result<()> {
         let term = soon("it leads", campaigning(&pair.broken)).await???;
         assert!(BootClock.now().since(began) < Duration::from_millis(TTL * 2 / 3), "not by a take-over");
         term.resign().await?;
-        pair.cluster.until("it is free", E, |found| found.is_some_and(msync::record::Record::is_free)).await?;
+        pair.cluster
+            .until("it is free", E, |found| found.is_some_and(msync::unstable::record::Record::is_free))
+            .await?;
     }
     Ok(())
 }

@@ -169,7 +169,7 @@ async fn a_rolling_replacement_has_a_leader_all_the_way_both_ways() -> Result<()
         let Some(peer) = Peer::start(&cluster, &format!("go-{number}")).await? else { return Ok(()) };
         peers.push(peer);
     }
-    let led = |found: Option<&msync::record::Record>| found.is_some_and(|record| !record.is_free());
+    let led = |found: Option<&msync::unstable::record::Record>| found.is_some_and(|record| !record.is_free());
     cluster.until("client-go leads", ELECTION, led).await?;
     let history = cluster.history(ELECTION).await?;
     let mut candidates = Vec::new();
@@ -198,7 +198,8 @@ async fn a_rolling_replacement_has_a_leader_all_the_way_both_ways() -> Result<()
 /// A replica that ends in order at SIGTERM; it takes part when this returns.
 async fn replica(cluster: &Cluster, owner: &str) -> Result<ChildProcess> {
     let child = cluster.child("cluster::processes::child_ends_on_a_signal", owner, TTL)?.spawn()?;
-    let there = |record: &msync::record::Record| record.engine.owner() == owner || record.place_of(owner).is_some();
+    let there =
+        |record: &msync::unstable::record::Record| record.engine.owner() == owner || record.place_of(owner).is_some();
     cluster.until(&format!("{owner} takes part"), ELECTION, |found| found.is_some_and(there)).await?;
     Ok(child)
 }

@@ -28,7 +28,7 @@ async fn candidates_follow_each_other_and_observers_find_the_leader() -> Result<
     assert!(two.term().context("it leads")?.token() > first.token() && first.check().is_err());
     assert_eq!(soon("found", adverts.next()).await?.as_deref(), Some("10.0.0.2:80"));
     drop(two);
-    cluster.until("nobody leads", "e", |record| record.is_some_and(msync::record::Record::is_free)).await
+    cluster.until("nobody leads", "e", |record| record.is_some_and(msync::unstable::record::Record::is_free)).await
 }
 
 #[tokio::test]
@@ -52,5 +52,5 @@ async fn who_stands_by_leads_when_the_leader_shuts_down() -> Result<()> {
     a.shutdown().await;
     assert!(matches!(soon("ended", leader).await??, Err(Error::ShutDown)));
     soon("the next led", next).await???;
-    cluster.until("nobody leads", "e", |record| record.is_some_and(msync::record::Record::is_free)).await
+    cluster.until("nobody leads", "e", |record| record.is_some_and(msync::unstable::record::Record::is_free)).await
 }

@@ -49,7 +49,7 @@ async fn a_dead_leader_counts_as_none_after_its_ttl_whoever_else_writes() {
     faulty.every(Fate::Hang);
     pass(TTL).await;
     assert_eq!(seen(&mut stream).await, ["nobody"]);
-    store.edit(&name("e"), |record| record.waiters.push(msync::record::Entry::from_text("rubbish")));
+    store.edit(&name("e"), |record| record.waiters.push(msync::unstable::record::Entry::from_text("rubbish")));
     assert_eq!(seen(&mut stream).await, [""; 0], "a new waiter is no sign of the leader's life");
     store.expire_watches();
     assert_eq!(seen(&mut stream).await, [""; 0], "nor is a list");
@@ -62,7 +62,7 @@ async fn a_deletion_by_hand_leaves_no_leader() {
     let _term = a.election("e").unwrap().campaign().await.unwrap();
     let mut stream = Box::pin(watcher.election("e").unwrap().observe());
     assert_eq!(seen(&mut stream).await, ["a"]);
-    store.remove(&name("e"));
+    store.delete("e");
     assert_eq!(seen(&mut stream).await, ["nobody"]);
 }
 
@@ -158,5 +158,5 @@ async fn an_advertisement_that_does_not_fit_is_refused() {
     let election = client(&MemoryStore::new(), "a").election("e").unwrap();
     assert!(election.clone().advertise("x".repeat(256)).is_ok());
     let error = election.advertise("ä".repeat(129)).unwrap_err();
-    assert!(matches!(error, msync::Error::AdvertTooLong { length: 258 }), "{error}");
+    assert!(matches!(error, msync::Error::AdvertTooLong { length: 258, .. }), "{error}");
 }

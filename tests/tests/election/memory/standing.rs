@@ -13,7 +13,7 @@ use futures::FutureExt;
 use msync::{Error, LossReason, MemoryStore};
 use tests::{
     faulty::{Fate, Faulty, Sight},
-    memory::{DEADLINE, TTL, client, client_of, name, pass, queue, record, until, within, yields},
+    memory::{DEADLINE, TTL, client, client_of, pass, queue, record, until, within, yields},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -61,7 +61,7 @@ async fn a_lost_body_is_dropped_and_made_again_under_the_next_term() {
                 all.len()
             };
             if turn < 3 {
-                removed.remove(&name("e"));
+                removed.delete("e");
                 pending::<()>().await;
             }
             turn
@@ -183,7 +183,7 @@ async fn candidates_are_asked_and_told_of_each_change() {
     let mut two = b.election("e").unwrap().candidate();
     assert!(tokio::time::timeout(1000 * SECOND, two.changed()).await.is_err(), "renewals are no change");
     assert!(one.is_leading() && !two.is_leading() && one.changed().now_or_never().is_none());
-    store.remove(&name("e"));
+    store.delete("e");
     within(SECOND, "told", one.changed()).await.unwrap();
     assert!(first.check().is_err() && one.term().is_none_or(|term| term.token() > first.token()));
     within(60 * SECOND, "somebody leads", async {
@@ -278,7 +278,9 @@ async fn a_shutdown_ends_a_candidate_that_leads_and_one_that_waits() {
 async fn a_candidate_whose_campaigns_fail_says_why_and_tries_again() {
     let store = MemoryStore::new();
     let faulty = Faulty::new(store.clone());
-    faulty.every(Fate::Fail(msync::store::Fault::Fatal(msync::store::Fatal::Forbidden("no right".to_owned()))));
+    faulty.every(Fate::Fail(msync::unstable::store::Fault::Fatal(msync::unstable::store::Fatal::Forbidden(
+        "no right".to_owned(),
+    ))));
     let mut candidate = client_of(faulty.clone(), "a").election("e").unwrap().candidate();
     until("told", || candidate.fault().is_some()).await;
     assert!(matches!(candidate.fault(), Some(Error::Forbidden(_))));

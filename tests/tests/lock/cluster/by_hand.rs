@@ -123,7 +123,7 @@ async fn bug_36_a_waiter_whose_entry_is_removed_by_hand_queues_again() -> Result
     let waits = waiting(&scene.cluster, &scene.b, "x").await?;
     let entry = scene.cluster.record("x").await?.waiters[0].clone();
     scene.cluster.edit("x", json!({"waiters": []})).await?;
-    let back = |found: Option<&msync::record::Record>| {
+    let back = |found: Option<&msync::unstable::record::Record>| {
         found.is_some_and(|record| record.waiters.len() == 1 && record.waiters[0] != entry)
     };
     scene.cluster.until("it waits again, under a new term", "x", back).await?;

@@ -7,7 +7,7 @@ use kube::api::ListParams;
 use msync::{
     Client, LockGuard,
     clock::{BootClock, Clock},
-    record::MAX_WAITERS,
+    unstable::record::MAX_WAITERS,
 };
 use tests::cluster::{Cluster, ttl};
 use tokio::{sync::mpsc, time::sleep};
@@ -38,7 +38,7 @@ fn crowd() -> Result<Crowd> {
 /// Says how many of those who want a lock have it, or a place in its queue as far as there are places.
 async fn placed(cluster: &Cluster) -> Result<usize> {
     let locks = cluster.objects().list(&ListParams::default()).await?;
-    let placed = |lock: &msync::crd::Lock| lock.spec.waiters.len() + usize::from(!lock.spec.term.is_empty());
+    let placed = |lock: &msync::unstable::crd::Lock| lock.spec.waiters.len() + usize::from(!lock.spec.term.is_empty());
     Ok(locks.iter().map(placed).sum())
 }
 

@@ -77,11 +77,11 @@ async fn enqueue(pair: &Pair, lock: &str, fate: Fate) -> Result<()> {
     Ok(guard.release().await?)
 }
 
-fn term(sight: &Sight) -> Option<msync::record::Term> {
+fn term(sight: &Sight) -> Option<msync::unstable::record::Term> {
     sight.snapshot.as_ref().map(|snapshot| snapshot.record.term)
 }
 
-fn first_term(sights: &[Sight]) -> Option<msync::record::Term> {
+fn first_term(sights: &[Sight]) -> Option<msync::unstable::record::Term> {
     sights.first().and_then(term)
 }
 

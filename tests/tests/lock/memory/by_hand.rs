@@ -5,7 +5,7 @@ use std::time::Duration;
 use msync::{
     Error, LossReason, MemoryStore,
     clock::Wall,
-    record::{Beat, EngineId, Entry, FALLBACK_TTL, Record, Term},
+    unstable::record::{Beat, EngineId, Entry, FALLBACK_TTL, Record, Term},
 };
 use tests::memory::{TTL, client, is_untouched, name, pass, queue, record, until, waiter, within};
 
@@ -116,7 +116,7 @@ async fn bug_35_a_deletion_by_hand_is_a_loss_at_once() {
     let a = client(&store, "a");
     let guard = a.lock("x").unwrap().acquire().await.unwrap();
     pass(Duration::from_secs(1)).await;
-    store.remove(&name("x"));
+    store.delete("x");
     let reason = within(Duration::from_millis(10), "told at once", guard.lost()).await;
     assert_eq!(reason, LossReason::Deleted);
     assert!(matches!(guard.check(), Err(Error::Lost { .. })));
@@ -131,7 +131,7 @@ async fn a_lock_deleted_and_made_anew_by_hand_is_a_loss_at_once() {
     let guard = a.lock("x").unwrap().acquire().await.unwrap();
     let kept = record(&store, "x").unwrap();
     pass(Duration::from_secs(1)).await;
-    store.remove(&name("x"));
+    store.delete("x");
     store.edit(&name("x"), |record| *record = Record { term: Term(9), ..kept });
     let reason = within(Duration::from_millis(10), "told at once", guard.lost()).await;
     assert!(matches!(reason, LossReason::TakenOver | LossReason::Deleted), "{reason:?}");
@@ -160,7 +160,7 @@ async fn a_waiter_survives_the_deletion_of_the_lock_it_waits_for() {
     let held = a.lock("x").unwrap().acquire().await.unwrap();
     let waiting = waiter(&b, "x");
     until("b waits", || queue(&store, "x") == 1).await;
-    store.remove(&name("x"));
+    store.delete("x");
     let next = within(Duration::from_secs(1), "at once", waiting).await.unwrap();
     next.check().unwrap();
     pass(Duration::from_millis(1)).await;

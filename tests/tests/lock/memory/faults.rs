@@ -115,7 +115,7 @@ async fn a_busy_server_is_asked_again_after_the_time_it_names() {
     let faulty = Faulty::new(MemoryStore::new());
     let a = client_of(faulty.clone(), "a");
     let wait = Duration::from_secs(3);
-    faulty.once(Kind::Create, Fate::Fail(msync::store::Fault::Busy(Some(wait))));
+    faulty.once(Kind::Create, Fate::Fail(msync::unstable::store::Fault::Busy(Some(wait))));
     let start = tokio::time::Instant::now();
     let _guard = a.lock("x").unwrap().acquire().await.unwrap();
     assert!(start.elapsed() >= wait && start.elapsed() < wait * 2, "{:?}", start.elapsed());

@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use msync::{
     Error, FencingToken, LossReason, MemoryStore,
     clock::{Clock, TokioClock},
-    record::Role,
+    unstable::record::Role,
 };
 use tests::{
     faulty::{Fate, Faulty, Sight},

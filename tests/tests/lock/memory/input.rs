@@ -4,11 +4,15 @@ use std::time::Duration;
 
 use msync::{Client, Error, LockName, MemoryStore, Timing};
 use proptest::{
-    prelude::{Just, Strategy, any, prop_oneof},
+    prelude::{Just, Strategy, any, prop, prop_assert, prop_oneof, proptest},
     strategy::ValueTree,
     test_runner::TestRunner,
 };
 use tests::memory::{client, pass, ttl, within};
+
+/// The shortest and the longest ttl that there are.
+const SHORTEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -101,6 +105,7 @@ async fn durations_without_end_are_taken_as_such() {
     assert!(a.lock("y").unwrap().try_acquire().await.unwrap().is_none());
 }
 
+/// Anything that a caller can write down, the extremes above all.
 fn any_duration() -> impl Strategy<Value = Duration> {
     prop_oneof![
         Just(Duration::ZERO),
@@ -109,9 +114,37 @@ fn any_duration() -> impl Strategy<Value = Duration> {
         Just(Duration::from_secs(u64::MAX)),
         Just(Duration::from_millis(u64::MAX)),
         Just(Duration::from_nanos(u64::MAX)),
+        Just(SHORTEST),
+        Just(LONGEST),
+        (0..200_000u64).prop_map(Duration::from_millis),
         (any::<u64>(), 0..1_000_000_000u32).prop_map(|(secs, nanos)| Duration::new(secs, nanos)),
         (0..100_000u64, 0..1_000_000_000u32).prop_map(|(secs, nanos)| Duration::new(secs, nanos)),
     ]
+}
+
+proptest! {
+    /// No setter panics, whatever it is given; what it accepts is safe and can be written into a record.
+    #[test]
+    fn every_timing_is_accepted_safely_or_refused(
+        ttl in any_duration(),
+        changes in prop::collection::vec((0..3u8, any_duration()), 0..4),
+    ) {
+        let mut timing = Timing::with_ttl(ttl).unwrap_or_default();
+        for (setter, value) in changes {
+            let changed = match setter {
+                0 => timing.renew_every(value),
+                1 => timing.margin(value),
+                _ => timing.attempt(value),
+            };
+            timing = changed.unwrap_or(timing);
+            let parts =
+                [timing.ttl(), timing.renew_interval(), timing.safety_margin(), timing.attempt_timeout()];
+            let [ttl, renew, margin, attempt] = parts;
+            prop_assert!((SHORTEST..=LONGEST).contains(&ttl) && margin >= ttl / 50);
+            prop_assert!(renew + attempt + margin < ttl && !renew.is_zero() && !attempt.is_zero());
+            prop_assert!(parts.iter().all(|part| part.subsec_nanos() % 1_000_000 == 0));
+        }
+    }
 }
 
 /// Whatever an option is given, it is taken as it stands or refused: nothing overflows, panics or turns into "at once".
@@ -208,25 +241,4 @@ async fn remaining_and_ensure_count_down_and_are_topped_up_by_renewals() {
     println!("{error}");
     pass(ms(2600)).await;
     assert!(guard.remaining() > ms(6400), "renewed after a third at the latest: {:?}", guard.remaining());
-}
-
-#[tokio::test(start_paused = true)]
-async fn errors_read_well() {
-    let lock = "x".to_owned();
-    let reason = msync::LossReason::TakenOver;
-    let all = [
-        Error::Busy { name: lock.clone() },
-        Error::Timeout { name: lock.clone(), after: ms(1500) },
-        Error::Lost { name: lock.clone(), reason },
-        Error::TooShort { name: lock.clone(), remaining: ms(20) },
-        Error::WouldDeadlock { name: lock.clone() },
-        Error::TokenTooLow { name: lock, token: 1, floor: 2 },
-        Error::ShutDown,
-    ];
-    for error in all {
-        let text = error.to_string();
-        println!("{text}");
-        assert!(text.starts_with(char::is_lowercase) && !text.ends_with('.'), "{text}");
-        assert!(text.contains("lock x") || matches!(error, Error::ShutDown), "{text}");
-    }
 }

@@ -174,7 +174,7 @@ async fn l1_beyond_a_queue_of_dead_waiters_the_lock_is_taken_over() {
     let _held = a.lock("x").unwrap().acquire().await.unwrap();
     crash(&faulty).await;
     store.edit(&tests::memory::name("x"), |record| {
-        let dead = |n: u64| msync::record::Entry::from_text(&format!("{n:016x} dead.{n:016x} 15000 instant"));
+        let dead = |n: u64| msync::unstable::record::Entry::from_text(&format!("{n:016x} dead.{n:016x} 15000 instant"));
         record.waiters = (1..=64).map(dead).collect();
     });
     let stagger = 65 * (TTL * 3 / 100);
@@ -230,4 +230,23 @@ async fn a_grant_that_the_inbox_misses_is_found_before_it_runs_out() {
     drop(held);
     within(2 * TTL, "found", waiting).await.unwrap().check().unwrap();
     assert_eq!(blind.count(Kind::Create), 1);
+}
+
+/// A process is cut off for longer than its ttl, so its release is given up. When it is back, its inbox shows it what it
+/// still has by the record; that was taken for old news, and the lock looked held until somebody else had waited a ttl.
+#[tokio::test(start_paused = true)]
+async fn a_release_that_was_given_up_is_made_when_the_inbox_shows_the_lock_again() {
+    let store = MemoryStore::new();
+    let faulty = Faulty::new(store.clone());
+    let client = client_of(faulty.clone(), "a");
+    let guard = client.lock("x").unwrap().acquire().await.unwrap();
+    faulty.every(Fate::Hang);
+    drop(guard);
+    pass(4 * TTL).await;
+    let calls = faulty.total();
+    pass(TTL).await;
+    assert_eq!(faulty.total(), calls, "it was given up");
+    faulty.heal();
+    store.expire_watches();
+    until("it is given back", || record(&store, "x").is_none()).await;
 }

@@ -162,7 +162,7 @@ fn nothing_needs_a_runtime() {
         let (token, lost) = (guard.cancellation_token(), guard.lost());
         let timed_out = lock.acquire_timeout(Duration::from_millis(50)).await;
         assert!(matches!(timed_out, Err(Error::Timeout { .. })), "{timed_out:?}");
-        store.remove(lock.name());
+        store.delete(lock.name());
         assert_eq!(lost.await, LossReason::Deleted);
         token.cancelled().await;
         drop(guard);

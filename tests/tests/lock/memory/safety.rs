@@ -30,7 +30,7 @@ async fn s1_tokens_grow_over_every_way_to_the_lock() {
     drop(local);
     let granted = granted.await.unwrap();
     tokens.push(granted.token());
-    store.edit(&tests::memory::name("x"), |record| record.term = msync::record::Term(77));
+    store.edit(&tests::memory::name("x"), |record| record.term = msync::unstable::record::Term(77));
     let taken_over = waiter(&c, "x").await.unwrap();
     tokens.push(taken_over.token());
     taken_over.release().await.unwrap();

@@ -73,7 +73,7 @@ async fn a_set_that_lost_one_while_it_waited_for_another_is_lost() {
     let set = a.lock_all(["x", "y"]).unwrap();
     let waiting = tokio::spawn(async move { set.acquire().await.map(drop) });
     pass(Duration::from_secs(10)).await;
-    store.remove(&name("x"));
+    store.delete("x");
     pass(Duration::from_secs(1)).await;
     drop(held);
     let ended = waiting.await.unwrap();
@@ -89,7 +89,7 @@ async fn a_body_under_a_set_ends_with_the_first_loss() {
         let set = client(&store, "a").lock_all(["x", "y", "z"]).unwrap();
         let body = async |_: &msync::LockSetGuard| {
             pass(Duration::from_secs(7)).await;
-            store.remove(&name(lost));
+            store.delete(name(lost));
             std::future::pending::<()>().await;
         };
         let error = within(Duration::from_secs(8), "ended", set.run(body)).await.unwrap_err();

@@ -9,7 +9,11 @@ use std::{
 
 use msync::{Client, Error, LockGuard, MemoryStore};
 use rustix::process::{Signal, getpid, kill_process};
-use tokio::runtime::{Builder, Runtime};
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+};
 
 /// Set in the child.
 const INSIDE: &str = "MSYNC_TEST_SIGNALS";
@@ -79,6 +83,52 @@ fn a_program_that_ends_by_itself_is_released_as_well() {
         assert!(token > 0);
         let shut = current_thread().block_on(client.lock("x").unwrap().acquire());
         assert!(matches!(shut, Err(Error::ShutDown)), "{shut:?}");
+    });
+    assert_eq!(status.code(), Some(DONE));
+}
+
+/// A request in flight when SIGTERM comes: what its handler gave, and whether all was released at the end.
+fn serves(drains_first: bool) -> (Result<u16, Error>, bool) {
+    let store = MemoryStore::new();
+    let client = client(&store);
+    let answered = current_thread().block_on(async {
+        let mut asked_to_end = signal(SignalKind::terminate()).unwrap();
+        let (lock, (begun, began)) = (client.lock("orders").unwrap(), oneshot::channel());
+        let handler = async move |_: &LockGuard| {
+            let _ = begun.send(());
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            200
+        };
+        let request = tokio::spawn(async move { lock.run(handler).await });
+        began.await.unwrap();
+        send(Signal::TERM);
+        asked_to_end.recv().await;
+        if !drains_first {
+            client.shutdown().await;
+        }
+        let answered = request.await.unwrap(); // as a server does that ends gracefully
+        client.shutdown().await;
+        answered
+    });
+    (answered, tests::memory::is_untouched(&store, "orders"))
+}
+
+/// The recipe of the guide for axum and other servers.
+#[test]
+fn a_server_that_drains_first_answers_what_is_in_flight_and_releases() {
+    let status = child("a_server_that_drains_first_answers_what_is_in_flight_and_releases", || {
+        let (answered, released) = serves(true);
+        assert!(matches!(answered, Ok(200)) && released, "{answered:?}");
+    });
+    assert_eq!(status.code(), Some(DONE));
+}
+
+/// What the guide warns of.
+#[test]
+fn a_server_that_shuts_down_first_cancels_what_is_in_flight() {
+    let status = child("a_server_that_shuts_down_first_cancels_what_is_in_flight", || {
+        let (answered, released) = serves(false);
+        assert!(answered.as_ref().is_err_and(Error::is_shut_down) && released, "{answered:?}");
     });
     assert_eq!(status.code(), Some(DONE));
 }

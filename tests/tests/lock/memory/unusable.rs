@@ -1,19 +1,26 @@
 //! A store that cannot be used is not busy, is never silent, and is not hammered.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use msync::{
     Client, Error, MemoryStore, Outcome,
     clock::TokioClock,
     locked,
-    record::Refused,
-    store::{Fatal, Fault},
+    unstable::{
+        record::Refused,
+        store::{Fatal, Fault},
+    },
 };
 use tests::{
     faulty::{Fate, Faulty, Kind, forbidden, unknown},
     logs::Logs,
     memory::{TTL, builder, client, client_of, name, pass, record, ttl, until, waiter, within},
 };
+use tokio::time::Instant;
 
 fn faulty(fate: Fate) -> (Faulty, Client) {
     let faulty = Faulty::new(MemoryStore::new());
@@ -36,6 +43,8 @@ async fn a_time_out_that_never_saw_a_holder_is_not_busy_and_says_what_the_store_
         assert!(!error.is_busy(), "{error}");
         let set = client.lock_all(["x", "y"]).unwrap().acquire_timeout(limit).await.unwrap_err();
         assert!(matches!(set, Error::Unavailable { .. }), "{fate:?}: {set:?}");
+        let election = client.election("e").unwrap().campaign_timeout(limit).await.unwrap_err();
+        assert!(matches!(election, Error::Unavailable { .. }) && !election.is_busy(), "{fate:?}: {election:?}");
     }
     let (_, client) = faulty(Fate::Fail(unknown()));
     let error = client.lock("x").unwrap().acquire_timeout(Duration::from_secs(3)).await.unwrap_err();
@@ -144,6 +153,63 @@ async fn who_cannot_campaign_is_no_follower() {
     }
     quiet_tick(&client).await;
     assert!(logs.errors() == 1, "{:?}", logs.lines());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leaders_loop_that_cannot_campaign_neither_spins_nor_floods_the_log() {
+    // Campaigns go on by themselves, so each has an election of its own.
+    for (name, fate) in [("f", Fate::Fail(forbidden())), ("d", denied("no label")), ("u", Fate::Fail(unknown()))] {
+        let logs = Logs::capture();
+        let (faulty, client) = faulty(fate.clone());
+        let at_work = client.clone();
+        let every = Duration::from_millis(1);
+        let looping = tokio::spawn(async move { at_work.leader_loop(name, every, |_| async {}).await });
+        pass(Duration::from_secs(60)).await;
+        assert!(faulty.total() <= 120, "{fate:?}: {} calls in a minute", faulty.total());
+        assert!((1..=16).contains(&logs.warnings()), "{fate:?}: {} warnings in a minute", logs.warnings());
+        looping.abort();
+    }
+}
+
+/// Of what will not pass by itself there would be a warning every few seconds, from all replicas in step.
+#[tokio::test(start_paused = true)]
+async fn a_candidate_that_cannot_campaign_is_told_ever_more_rarely_and_not_in_step() {
+    let logs = Logs::capture();
+    let (faulty, client) = faulty(denied("no label"));
+    let moments = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&moments);
+    faulty.on(move |_| {
+        noted.lock().unwrap().push(Instant::now());
+        denied("no label")
+    });
+    let candidate = client.election("e").unwrap().candidate();
+    pass(Duration::from_secs(3600)).await;
+    assert!((1..=16).contains(&logs.warnings()), "{} warnings in an hour", logs.warnings());
+    let moments = moments.lock().unwrap().clone();
+    let pauses: BTreeSet<_> = moments.windows(2).map(|pair| (pair[1] - pair[0]).as_millis()).collect();
+    assert!(pauses.len() > 20 && pauses.iter().all(|millis| (2_500..=5_010).contains(millis)), "{pauses:?}");
+    let resigned = within(Duration::from_millis(100), "resigned", candidate.resign()).await;
+    assert!(matches!(resigned, Ok(()) | Err(Error::Store { .. })), "{resigned:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_leader_advertises_in_vain_is_tried_ever_more_rarely_and_told_once() {
+    let logs = Logs::capture();
+    let store = MemoryStore::new();
+    let faulty = Faulty::new(store.clone());
+    faulty.on(|request| if request.kind == Kind::Advertise { denied("no label") } else { Fate::Pass });
+    let client = client_of(faulty.clone(), "a");
+    let election = client.election("e").unwrap().advertise("10.0.0.7:8080").unwrap();
+    let term = election.campaign().await.unwrap();
+    pass(Duration::from_secs(600)).await;
+    assert!((8..=30).contains(&faulty.count(Kind::Advertise)), "{} attempts", faulty.count(Kind::Advertise));
+    let told = logs.lines().iter().filter(|line| line.contains("advertises")).count();
+    assert_eq!(told, 1, "{:?}", logs.lines());
+    term.check().unwrap();
+    faulty.heal();
+    pass(Duration::from_secs(60)).await;
+    let shown = record(&store, "e").unwrap();
+    assert_eq!(shown.advert(), Some("10.0.0.7:8080"));
 }
 
 #[tokio::test(start_paused = true)]

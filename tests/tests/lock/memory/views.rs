@@ -28,7 +28,7 @@ async fn a_client_lists_what_it_holds_and_what_it_waits_for() {
     until("it waits", || a.waiting() == [name("x")]).await;
     gone.abort();
     until("it waits no more", || a.waiting().is_empty()).await;
-    store.remove(&name("x"));
+    store.delete("x");
     there.lost().await;
     assert!(b.held().is_empty(), "lost is not held");
 }
@@ -47,7 +47,7 @@ async fn a_set_tells_of_its_first_loss() {
     assert_eq!(lease.remaining(), guards.remaining());
     other.cancel();
     assert!(!token.is_cancelled(), "each has its own");
-    store.remove(&name("y"));
+    store.delete("y");
     assert_eq!(within(Duration::from_secs(1), "told", guards.lost()).await, LossReason::Deleted);
     within(Duration::from_secs(1), "cancelled", token.cancelled()).await;
     assert_eq!((guards.remaining(), lease.remaining()), (Duration::ZERO, Duration::ZERO));

@@ -6,7 +6,7 @@ use futures::StreamExt;
 use msync::MemoryStore;
 use tests::{
     faulty::{Fate, Faulty, Sight},
-    memory::{TTL, client, client_of, name, pass, queue, ttl, until, waiter, within},
+    memory::{TTL, client, client_of, pass, queue, ttl, until, waiter, within},
 };
 
 /// How many watches one engine may have open, its inboxes among them.
@@ -68,7 +68,7 @@ async fn a_lock_that_was_deleted_while_its_watch_was_deaf_is_missed_when_it_star
     pass(Duration::from_secs(1)).await;
     deaf.watches(Sight::Blind);
     pass(Duration::from_secs(1)).await;
-    assert!(store.remove(&name("x")));
+    assert!(store.delete("x"));
     pass(Duration::from_secs(1)).await;
     deaf.watches(Sight::Clear);
     store.expire_watches();

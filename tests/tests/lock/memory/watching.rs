@@ -8,60 +8,32 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, future::BoxFuture, stream};
+use futures::{StreamExt, future::ready, stream};
 use msync::{
-    Client, Error, LockName, MemoryStore,
+    Client, Error, MemoryStore,
     clock::TokioClock,
-    record::Change,
-    store::{Fatal, Fault, Scope, Sighting, Snapshot, Store, Version, Watch},
+    unstable::store::{Fatal, Fault, Rewatched, Sighting},
 };
 use tests::{
     logs::Logs,
     memory::{TTL, builder, is_untouched, pass, within},
 };
 
-/// A store of which every watch lists, then fails: the right to watch is missing, or a proxy cuts streams.
-#[derive(Debug)]
-struct ListsOnly {
-    inner: MemoryStore,
-    lists: Arc<AtomicUsize>,
-    fault: Fault,
-    /// The list fails as well.
-    not_even: bool,
-}
-
-impl Store for ListsOnly {
-    fn read<'a>(&'a self, name: &'a LockName) -> BoxFuture<'a, Result<Option<Snapshot>, Fault>> {
-        self.inner.read(name)
-    }
-
-    fn apply<'a>(&'a self, name: &'a LockName, change: &'a Change) -> BoxFuture<'a, Result<Snapshot, Fault>> {
-        self.inner.apply(name, change)
-    }
-
-    fn delete<'a>(&'a self, name: &'a LockName, version: &'a Version) -> BoxFuture<'a, Result<(), Fault>> {
-        self.inner.delete(name, version)
-    }
-
-    fn watch(&self, _: Scope) -> Watch {
-        let (lists, fault, not_even) = (Arc::clone(&self.lists), self.fault.clone(), self.not_even);
-        let next = move |listed| {
-            let (lists, fault) = (Arc::clone(&lists), fault.clone());
-            async move {
-                if listed {
-                    return Some((Err(fault), false));
-                }
-                lists.fetch_add(1, Ordering::Relaxed);
-                Some((if not_even { Err(fault) } else { Ok(Sighting::Listed(Vec::new())) }, !not_even))
-            }
-        };
-        stream::unfold(false, next).boxed()
-    }
-}
-
+/// A client of which every watch lists, then fails: the right to watch is missing, or a proxy cuts streams. `not_even`: the
+/// list fails as well. Returns how many lists there were, too.
 fn lists_only(fault: Fault, not_even: bool) -> (Client, MemoryStore, Arc<AtomicUsize>) {
     let (inner, lists) = (MemoryStore::new(), Arc::new(AtomicUsize::new(0)));
-    let store = ListsOnly { inner: inner.clone(), lists: Arc::clone(&lists), fault, not_even };
+    let counted = Arc::clone(&lists);
+    let store = Rewatched::new(&inner, move |_, _| {
+        let (lists, fault) = (Arc::clone(&counted), fault.clone());
+        let next = move |listed: bool| {
+            let fault = fault.clone();
+            lists.fetch_add(usize::from(!listed), Ordering::Relaxed);
+            let seen = if listed || not_even { Err(fault) } else { Ok(Sighting::Listed(Vec::new())) };
+            ready(Some((seen, !listed && !not_even)))
+        };
+        stream::unfold(false, next).boxed()
+    });
     (builder("a", TokioClock::default()).store(Arc::new(store)).build(), inner, lists)
 }
 

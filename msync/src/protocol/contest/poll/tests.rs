@@ -15,16 +15,8 @@ fn now(seconds: u64) -> Now {
 }
 
 fn want(create_only: bool) -> Want {
-    Want {
-        ticket: Ticket(1),
-        timing: Timing::with_ttl(TTL).unwrap(),
-        retained: true,
-        instant: true,
-        adopt: true,
-        patience: Patience::Poll { create_only },
-        at_least: Duration::ZERO,
-        max_hold: None,
-    }
+    let plain = Want::new(Ticket(1), Timing::with_ttl(TTL).unwrap());
+    Want { retained: true, adopt: true, patience: Patience::Poll { create_only }, ..plain }
 }
 
 fn of_pod(owner: &str, bits: u64) -> EngineId {

@@ -154,6 +154,7 @@ fn forbidden(message: &str) -> String {
     format!(
         "cannot install {NAME}: {message}; missing is a ClusterRole with the rules {{apiGroups: [apiextensions.k8s.io], \
          resources: [customresourcedefinitions], verbs: [create, get, patch]}} and {{apiGroups: [metaparticle.io], \
-         resources: [locks], verbs: [list]}}, as in examples/manifests/rbac-install.yaml"
+         resources: [locks], verbs: [list]}}, as in examples/manifests/rbac-install.yaml or \
+         msync::manifests::RBAC_INSTALL"
     )
 }

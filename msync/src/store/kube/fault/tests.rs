@@ -87,6 +87,17 @@ fn a_webhook_may_deny_with_any_code() {
 }
 
 #[test]
+fn a_policy_denies_at_once_whatever_its_reason() {
+    let policy = "locks.metaparticle.io \"x\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: locks need a label";
+    for (code, reason) in [(403, "Forbidden"), (413, "RequestEntityTooLarge"), (422, "Invalid")] {
+        for verb in [Verb::Create, Verb::Patch, Verb::Delete] {
+            let why = fatal(verb, json!({"code": code, "message": policy, "reason": reason}));
+            assert!(matches!(&why, Fatal::Other(why) if why.to_string().contains("a label")), "{code}: {why:?}");
+        }
+    }
+}
+
+#[test]
 fn a_401_may_pass_and_names_the_credentials() {
     let why = fatal(Verb::Get, json!({"code": 401, "message": "Unauthorized"}));
     assert!(matches!(&why, Fatal::Forbidden(text) if text.contains("credentials")), "{why:?}");

@@ -13,7 +13,6 @@ use serde_json::Value;
 
 use crate::{
     FencingToken, LockName,
-    crd::{Lock, ORIGINAL_NAME},
     error::told,
     record::{
         Record,
@@ -22,6 +21,7 @@ use crate::{
     store::{
         Fatal, Fault, Scope, Sighting, Snapshot, Version,
         kube::{
+            crd::{Lock, ORIGINAL_NAME},
             fault::{LEASES, Resource},
             form::{Form, Selector},
         },

@@ -1,6 +1,6 @@
 //! Holds the patch of a change equal to [`Change::apply`], as kube's own JSON patch library applies it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use json_patch::PatchErrorKind;
 use proptest::{collection::vec, prelude::*, sample::select, test_runner::RngSeed};
@@ -8,8 +8,8 @@ use proptest::{collection::vec, prelude::*, sample::select, test_runner::RngSeed
 use super::*;
 use crate::{
     LockName,
-    crd::Lock,
     record::{Advert, EngineId, MAX_WAITERS, Record, Refused},
+    store::kube::crd::Lock,
 };
 
 /// What the API server stores and answers: the patch, then the schema's limit on the queue.
@@ -50,6 +50,10 @@ fn engine() -> impl Strategy<Value = EngineId> {
     (select(vec!["a", "web-7f9c.eu", "x~1/y"]), any::<u64>()).prop_map(|(owner, bits)| EngineId::new(owner, bits))
 }
 
+fn owner() -> impl Strategy<Value = Option<Arc<str>>> {
+    select(vec![None, Some("b"), Some("web-7f9c.eu")]).prop_map(|owner| owner.map(Arc::from))
+}
+
 fn claim() -> impl Strategy<Value = Claim> {
     (engine(), (1..4_u64).prop_map(Term), ttl(), any::<bool>()).prop_map(|(engine, term, ttl, instant)| Claim {
         engine,
@@ -62,20 +66,20 @@ fn claim() -> impl Strategy<Value = Claim> {
 fn entry() -> impl Strategy<Value = Entry> {
     let fixed = |term: u64| {
         let (engine, ttl) = (EngineId::new("w", term), Duration::from_secs(15));
-        Claim { engine, term: Term(term), ttl, instant: true }.entry()
+        Claim { engine, term: Term(term), ttl, instant: true }.entry(Wall::default())
     };
     prop_oneof![
         4 => (1..4_u64).prop_map(fixed),
         1 => select(vec![Entry::from_text(""), Entry::from_text("edited by hand")]),
-        1 => claim().prop_map(|claim| claim.entry()),
+        1 => (claim(), wall()).prop_map(|(claim, wall)| claim.entry(wall)),
     ]
 }
 
 pub(in crate::store::kube) fn record() -> impl Strategy<Value = Record> {
     let waiters = prop_oneof![8 => vec(entry(), 0..6), 1 => vec(entry(), 62..=64)];
     let dates = (proptest::option::of(wall()), proptest::option::of(wall()));
-    ((engine(), engine()), term(), beat(), 0..9_u64, any::<bool>(), ttl(), dates, waiters).prop_map(
-        |((engine, next), term, beat, renewals, instant, ttl, (acquired, expiry), waiters)| Record {
+    ((engine(), engine(), owner()), term(), beat(), 0..9_u64, any::<bool>(), ttl(), dates, waiters).prop_map(
+        |((engine, next, next_owner), term, beat, renewals, instant, ttl, (acquired, expiry), waiters)| Record {
             engine,
             term,
             beat,
@@ -86,6 +90,7 @@ pub(in crate::store::kube) fn record() -> impl Strategy<Value = Record> {
             expiry,
             waiters,
             next,
+            next_owner,
             advertised: None,
         },
     )
@@ -119,15 +124,15 @@ pub(in crate::store::kube) fn change(record: &Record) -> impl Strategy<Value = C
     ];
     let holder = prop_oneof![3 => Just(own.1), 1 => term()];
     let claims = (claim(), beat(), pair.clone(), seen_in(record), wall());
-    let renews = (pair.clone(), beat(), 0..9_u64, ttl(), wall());
+    let renews = (pair.clone(), beat(), 0..9_u64, ttl(), owner(), wall());
     let reserves = (pair, beat(), engine(), ttl(), wall());
     let grants = (holder.clone(), beat(), place_in(record), seen_in(record), (engine(), wall()));
     prop_oneof![
         claims.prop_map(|(claim, beat, seen, removes, wall)| Change::Claim { claim, beat, seen, removes, wall }),
-        claim().prop_map(|claim| Change::Enqueue { claim }),
+        (claim(), wall()).prop_map(|(claim, wall)| Change::Enqueue { claim, wall }),
         place_in(record).prop_map(|(index, entry)| Change::Leave { index, entry }),
-        renews.prop_map(|(pair, beat, renewals, ttl, wall)| {
-            Change::Renew { term: pair.term, previous: pair.beat, beat, renewals, ttl, wall }
+        renews.prop_map(|(pair, beat, renewals, ttl, next_owner, wall)| {
+            Change::Renew { term: pair.term, previous: pair.beat, beat, renewals, ttl, next_owner, wall }
         }),
         reserves.prop_map(|(pair, beat, engine, ttl, until)| {
             Change::Reserve { term: pair.term, previous: pair.beat, beat, engine, ttl, until }

@@ -245,15 +245,21 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     mutant(
         "what nobody has collected is renewed",
         HOLD,
-        "Some(user) => user.collected,",
-        "Some(user) => user.collected || true,",
+        "is_none_or(|user| user.collected)",
+        "is_none_or(|user| user.collected || true)",
     ),
     mutant("what nobody has collected is not recalled", COLLECT, "|| cx.now.local >= hold.collect_by(user)", ""),
     mutant(
         "what nobody had is renewed for the next of the process",
         HOLD,
-        "None => !self.spurned,",
-        "None => !self.spurned || true,",
+        "self.spurned && (self.base",
+        "self.spurned && false && (self.base",
+    ),
+    mutant(
+        "what nobody has collected is kept",
+        HOLD,
+        "is_some_and(|user| user.collected)",
+        "is_some_and(|user| user.collected || true)",
     ),
     mutant(
         "`at_least` counts from the grant",
@@ -294,14 +300,21 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     mutant(
         "a denial is final at once",
         REPLY,
-        "Outcome::Denied if !self.trouble.as_ref().is_some_and(|trouble| trouble.is_denied(now)) => {",
+        "Outcome::Denied if !self.trouble.as_ref().is_some_and(|trouble| trouble.is_denied()) => {",
         "Outcome::Denied if false => {",
     ),
+    mutant("a denial is never final", TROUBLE, "last.since(first) >= DENIAL", "last.since(first) >= 1000 * DENIAL"),
     mutant(
-        "a denial is never final",
+        "a denial counts from the question that was answered so",
         TROUBLE,
-        "any(|since| now.since(since) >= DENIAL)",
-        "any(|since| now.since(since) >= 1000 * DENIAL)",
+        "map_or(trip.now, |first| first.answered)",
+        "map_or(trip.sent, |first| first.answered)",
+    ),
+    mutant(
+        "a denial counts to the answer that said so",
+        TROUBLE,
+        "answered: first, asked: trip.sent }",
+        "answered: first, asked: trip.now }",
     ),
     mutant(
         "a read resets the back-off of writes",
@@ -388,6 +401,18 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         RELEASE,
         "(lasts && self.failures() >= FEW)",
         "(lasts && self.failures() < FEW)",
+    ),
+    mutant(
+        "what was shown anew is given up for what failed before",
+        RELEASE,
+        "self.insist_until.max(now + shown.record.patience())",
+        "self.insist_until.max(Moment::default())",
+    ),
+    mutant(
+        "what was given up counts as gone",
+        VIEW,
+        "matches!(self.state, State::Absent | State::Exists)",
+        "matches!(self.state, State::Absent | State::Exists | State::Unknown)",
     ),
     mutant(
         "writes of unknown fate not looked after",
@@ -484,13 +509,19 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "Options { ..self.options }",
     )
     .because("there is one lock in the simulation; `a_set_that_is_not_complete_keeps_nothing` of the lock tests tells"),
-    mutant("a cancelled acquisition stays with the driver", DRIVER, "self.bids.remove(&ticket);\n        self", "self"),
+    mutant("a cancelled acquisition stays with the driver", DRIVER, "= self.bids.remove(", "= self.bids.get("),
     mutant("a dropped guard does not release", TURN, "            self.tell(None);", ""),
     mutant(
         "the inbox shows only locks that are wanted",
         ENGINE,
         "if known || stray() {",
         "if known || (stray() && false) {",
+    ),
+    mutant(
+        "news start a keeper after the end",
+        ENGINE,
+        "None if self.is_shut_down() => return None,",
+        "None if self.id.as_str().is_empty() => return None,",
     ),
     mutant(
         "a call without an answer counts as not applied",

@@ -82,11 +82,17 @@ fn settled(seen: &[(usize, Entry)], record: &Record) -> Vec<(usize, Entry)> {
     settled
 }
 
-/// Makes a change one that can be said of a Lease: places are where the terms are, and nobody joins twice.
+/// Makes a change one that can be said of a Lease: places are where the terms are, nobody joins twice, and nobody before others.
 fn sensible(mut change: Change, record: &Record) -> Change {
     match &mut change {
         Change::Claim { removes, .. } => *removes = settled(removes, record),
-        Change::Enqueue { claim } if record.rank_of(claim.term).is_some() => claim.term = Term(7777),
+        Change::Enqueue { claim, wall } => {
+            // After those who are there already.
+            *wall = JOINED;
+            if record.rank_of(claim.term).is_some() {
+                claim.term = Term(7777);
+            }
+        }
         Change::Leave { index, entry } => {
             let place = settled(&[(*index, entry.clone())], record).remove(0);
             (*index, *entry) = place;
@@ -126,7 +132,7 @@ proptest! {
     ) {
         let record = leased.record().expect("nobody decides but us");
         let change = sensible(change, &record);
-        let Some(ops) = leased.ops(&change, JOINED) else {
+        let Some(ops) = leased.ops(&change) else {
             let others = is_of_holder(&change) && leased.holder() != Holder::Ours;
             prop_assert!(others || change.apply(Some(&record)).is_err(), "{:?}", change);
             return Ok(());
@@ -149,7 +155,7 @@ proptest! {
         // As a late patch would find it: whatever it does, it does not what the definition refuses.
         let record = now.record().expect("nobody decides but us");
         let change = sensible(change, &record);
-        let Some(ops) = seen.ops(&change, JOINED) else { return Ok(()) };
+        let Some(ops) = seen.ops(&change) else { return Ok(()) };
         if let (Err(refused), Ok(_)) = (change.apply(Some(&record)), now.run(&ops)) {
             prop_assert!(refused == Refused::Full, "{:?} was not refused: {:?}", change, refused);
         }
@@ -191,7 +197,7 @@ fn conditions_come_before_effects() {
     };
     let (beat, removes) = (crate::record::Beat(9), vec![(0, Entry::from_text("a"))]);
     let claim = Change::Claim { claim, beat, seen: Pair::FREE, removes, wall: JOINED };
-    let ops = Leased::default().ops(&claim, JOINED).unwrap();
+    let ops = Leased::default().ops(&claim).unwrap();
     let tests = ops.iter().take_while(|op| matches!(op, Op::Test(..))).count();
     assert_eq!(tests, ops.iter().filter(|op| matches!(op, Op::Test(..))).count());
     assert!(tests >= 3, "who holds, and that there are neither annotations nor labels");

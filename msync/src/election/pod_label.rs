@@ -1,0 +1,284 @@
+//! A label on the leader's own pod, so that a Service routes to the leader.
+//!
+//! Beside the label stands an annotation of the same name with the term that it was put on for, and every removal tests it:
+//! so a successor that cleans up after a crash, late, takes nothing from one that leads again. A label is a sign for others
+//! and no promise: nothing in the protocol depends on it, nothing waits for it longer than a moment.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    Lease, LockName,
+    clock::Clock,
+    engine::{Engine, Listener},
+    name,
+    record::Term,
+    runtime,
+    store::{Sighting, Snapshot},
+};
+
+/// How long a failed attempt is followed by nothing, and how long a release waits for a label at the most.
+const PAUSE: Duration = Duration::from_secs(2);
+
+const FIELD_MANAGER: &str = "msync";
+
+/// The pods that are labelled, in the namespace of this one.
+#[derive(Clone)]
+pub(super) struct PodLabel {
+    pods: Api<Pod>,
+    key: Arc<str>,
+}
+
+/// Sees who leads while this process campaigns: whoever it takes over from may have left a label behind.
+pub(super) struct Predecessors {
+    seen: Seen,
+    watching: tokio::task::JoinHandle<()>,
+}
+
+type Seen = Arc<Mutex<BTreeMap<Term, String>>>;
+
+/// A label that this process wears, or is about to. Dropping it takes it off, in the background.
+#[derive(Debug)]
+pub(super) struct Worn {
+    orders: mpsc::UnboundedSender<oneshot::Sender<()>>,
+    clock: Arc<dyn Clock>,
+}
+
+/// What became of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attempt {
+    Done,
+    /// It will not succeed.
+    Hopeless,
+    Failed,
+}
+
+// === impl PodLabel ===
+
+impl PodLabel {
+    pub(super) fn new(client: kube::Client, election: &LockName) -> Self {
+        let namespace = std::env::var("POD_NAMESPACE").unwrap_or_else(|_| client.default_namespace().to_owned());
+        Self { pods: Api::namespaced(client, &namespace), key: key(election).into() }
+    }
+
+    /// Puts the label on, in the background, until the lease ends or what this returns says so.
+    pub(super) fn wear(&self, engine: &Engine, lease: &Lease, predecessors: &Predecessors) -> Worn {
+        let (orders, inbox) = mpsc::unbounded_channel();
+        let term = lease.standing().borrow().term;
+        let left_behind = predecessors.besides(term);
+        let wearer = Wearer {
+            label: self.clone(),
+            pod: engine.id.owner().to_owned(),
+            term,
+            lease: lease.clone(),
+            clock: Arc::clone(&engine.clock),
+        };
+        let clock = Arc::clone(&engine.clock);
+        runtime::spawn(lease.home(), wearer.run(left_behind, inbox));
+        Worn { orders, clock }
+    }
+
+    async fn put_on(&self, pod: &str, term: Term) -> Attempt {
+        let patch = json!({"metadata": {
+            "labels": {&*self.key: "true"},
+            "annotations": {&*self.key: term.to_string()},
+        }});
+        self.patch(pod, &Patch::<_>::Merge(patch), "put on").await
+    }
+
+    /// Takes it off if it was put on for that term.
+    async fn take_off(&self, pod: &str, term: Term) -> Attempt {
+        let key = self.key.replace('/', "~1");
+        let patch = json!([
+            {"op": "test", "path": format!("/metadata/annotations/{key}"), "value": term.to_string()},
+            {"op": "remove", "path": format!("/metadata/annotations/{key}")},
+            {"op": "remove", "path": format!("/metadata/labels/{key}")},
+        ]);
+        let patch = serde_json::from_value(patch).expect("it is a JSON patch");
+        self.patch(pod, &Patch::<()>::Json(patch), "taken off").await
+    }
+
+    async fn patch<P: serde::Serialize + std::fmt::Debug>(&self, pod: &str, patch: &Patch<P>, what: &str) -> Attempt {
+        let how = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let Err(error) = self.pods.patch_metadata(pod, &how, patch).await else { return Attempt::Done };
+        let code = match &error {
+            kube::Error::Api(status) => status.code,
+            _ => 0,
+        };
+        match code {
+            // Of another term, or off already.
+            422 => Attempt::Done,
+            404 => {
+                tracing::warn!(
+                    pod,
+                    label = &*self.key,
+                    "there is no such pod: the owner of a client is to be its pod's name"
+                );
+                Attempt::Hopeless
+            }
+            403 => {
+                tracing::warn!(pod, label = &*self.key, %error, "the label was not {what}: grant `patch` on `pods`");
+                Attempt::Hopeless
+            }
+            _ => {
+                tracing::debug!(pod, label = &*self.key, %error, "the label was not {what} and is tried again");
+                Attempt::Failed
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for PodLabel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PodLabel").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+/// The label of an election. What follows the `/` has at most 63 characters, so a long name ends in a hash.
+pub(super) fn key(election: &LockName) -> String {
+    const PREFIX: &str = "leader-of-";
+    format!("msync.dev/{PREFIX}{}", name::fitting(election.as_str(), 63 - PREFIX.len()))
+}
+
+fn note(seen: &Seen, snapshot: &Snapshot) {
+    let record = &snapshot.record;
+    if !record.is_free() {
+        seen.lock().unwrap_or_else(PoisonError::into_inner).insert(record.term, record.engine.owner().to_owned());
+    }
+}
+
+// === impl Predecessors ===
+
+impl Predecessors {
+    /// Begins to note who leads.
+    pub(super) fn watch(engine: &Engine, election: &LockName) -> Self {
+        let seen = Seen::default();
+        let (noted, mut listener) = (Arc::clone(&seen), Listener::new(engine, election.clone()));
+        let watching = runtime::spawn(engine.home, async move {
+            loop {
+                match listener.next().await {
+                    Sighting::Listed(found) => found.iter().for_each(|(_, snapshot)| note(&noted, snapshot)),
+                    Sighting::Changed(_, snapshot) => note(&noted, &snapshot),
+                    Sighting::Gone(..) | Sighting::Alive => {}
+                }
+            }
+        });
+        Self { seen, watching }
+    }
+
+    fn besides(&self, own: Term) -> Vec<(Term, String)> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.iter().filter(|(term, _)| **term != own).map(|(term, pod)| (*term, pod.clone())).collect()
+    }
+}
+
+impl Drop for Predecessors {
+    fn drop(&mut self) {
+        self.watching.abort();
+    }
+}
+
+// === impl Worn ===
+
+impl Worn {
+    /// Takes it off, before a release; waits for that no longer than a moment.
+    pub(super) async fn take_off(self) {
+        let (done, ended) = oneshot::channel();
+        let late = self.clock.sleep_until(self.clock.now() + PAUSE);
+        if self.orders.send(done).is_ok() {
+            tokio::select! {
+                biased;
+                _ = ended => {}
+                () = late => {}
+            }
+        }
+    }
+}
+
+/// Who wears it: a task.
+struct Wearer {
+    label: PodLabel,
+    pod: String,
+    term: Term,
+    lease: Lease,
+    clock: Arc<dyn Clock>,
+}
+
+// === impl Wearer ===
+
+impl Wearer {
+    async fn run(self, left_behind: Vec<(Term, String)>, mut orders: mpsc::UnboundedReceiver<oneshot::Sender<()>>) {
+        let lost = self.lease.lost();
+        let told = {
+            let mut lost = std::pin::pin!(lost);
+            let mut worn = std::pin::pin!(self.clean_up_and_wear(left_behind));
+            // What was sent is waited for: one that arrives after the removal would stay.
+            let mut ends = std::pin::pin!(async {
+                tokio::select! { biased; told = orders.recv() => told, _ = &mut lost => None }
+            });
+            tokio::select! {
+                biased;
+                told = &mut ends => { self.settle(worn.as_mut()).await; told }
+                () = &mut worn => ends.await,
+            }
+        };
+        while self.label.take_off(&self.pod, self.term).await == Attempt::Failed {
+            self.pause().await;
+        }
+        drop(told);
+        while orders.recv().await.is_some() {} // each is answered by being dropped
+    }
+
+    /// Gives an attempt that is on its way its time.
+    async fn settle(&self, worn: std::pin::Pin<&mut impl Future<Output = ()>>) {
+        tokio::select! {
+            biased;
+            () = worn => {}
+            () = self.pause() => {}
+        }
+    }
+
+    /// Its own first: it is what traffic waits for.
+    async fn clean_up_and_wear(&self, left_behind: Vec<(Term, String)>) {
+        while self.lease.check().is_ok() && self.label.put_on(&self.pod, self.term).await == Attempt::Failed {
+            self.pause().await;
+        }
+        for (term, pod) in left_behind {
+            while self.lease.check().is_ok() && self.label.take_off(&pod, term).await == Attempt::Failed {
+                self.pause().await;
+            }
+        }
+    }
+
+    fn pause(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.clock.sleep_until(self.clock.now() + PAUSE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_label_has_at_most_63_characters_and_elections_stay_apart() {
+        let (a, b) = ("a".repeat(253), format!("{}b", "a".repeat(252)));
+        let keys: Vec<_> = [&a, &b].map(|text| key(&LockName::new(text).unwrap())).into();
+        assert_ne!(keys[0], keys[1]);
+        for key in &keys {
+            let (prefix, name) = key.split_once('/').unwrap();
+            assert_eq!((prefix, name.len()), ("msync.dev", 63));
+            assert!(name.ends_with(|last: char| last.is_ascii_alphanumeric()), "{name}");
+        }
+        assert_eq!(key(&LockName::new("writer.v1").unwrap()), "msync.dev/leader-of-writer.v1");
+        let longest = "x".repeat(53);
+        assert_eq!(key(&LockName::new(&longest).unwrap()), format!("msync.dev/leader-of-{longest}"));
+    }
+}
