@@ -49,8 +49,8 @@ pub struct Leased {
 pub enum Holder {
     /// Nobody: `holderIdentity` is empty or missing.
     Nobody,
-    /// Nobody any more: somebody else emptied it under an engine, whose time is not over. That engine loses it as soon as it
-    /// sees that, and it may not see it for long.
+    /// Nobody any more: somebody else emptied it after an engine, whose time may not be over. That engine loses it as soon as
+    /// it sees that, and it may not see it for long.
     Wiped,
     /// An engine of msync: it is the one whose annotations stand there.
     Ours,
@@ -81,7 +81,6 @@ impl Leased {
             (note("renewals"), record.renewals.to_string()),
             (note("instant"), record.instant.to_string()),
             (note("ttl-ms"), record.ttl.as_millis().to_string()),
-            (note("transitions"), "0".to_owned()),
         ]);
         notes.extend(record.expiry.map(|date| (note("expiry"), date.to_string())));
         notes.extend(Some((note("next"), record.next.to_string())).filter(|(_, next)| !next.is_empty()));
@@ -118,7 +117,7 @@ impl Leased {
                 next_owner: self.noted_next_owner().map(Into::into),
                 ..self.noted()
             },
-            Holder::Foreign => self.foreign(self.identity(), self.rounded_ttl()),
+            Holder::Foreign => self.foreign(self.identity(), self.foreign_ttl()),
             Holder::Wiped => {
                 let last = EngineId::from_text(self.noted_text("engine").unwrap_or_default());
                 self.foreign(last.owner(), Some(self.ttl().max(self.noted_ttl().unwrap_or_default())))
@@ -130,15 +129,12 @@ impl Leased {
     /// Says who holds it. The annotations count only while the spec names the engine that wrote them: another's PUT keeps
     /// them, so that they may be of a hold long gone.
     ///
-    /// client-go's release empties the holder whoever that is, once it believes to lead. It does not count that, while whoever
-    /// takes a Lease counts: so an engine was wiped out if nobody has been counted after it.
+    /// client-go's release empties the holder whoever that is, once it believes to lead, and whoever finds it empty takes it at
+    /// once. So as long as an engine is named that has not left by itself, it may believe, whoever has been there since.
     pub fn holder(&self) -> Holder {
-        let legible = self.parsed::<Term>("term").is_some_and(|term| !term.is_none())
-            && self.parsed::<Beat>("beat").is_some_and(|beat| !beat.is_none());
-        let noted = self.noted_text("engine").filter(|engine| legible && !engine.is_empty());
-        match (self.identity(), noted) {
-            ("", Some(_)) if self.noted_count().is_none_or(|count| count == self.transitions()) => Holder::Wiped,
-            ("", _) => Holder::Nobody,
+        match (self.identity(), self.noted_engine()) {
+            ("", Some(_)) => Holder::Wiped,
+            ("", None) => Holder::Nobody,
             (identity, Some(noted)) if identity == noted => Holder::Ours,
             _ => Holder::Foreign,
         }
@@ -232,9 +228,11 @@ impl Leased {
         self.noted_text("next-owner").filter(|owner| !owner.is_empty())
     }
 
-    /// The so-maniest holder that the engine of the annotations was; `None` when it did not know.
-    fn noted_count(&self) -> Option<i64> {
-        self.parsed("transitions")
+    /// The last engine that held, unless it has left by itself.
+    fn noted_engine(&self) -> Option<&str> {
+        let legible = self.parsed::<Term>("term").is_some_and(|term| !term.is_none())
+            && self.parsed::<Beat>("beat").is_some_and(|beat| !beat.is_none());
+        self.noted_text("engine").filter(|engine| legible && !engine.is_empty())
     }
 
     fn noted_ttl(&self) -> Option<Duration> {
@@ -244,6 +242,12 @@ impl Leased {
     fn rounded_ttl(&self) -> Option<Duration> {
         let seconds = self.spec.get("leaseDurationSeconds")?.as_i64()?;
         u64::try_from(seconds).ok().map(Duration::from_secs)
+    }
+
+    /// What is waited for after somebody else: its own seconds, and no less than the time of the engine before it.
+    fn foreign_ttl(&self) -> Option<Duration> {
+        let before = self.noted_engine().and_then(|_| self.noted_ttl()).unwrap_or_default();
+        self.rounded_ttl().filter(|ttl| !ttl.is_zero()).map(|ttl| ttl.max(before))
     }
 
     /// The holder's own ttl. Where somebody edited one of both by hand, the longer: too long costs time, too short more.

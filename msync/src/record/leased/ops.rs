@@ -15,9 +15,6 @@ use crate::{
     record::{Beat, Change, Claim, Entry, Pair, Refused, Term},
 };
 
-/// Marks a Lease that nobody has seen.
-const GUESSED: &str = "";
-
 /// Where an operation works: the parts of its path.
 pub type Place = Vec<String>;
 
@@ -38,7 +35,7 @@ impl Leased {
     /// What a Lease looks like that msync has left free, as far as conditions compare it: the guess of who has not looked.
     pub fn left_free() -> Self {
         Self {
-            spec: BTreeMap::from([("holderIdentity".to_owned(), json!("")), (GUESSED.to_owned(), json!(true))]),
+            spec: BTreeMap::from([("holderIdentity".to_owned(), json!(""))]),
             annotations: Some(BTreeMap::from([(note("engine"), String::new())])),
             labels: Some(BTreeMap::new()),
             version: 0,
@@ -90,9 +87,6 @@ impl Leased {
                 draft.last(*ttl, renew_time(self.date("renewTime"), *wall));
                 if self.noted_next_owner() != next_owner.as_deref() {
                     draft.note("next-owner", &next_owner.as_deref().unwrap_or_default());
-                }
-                if self.noted_count() != Some(self.transitions()) {
-                    draft.note("transitions", &self.transitions());
                 }
             }
             Change::Reserve { previous, beat, engine, ttl, until, .. } => {
@@ -279,20 +273,16 @@ impl<'a> Draft<'a> {
         self.note("expiry", &(wall + claim.ttl));
         self.last(claim.ttl, wall);
         self.spec.push(("acquireTime", json!(micros(wall))));
-        if self.seen.spec.contains_key(GUESSED) {
-            // Who left it free has counted the next holder, but others may have been there since.
-            return self.note("transitions", &"");
+        // Who left it free has counted the next holder.
+        if self.seen.holder() != Holder::Nobody || self.seen.noted_text("engine") != Some("") {
+            self.count();
         }
-        let left_by_us = self.seen.holder() == Holder::Nobody && self.seen.noted_text("engine") == Some("");
-        let count = if left_by_us { self.seen.transitions() } else { self.count() };
-        self.note("transitions", &count);
     }
 
     /// Counts a new holder.
-    fn count(&mut self) -> i64 {
+    fn count(&mut self) {
         let count = self.seen.transitions().saturating_add(1).min(i64::from(i32::MAX));
         self.spec.push(("leaseTransitions", json!(count)));
-        count
     }
 
     /// Leaves it free as client-go does, with a second to live for those who go by dates. That nobody waits cannot be tested:

@@ -290,7 +290,7 @@ fn edited(mut leased: Leased, rng: &mut Rng) -> Leased {
         0 => drop(leased.spec.insert("holderIdentity".to_owned(), "".into())),
         1 => drop(leased.spec.insert("holderIdentity".to_owned(), HAND.into())),
         2 => {
-            let key = rng.pick(&["engine", "term", "beat", "renewals", "instant", "ttl-ms", "transitions", "expiry"]);
+            let key = rng.pick(&["engine", "term", "beat", "renewals", "instant", "ttl-ms", "expiry"]);
             notes.remove(&format!("msync.dev/{key}"));
         }
         3 => notes.retain(|key, _| !key.starts_with("msync.dev/w.") || rng.chance(500)),

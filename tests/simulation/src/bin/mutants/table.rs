@@ -540,8 +540,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     mutant(
         "who was wiped out is taken for nobody",
         LEASED,
-        "is_none_or(|count| count == self.transitions()) => Holder::Wiped",
-        "is_none_or(|count| count == self.transitions()) && false => Holder::Wiped",
+        "(\"\", Some(_)) => Holder::Wiped,",
+        "(\"\", Some(_)) => Holder::Nobody,",
     ),
     mutant(
         "stale annotations are believed",
