@@ -505,8 +505,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     mutant(
         "a set keeps its locks before it is complete",
         "msync/src/lock.rs",
-        "Options { at_least: Duration::ZERO, ..self.options }",
-        "Options { ..self.options }",
+        "Options { at_least: Duration::ZERO, ..self.options.clone() }",
+        "Options { ..self.options.clone() }",
     )
     .because("there is one lock in the simulation; `a_set_that_is_not_complete_keeps_nothing` of the lock tests tells"),
     mutant("a cancelled acquisition stays with the driver", DRIVER, "= self.bids.remove(", "= self.bids.get("),
