@@ -270,7 +270,8 @@ async fn an_inbox_is_not_misled_by_a_label_that_was_left() -> Result<()> {
     others.put("left", "").await?;
     let (_, listed) = open(&bench.store, Scope::Engine(engine("a"))).await;
     assert_eq!(listed, [], "the label still says so");
-    let taken = done(&bench.store, &lock, take("a", 2, Pair::FREE, vec![])).await;
+    let left = read(&bench.store, &lock).await.record.pair();
+    let taken = done(&bench.store, &lock, take("a", 2, left, vec![])).await;
     assert_eq!(next(&mut inbox).await, Sighting::Changed(lock, taken), "and nothing between");
     Ok(())
 }
