@@ -225,6 +225,11 @@ impl<'a> Draft<'a> {
             }
             Holder::Foreign | Holder::Wiped => self.test(&["spec"], json!(self.seen.spec)),
         }
+        if self.seen.holder() == Holder::Wiped {
+            for key in ["engine", "term", "beat"] {
+                self.test_note(key, self.seen.noted_text(key));
+            }
+        }
     }
 
     fn take_out(&mut self, entries: &[(usize, Entry)]) {
