@@ -35,7 +35,8 @@ pub struct MemoryStore(Arc<Mutex<State>>);
 /// How many requests of each kind a [`MemoryStore`] has had, the refused ones included.
 ///
 /// # Examples
-/// ```
+#[cfg_attr(feature = "testing", doc = "```")]
+#[cfg_attr(not(feature = "testing"), doc = "```text")]
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), msync::Error> {
 /// let store = msync::MemoryStore::new();
 /// let lock = store.client("web").lock("invoices")?;
