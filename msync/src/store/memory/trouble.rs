@@ -41,15 +41,16 @@ impl MemoryStore {
     ///
     /// # Examples
     /// ```
-    /// use std::time::Duration;
+    /// use std::time::{Duration, Instant};
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), msync::Error> {
     /// let store = msync::MemoryStore::new();
     /// let lock = store.client("web").lock("job")?;
+    /// let start = Instant::now();
     /// store.outage(Duration::from_millis(50));
-    /// assert!(matches!(lock.try_acquire().await, Err(msync::Error::Store { .. })));
-    /// lock.acquire().await?.release().await // waits until it is over
-    /// # }
+    /// let _guard = lock.acquire().await?; // waits until it is over
+    /// assert!(start.elapsed() >= Duration::from_millis(50));
+    /// # Ok(()) }
     /// ```
     pub fn outage(&self, duration: Duration) {
         let clock = clock::of_caller();
