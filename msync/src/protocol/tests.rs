@@ -240,6 +240,14 @@ impl Bench {
         self.store(record)
     }
 
+    /// The holder, another engine, renews; nobody is told.
+    fn holder_renews(&mut self) {
+        let (record, wall) = (self.record().clone(), self.wall());
+        let (term, previous, renewals) = (record.term, record.beat, record.renewals + 1);
+        let beat = Beat(previous.0 + 1);
+        self.other(&Change::Renew { term, previous, beat, renewals, ttl: record.ttl, next_owner: None, wall });
+    }
+
     /// The holder, another engine, grants to the head of the queue; nobody is told.
     fn grant(&mut self, beat: u64) -> Snapshot {
         let (term, entry) = (self.record().term, self.record().waiters[0].clone());

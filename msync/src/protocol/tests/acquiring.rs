@@ -200,17 +200,7 @@ fn a_waiter_far_back_looks_before_it_claims() {
     bench.want(want(1));
     bench.settle();
     assert!(!bench.last.watch);
-    let wall = bench.wall();
-    let ttl = ms(TTL);
-    bench.other(&Change::Renew {
-        term: Term(1),
-        previous: Beat(1),
-        beat: Beat(2),
-        renewals: 2,
-        ttl,
-        next_owner: None,
-        wall,
-    });
+    bench.holder_renews();
     bench.pass(TTL + 1_500);
     let claims = bench.sent.iter().filter(|call| matches!(call, Call::Apply(Change::Claim { .. }))).count();
     assert_eq!(claims, 0, "a read showed the new beat");
@@ -288,17 +278,7 @@ fn a_try_is_busy_as_soon_as_the_holder_shows_life() {
     bench.want(attempt(1));
     bench.settle();
     bench.pass(1_000);
-    let wall = Wall::from_millis(0);
-    let ttl = ms(TTL);
-    bench.other(&Change::Renew {
-        term: Term(1),
-        previous: Beat(1),
-        beat: Beat(2),
-        renewals: 2,
-        ttl,
-        next_owner: None,
-        wall,
-    });
+    bench.holder_renews();
     bench.seen();
     assert!(bench.told(&Notice::Busy(Ticket(1))));
 }

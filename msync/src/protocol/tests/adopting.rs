@@ -14,12 +14,6 @@ fn held_by(engine: EngineId) -> Bench {
     bench
 }
 
-fn renew(bench: &mut Bench, beat: u64) {
-    let (record, wall) = (bench.record().clone(), bench.wall());
-    let (term, previous, renewals) = (record.term, record.beat, record.renewals + 1);
-    bench.other(&Change::Renew { term, previous, beat: Beat(beat), renewals, ttl: record.ttl, next_owner: None, wall });
-}
-
 fn adopter(ticket: u64) -> Want {
     Want { adopt: true, patience: Patience::Poll { create_only: false }, ..want(ticket) }
 }
@@ -46,7 +40,7 @@ fn s2_kin_that_was_seen_to_live_is_not_adopted() {
     for waits in [false, true] {
         let mut bench = held_by(incarnation(1));
         bench.seen();
-        renew(&mut bench, 2);
+        bench.holder_renews();
         bench.seen();
         bench.want(if waits { Want { adopt: true, ..want(1) } } else { adopter(1) });
         bench.settle();

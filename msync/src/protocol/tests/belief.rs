@@ -36,17 +36,7 @@ fn a_late_get_reply_is_not_believed() {
     bench.step(Event::Unlisted);
     let mut keeper = Bench::waiting(want(1));
     // A refused claim makes it read; before the answer arrives, an event tells of a younger state.
-    let wall = keeper.wall();
-    let ttl = ms(TTL);
-    keeper.other(&Change::Renew {
-        term: Term(1),
-        previous: Beat(1),
-        beat: Beat(2),
-        renewals: 2,
-        ttl,
-        next_owner: None,
-        wall,
-    });
+    keeper.holder_renews();
     keeper.sleep(TTL);
     keeper.step(Event::Tick);
     keeper.serve();

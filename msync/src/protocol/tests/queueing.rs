@@ -105,18 +105,9 @@ fn a_grant_that_is_not_instant_in_the_record_must_be_accepted() {
 fn a_grant_that_leaves_less_than_half_of_the_time_is_accepted_first() {
     for (waited, accepted) in [(4_400, false), (4_600, true)] {
         let mut bench = Bench::waiting(want(1));
-        for beat in 2..=6 {
+        for _ in 2..=6 {
             bench.pass(waited / 5);
-            let (previous, ttl, wall) = (bench.record().beat, ms(TTL), bench.wall());
-            bench.other(&Change::Renew {
-                term: Term(1),
-                previous,
-                beat: Beat(beat),
-                renewals: beat,
-                ttl,
-                wall,
-                next_owner: None,
-            });
+            bench.holder_renews();
             bench.seen();
         }
         bench.grant(0xaa);

@@ -136,17 +136,7 @@ fn bug_9_a_challenger_waits_the_records_ttl_and_not_its_own() {
 fn a_new_beat_starts_the_observation_anew() {
     let mut bench = Bench::waiting(want(1));
     bench.pass(6_000);
-    let wall = bench.wall();
-    let ttl = ms(TTL);
-    bench.other(&Change::Renew {
-        term: Term(1),
-        previous: Beat(1),
-        beat: Beat(2),
-        renewals: 2,
-        ttl,
-        next_owner: None,
-        wall,
-    });
+    bench.holder_renews();
     bench.seen();
     bench.pass(TTL - 1);
     assert!(!bench.has(1));
@@ -157,17 +147,7 @@ fn a_new_beat_starts_the_observation_anew() {
 #[test]
 fn an_unseen_beat_refuses_the_claim() {
     let mut bench = Bench::waiting(want(1));
-    let wall = bench.wall();
-    let ttl = ms(TTL);
-    bench.other(&Change::Renew {
-        term: Term(1),
-        previous: Beat(1),
-        beat: Beat(2),
-        renewals: 2,
-        ttl,
-        next_owner: None,
-        wall,
-    });
+    bench.holder_renews();
     bench.pass(TTL + 100);
     assert!(!bench.has(1));
     assert_eq!(bench.record().term, Term(1));
