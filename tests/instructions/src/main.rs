@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use msync::{Client, LockName, MemoryStore, Timing, clock::TokioClock};
+use msync::{Client, LockName, MemoryStore, Timing, clock::TokioClock, unstable::store::Store};
 
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
@@ -38,13 +38,16 @@ async fn renew(times: u32) -> Result<()> {
     let client = client(&store);
     let guard = client.lock("counted")?.acquire().await?;
     let name = LockName::new("counted")?;
-    let renewals = || store.snapshot(&name).map_or(0, |snapshot| snapshot.record.renewals);
-    while renewals() <= u64::from(times) {
+    while renewals(&store, &name).await <= u64::from(times) {
         tokio::task::yield_now().await;
         sleep(Timing::default().ttl() / 3).await;
     }
     guard.check()?;
     Ok(())
+}
+
+async fn renewals(store: &MemoryStore, name: &LockName) -> u64 {
+    store.read(name).await.ok().flatten().map_or(0, |snapshot| snapshot.record.renewals)
 }
 
 fn client(store: &MemoryStore) -> Client {
