@@ -1,8 +1,8 @@
 //! One budget of bytes for what clients make the front keep: parts of requests, and answers that are not taken.
 //!
 //! The first [`OWN`] bytes of each are a connection's own, bounded by the number of connections, so that beats and
-//! other usual requests never wait for memory. What is more is taken from the budget; what is over it waits, and is
-//! refused after a while.
+//! other usual requests never wait for memory. What is more is taken from the budget; what is over it waits for half
+//! of the time that it has to arrive, and is refused then.
 
 use std::sync::Arc;
 

@@ -47,6 +47,21 @@ enum End {
     Displaced,
 }
 
+/// Until when parts of a request may be on their way.
+#[derive(Clone, Copy)]
+struct Arrival {
+    /// Until here they may wait for room: who got it no earlier would be blamed for being slow.
+    room: Instant,
+    end: Instant,
+}
+
+impl Arrival {
+    fn within(time: Duration) -> Self {
+        let now = Instant::now();
+        Self { room: now + time / 2, end: now + time }
+    }
+}
+
 impl From<Refusal> for End {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
@@ -147,7 +162,7 @@ impl Connection {
 
     async fn head(&mut self) -> Result<Head, End> {
         self.first_byte().await?;
-        let deadline = Instant::now() + self.shared.limits.head_time;
+        let arrival = Arrival::within(self.shared.limits.head_time);
         let limit = self.shared.limits.head;
         let mut seen = 0;
         let end = loop {
@@ -161,7 +176,7 @@ impl Connection {
                 }
             }
             seen = self.bytes.len();
-            self.more(limit, deadline).await?;
+            self.more(limit, arrival).await?;
         };
         let head = head::parse(&self.bytes[..end], &self.shared.hosts)?;
         self.bytes.drain(..end);
@@ -202,31 +217,31 @@ impl Connection {
 
     /// The body, or nothing once it has arrived, if nobody wants it.
     async fn body(&mut self, head: &Head, wanted: bool) -> Result<Vec<u8>, End> {
-        let deadline = Instant::now() + self.shared.limits.body_time;
+        let arrival = Arrival::within(self.shared.limits.body_time);
         match head.framing {
             Framing::Length(0) => Ok(Vec::new()),
-            Framing::Length(length) => self.counted(length, head.expects_continue, wanted, deadline).await,
-            Framing::Chunked => self.chunked(head.expects_continue, wanted, deadline).await,
+            Framing::Length(length) => self.counted(length, head.expects_continue, wanted, arrival).await,
+            Framing::Chunked => self.chunked(head.expects_continue, wanted, arrival).await,
         }
     }
 
-    async fn counted(&mut self, length: u64, invited: bool, wanted: bool, deadline: Instant) -> Result<Vec<u8>, End> {
+    async fn counted(&mut self, length: u64, invited: bool, wanted: bool, arrival: Arrival) -> Result<Vec<u8>, End> {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         if length > self.shared.limits.body {
             return Err(Refusal::new(413, "the body is too large").into());
         }
         self.invite(invited).await?;
         if !wanted {
-            return self.skip(length, deadline).await;
+            return self.skip(length, arrival).await;
         }
         while self.bytes.len() < length {
-            self.more(length, deadline).await?;
+            self.more(length, arrival).await?;
         }
         let rest = self.bytes.split_off(length);
         Ok(std::mem::replace(&mut self.bytes, rest))
     }
 
-    async fn skip(&mut self, mut length: usize, deadline: Instant) -> Result<Vec<u8>, End> {
+    async fn skip(&mut self, mut length: usize, arrival: Arrival) -> Result<Vec<u8>, End> {
         loop {
             let here = length.min(self.bytes.len());
             self.bytes.drain(..here);
@@ -234,11 +249,11 @@ impl Connection {
             if length == 0 {
                 return Ok(Vec::new());
             }
-            self.more(OWN, deadline).await?;
+            self.more(OWN, arrival).await?;
         }
     }
 
-    async fn chunked(&mut self, invited: bool, wanted: bool, deadline: Instant) -> Result<Vec<u8>, End> {
+    async fn chunked(&mut self, invited: bool, wanted: bool, arrival: Arrival) -> Result<Vec<u8>, End> {
         let mut chunked = Chunked::new(self.shared.limits.body, wanted);
         self.invite(invited).await?;
         // Whatever it is going to be is taken at once: parts of the budget that wait for further parts would wait for ever.
@@ -249,7 +264,7 @@ impl Connection {
             if done {
                 return Ok(chunked.into_body());
             }
-            self.more(most, deadline).await?;
+            self.more(most, arrival).await?;
         }
     }
 
@@ -262,13 +277,13 @@ impl Connection {
     }
 
     /// Reads once more of a request that has begun and has `most` bytes at the most.
-    async fn more(&mut self, most: usize, deadline: Instant) -> Result<(), End> {
+    async fn more(&mut self, most: usize, arrival: Arrival) -> Result<(), End> {
         let own = self.bytes.len() < OWN;
         if !own {
-            self.afford(most, deadline).await?;
+            self.afford(most, arrival.room).await?;
         }
         self.bytes.reserve_exact(if own { OWN - self.bytes.len() } else { READ });
-        let read = timeout_at(deadline, self.stream.read_buf(&mut self.bytes));
+        let read = timeout_at(arrival.end, self.stream.read_buf(&mut self.bytes));
         match read.await {
             Err(_) => Err(Refusal::new(408, "the request took too long to arrive").into()),
             Ok(Ok(0)) => Err(Refusal::new(400, "the request ended too early").into()),

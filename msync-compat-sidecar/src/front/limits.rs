@@ -28,7 +28,7 @@ pub struct Limits {
     /// Requests of holders for their locks that wait for their answer at once, besides those.
     pub beats: usize,
     /// Bytes of requests and answers that are kept for all connections together, beyond the first KiB of each; what is over
-    /// it waits, and is answered 503 after a while.
+    /// it waits, and is answered 503 when half of the time to arrive has passed.
     pub bytes: usize,
     /// Bytes of a request line with its header fields; more are answered 431.
     pub head: usize,
