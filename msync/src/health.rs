@@ -2,7 +2,10 @@
 //!
 //! The API server's health is none of its business: a process that is restarted because the API server is down helps nobody.
 
-use std::{sync::Mutex, time::Duration};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use crate::{LockName, clock::Moment};
 
@@ -30,25 +33,20 @@ pub enum Unhealthy {
     },
 }
 
-/// What is known of the thread that does the work: each look asks it, and the next one sees whether it has answered.
+/// When the thread that does the work was asked, unless it has answered: each look asks it, and the next one sees whether it
+/// has answered.
 #[derive(Debug, Default)]
-pub(crate) struct Pulse(Mutex<Beat>);
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Beat {
-    /// When the thread was asked, unless it has answered.
-    asked: Option<Moment>,
-}
+pub(crate) struct Pulse(Mutex<Option<Moment>>);
 
 // === impl Pulse ===
 
 impl Pulse {
     /// Says for how long a question has been unanswered, if that is too long; and whether a new one is to be asked.
     pub(crate) fn feel(&self, now: Moment) -> Result<bool, Unhealthy> {
-        let mut beat = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        match beat.asked {
+        let mut asked = self.asked();
+        match *asked {
             None => {
-                beat.asked = Some(now);
+                *asked = Some(now);
                 Ok(true)
             }
             Some(asked) if now.since(asked) > LONGEST_SILENCE => Err(Unhealthy::Stuck { silent: now.since(asked) }),
@@ -58,7 +56,11 @@ impl Pulse {
 
     /// Takes the answer.
     pub(crate) fn answered(&self) {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).asked = None;
+        *self.asked() = None;
+    }
+
+    fn asked(&self) -> MutexGuard<'_, Option<Moment>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -5,7 +5,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
@@ -47,7 +47,7 @@ enum Told {
     News(Box<News>),
     Called(Verb, Answer, Duration),
     /// Whoever waits for this has been told all before it.
-    Mark(Mutex<Option<oneshot::Sender<()>>>),
+    Mark(oneshot::Sender<()>),
 }
 
 /// Where a client tells what happens.
@@ -97,7 +97,7 @@ impl Ears {
     /// Completes when all is told, and written down, that was told before.
     pub(crate) async fn heard(&self) {
         let (done, heard) = oneshot::channel();
-        self.send(Told::Mark(Mutex::new(Some(done))));
+        self.send(Told::Mark(done));
         let _ = heard.await;
         if let Some(mut open) = self.open.clone() {
             let _ = open.wait_for(|open| *open == 0).await;
@@ -128,9 +128,7 @@ impl Mouth {
             if dropped > 0 {
                 tracing::warn!(dropped, "a listener is too slow: what it is told has gaps, and gauges may be wrong");
             }
-            if let Told::Mark(done) = told
-                && let Some(done) = done.into_inner().unwrap_or_else(PoisonError::into_inner)
-            {
+            if let Told::Mark(done) = told {
                 let _ = done.send(()); // whoever waits no more does not mind
             }
         }
@@ -179,7 +177,10 @@ impl News {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{Sender, channel};
+    use std::sync::{
+        Mutex,
+        mpsc::{Sender, channel},
+    };
 
     use super::*;
 

@@ -11,6 +11,7 @@ mod queueing;
 mod releasing;
 mod reserving;
 mod shown;
+mod slow;
 mod story;
 mod time;
 mod trouble;
