@@ -41,6 +41,10 @@ pub struct Cluster {
     /// Context of the kubeconfig. Default: its current one, or the pod's service account.
     #[arg(long, global = true, value_name = "NAME")]
     pub context: Option<String>,
+
+    /// Where the locks are.
+    #[arg(long, global = true, env = "MSYNC_STORE", value_enum, default_value_t = Store::Kube)]
+    pub store: Store,
 }
 
 /// The verbs. What they do is told at their arguments, and that is what `--help` shows.
@@ -93,7 +97,9 @@ impl Output {
 pub enum Store {
     /// In the cluster of the kubeconfig or of the pod.
     Kube,
-    /// In this process, shared with nobody: to try a script without a cluster.
+    /// There, in Leases, which need no resource to be installed. All who share a lock must use the same.
+    Leases,
+    /// In this process, shared with nobody: to try a script without a cluster. Only for `run`.
     Memory,
 }
 
@@ -157,10 +163,6 @@ pub struct Run {
     /// The name under which the lock is held. Default: the host name.
     #[arg(long, env = "MSYNC_OWNER", value_name = "NAME")]
     pub owner: Option<String>,
-
-    /// Where the lock is.
-    #[arg(long, env = "MSYNC_STORE", value_enum, default_value_t = Store::Kube)]
-    pub store: Store,
 
     /// Say nothing but errors.
     #[arg(short, long)]

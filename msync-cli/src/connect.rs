@@ -1,7 +1,10 @@
 //! From flags to the cluster: which kubeconfig, which context, which namespace.
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use msync::{Client, ClientBuilder, MemoryStore};
+use msync::{
+    Client, ClientBuilder, MemoryStore,
+    unstable::store::{KubeStore, LeaseStore},
+};
 
 use crate::{
     args::{Cluster, Store},
@@ -14,6 +17,8 @@ pub(crate) struct Connection {
     config: kube::Config,
     pub(crate) client: kube::Client,
     pub(crate) namespace: String,
+    /// The locks stand in Leases.
+    pub(crate) leases: bool,
 }
 
 // === impl Connection ===
@@ -21,15 +26,31 @@ pub(crate) struct Connection {
 impl Connection {
     /// Reads the configuration. Sends nothing yet.
     pub(crate) async fn open(cluster: &Cluster) -> Result<Self, Failure> {
+        if cluster.store == Store::Memory {
+            let why =
+                "locks in memory are those of one process: leave `--store` and MSYNC_STORE out, or say kube or leases";
+            return Err(Failure::usage(why));
+        }
         let config = config(cluster).await?;
         let namespace = cluster.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let client = kube::Client::try_from(config.clone()).map_err(|error| unusable(&error))?;
-        Ok(Self { config, client, namespace })
+        Ok(Self { config, client, namespace, leases: cluster.store == Store::Leases })
     }
 
     /// Makes a client of msync; it shows itself as `owner`, or as this host.
     pub(crate) fn msync(&self, owner: Option<&str>) -> Result<Client, Failure> {
-        Ok(named(Client::builder(), owner).namespace(&self.namespace).config(self.config.clone()).build()?)
+        let builder = if self.leases { Client::builder().leases() } else { Client::builder() };
+        Ok(named(builder, owner).namespace(&self.namespace).config(self.config.clone()).build()?)
+    }
+
+    /// The store that its locks stand in.
+    pub(crate) fn store(&self) -> Box<dyn msync::unstable::store::Store> {
+        let client = self.client.clone();
+        if self.leases {
+            Box::new(LeaseStore::new(client, &self.namespace))
+        } else {
+            Box::new(KubeStore::new(client, &self.namespace))
+        }
     }
 }
 
@@ -42,10 +63,11 @@ pub(crate) fn named(builder: ClientBuilder, owner: Option<&str>) -> ClientBuilde
 }
 
 /// Opens the store that `--store` names.
-pub(crate) async fn open(cluster: &Cluster, store: Store, build: ClientBuilder) -> Result<Client, Failure> {
-    match store {
+pub(crate) async fn open(cluster: &Cluster, build: ClientBuilder) -> Result<Client, Failure> {
+    match cluster.store {
         Store::Memory => Ok(build.memory(&MemoryStore::new()).build()),
-        Store::Kube => {
+        Store::Kube | Store::Leases => {
+            let build = if cluster.store == Store::Leases { build.leases() } else { build };
             let config = config(cluster).await?;
             let namespace = cluster.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
             Ok(build.namespace(namespace).config(config).build()?)

@@ -59,6 +59,11 @@ impl Failure {
             Error::Busy { .. } => (BUSY, "wait with --wait TIME, or see who has it with `msync get`"),
             Error::Timeout { .. } => (BUSY, "see who has it with `msync get`"),
             Error::Lost { .. } => (LOST, "what ran under it was ended; run it again"),
+            Error::Forbidden(message) if message.contains("leases.coordination.k8s.io") => {
+                let next =
+                    "let an administrator run `msync install --store leases --rbac NAMESPACE`, or see `msync doctor`";
+                (FORBIDDEN, next)
+            }
             Error::Forbidden(_) => {
                 (FORBIDDEN, "let an administrator run `msync install --rbac NAMESPACE`, or see `msync doctor`")
             }

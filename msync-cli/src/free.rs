@@ -11,7 +11,7 @@ use msync::{
     clock::{BootClock, Clock, Wall},
     unstable::{
         record::{Beat, Change, Entry, Record, Refused, Term},
-        store::{Fault, KubeStore, Snapshot, Store, Version},
+        store::{Fault, Snapshot, Version},
     },
 };
 
@@ -126,7 +126,7 @@ fn confirm(row: &Row, next: &str, yes: bool) -> Result<(), Failure> {
 
 /// Ends a term, and returns what is left. Step by step: illegible entries go first, as they would by the holder's own hand.
 async fn end(connection: &Connection, name: &LockName, term: Term, owner: Option<&str>) -> Result<Record, Failure> {
-    let store = KubeStore::new(connection.client.clone(), &connection.namespace);
+    let store = connection.store();
     for _ in 0..TRIES {
         let found = store.read(name).await.map_err(|fault| failed(&fault, name))?;
         let Some(snapshot) = found.filter(|snapshot| snapshot.record.term == term) else {

@@ -8,11 +8,11 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::{Api, Client, ResourceExt, api::ListParams, client::Body};
+use kube::{Client, ResourceExt, api::ListParams, client::Body};
 use msync::{
     LockName,
     clock::{BootClock, Clock},
-    unstable::{crd::Lock, record::Record},
+    unstable::{crd::Lock, record::Record, store::Objects},
 };
 
 use crate::{
@@ -27,13 +27,13 @@ const PAGE: u32 = 500;
 const WRITER: &str = "msync";
 
 /// The locks of a namespace, or of all.
-pub(crate) fn locks(connection: &Connection, all: bool) -> Api<Lock> {
-    let client = connection.client.clone();
-    if all { Api::all(client) } else { Api::namespaced(client, &connection.namespace) }
+pub(crate) fn locks(connection: &Connection, all: bool) -> Objects {
+    let namespace = (!all).then_some(&*connection.namespace);
+    Objects::of(connection.client.clone(), namespace, connection.leases)
 }
 
 /// Reads all locks, and the version to watch from.
-pub(crate) async fn read_all(locks: &Api<Lock>) -> Result<(Vec<Lock>, String), Failure> {
+pub(crate) async fn read_all(locks: &Objects) -> Result<(Vec<Lock>, String), Failure> {
     let (mut found, mut how) = (Vec::new(), ListParams::default().limit(PAGE));
     loop {
         let page = locks.list(&how).await.map_err(|error| refused(&error, "list"))?;
@@ -47,7 +47,7 @@ pub(crate) async fn read_all(locks: &Api<Lock>) -> Result<(Vec<Lock>, String), F
 
 /// Reads one lock, which must be there.
 pub(crate) async fn read_one(connection: &Connection, name: &LockName) -> Result<Lock, Failure> {
-    let found = locks(connection, false).get_opt(name.as_str()).await.map_err(|error| refused(&error, "get"))?;
+    let found = locks(connection, false).find(name.as_str()).await.map_err(|error| refused(&error, "get"))?;
     found.ok_or_else(|| {
         let namespace = &connection.namespace;
         let next = "nobody has it (a lock that is given back leaves no record); `msync ls -A` shows other namespaces";

@@ -58,7 +58,7 @@ pub(crate) async fn run(cluster: &Cluster, args: Run) -> Result<ExitCode, Failur
     let mut talk = Talk::new(args.quiet);
     let mut signals = Signals::listen()?;
     let builder = connect::named(Client::builder(), args.owner.as_deref()).timing(plan.timing);
-    let client = connect::open(cluster, args.store, builder).await?;
+    let client = connect::open(cluster, builder).await?;
     let wish = Wish::new(&client, &args)?;
     let acquired = tokio::select! {
         biased;

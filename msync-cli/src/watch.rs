@@ -5,9 +5,9 @@
 
 use std::{collections::BTreeMap, io::Write, process::Stdio, time::Duration};
 
-use futures::{StreamExt, stream::BoxStream};
+use futures::StreamExt;
 use kube::{
-    Api, ResourceExt,
+    ResourceExt,
     api::{WatchEvent, WatchParams},
 };
 use msync::{
@@ -15,6 +15,7 @@ use msync::{
     unstable::{
         crd::Lock,
         record::{Pair, Record},
+        store::{Events, Objects},
     },
 };
 
@@ -31,8 +32,6 @@ use crate::{
 const PAUSE: Duration = Duration::from_secs(1);
 /// Below the time after which kube's client gives up reading.
 const TIMEOUT_SECONDS: u32 = 290;
-
-type Events = BoxStream<'static, Result<WatchEvent<Lock>, kube::Error>>;
 
 /// What is known of one lock.
 struct Sight {
@@ -74,14 +73,14 @@ pub(crate) async fn watch(cluster: &Cluster, args: &Watch) -> Result<(), Failure
 
 impl Watcher<'_> {
     /// Lists, then takes events until the watch ends.
-    async fn follow(&mut self, connection: &Connection, locks: &Api<Lock>, failures: &mut u32) -> Result<(), Failure> {
+    async fn follow(&mut self, connection: &Connection, locks: &Objects, failures: &mut u32) -> Result<(), Failure> {
         let (found, version) = look::read_all(locks).await?;
         let now = look::server_time(&connection.client).await;
         self.listed(found, now)?;
         *failures = 0;
         let how = WatchParams::default().timeout(TIMEOUT_SECONDS);
         let mut events: Events = match locks.watch(&how, &version).await {
-            Ok(events) => events.boxed(),
+            Ok(events) => events,
             Err(error) => return Err(look::refused(&error, "watch")),
         };
         loop {

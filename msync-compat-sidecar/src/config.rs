@@ -26,7 +26,7 @@ pub struct Config {
     #[arg(long, env = "MSYNC_BIND", value_delimiter = ',', default_values = ["127.0.0.1", "::1"], value_name = "IP,IP")]
     pub bind: Vec<IpAddr>,
 
-    /// Where the locks are: in the cluster, or in this process for local development.
+    /// Where the locks are: in the cluster, as Locks or as Leases, or in this process for local development.
     #[arg(long, env = "MSYNC_STORE", value_enum, default_value_t = Store::Kube)]
     pub store: Store,
 
@@ -86,6 +86,8 @@ pub enum Store {
     Memory,
     /// In the cluster of the kubeconfig or of the pod.
     Kube,
+    /// There, in Leases, which need no resource to be installed. All who share a lock must use the same.
+    Leases,
 }
 
 /// What `--check` asks.

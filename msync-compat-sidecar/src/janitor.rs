@@ -24,7 +24,7 @@ const BRIEF: Duration = Duration::from_secs(60);
 #[allow(clippy::disallowed_methods, reason = "rounds need no exact time")]
 pub async fn run(sweep: Sweep, store: Store) {
     let (mut sweep, round) = match store {
-        Store::Kube => (sweep, ROUND),
+        Store::Kube | Store::Leases => (sweep, ROUND),
         Store::Memory => (sweep.older_than(BRIEF), BRIEF_ROUND),
     };
     let mut nap = spread(round);

@@ -10,7 +10,7 @@ use msync::{
     LockName, MemoryStore,
     unstable::{
         crd::install_crd,
-        store::{Fatal, Fault, KubeStore, Store},
+        store::{Fatal, Fault, KubeStore, LeaseStore, Store},
         transport::{connect_at_home, infer},
     },
 };
@@ -34,28 +34,38 @@ const VERBS: [&str; 6] = ["create", "delete", "get", "list", "patch", "watch"];
 pub async fn open(config: &Config) -> Result<Arc<dyn Store>> {
     match config.store {
         config::Store::Memory => Ok(Arc::new(MemoryStore::new())),
-        config::Store::Kube => Ok(Arc::new(cluster(config).await?)),
+        config::Store::Kube | config::Store::Leases => cluster(config).await,
     }
 }
 
-async fn cluster(config: &Config) -> Result<KubeStore> {
+/// What locks are stored in: its group, its name, and the manifest with the rights.
+type Resource = (&'static str, &'static str, &'static str);
+
+const LOCKS: Resource = ("metaparticle.io", "locks", "rbac.yaml");
+const LEASES: Resource = ("coordination.k8s.io", "leases", "rbac-leases.yaml");
+
+async fn cluster(config: &Config) -> Result<Arc<dyn Store>> {
     // The error tells its sources itself.
     let client = connect().await.map_err(|error| {
         anyhow!("no cluster is configured ({error}); without one, `--store memory` serves for developing clients")
     })?;
     let namespace = config.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
-    let store = KubeStore::new(client.clone(), &namespace);
-    match probe(&store).await {
+    let (store, resource): (Arc<dyn Store>, _) = match config.store {
+        config::Store::Leases => (Arc::new(LeaseStore::new(client.clone(), &namespace)), LEASES),
+        _ => (Arc::new(KubeStore::new(client.clone(), &namespace)), LOCKS),
+    };
+    match probe(&*store).await {
         Ok(()) => {}
         Err(Fault::Fatal(Fatal::CrdMissing(missing))) => install(&client, &missing).await?,
         Err(Fault::Fatal(fatal)) => bail!(fatal),
         Err(fault) => tracing::warn!(?fault, "the API server gives no answer yet; serving all the same"),
     }
-    let missing = refused(&client, &namespace).await;
+    let missing = refused(&client, &namespace, resource).await;
+    let (group, plural, manifest) = resource;
     ensure!(
         missing.is_empty(),
-        "not allowed to {} locks.metaparticle.io in namespace {namespace}; missing is a Role with the rule \
-         {{apiGroups: [metaparticle.io], resources: [locks], verbs: [{}]}}, as in examples/manifests/rbac.yaml",
+        "not allowed to {} {plural}.{group} in namespace {namespace}; missing is a Role with the rule \
+         {{apiGroups: [{group}], resources: [{plural}], verbs: [{}]}}, as in examples/manifests/{manifest}",
         missing.join(" or "),
         VERBS.join(", ")
     );
@@ -69,16 +79,16 @@ async fn connect() -> Result<kube::Client> {
 }
 
 /// The verbs that this user may not use. What cannot be asked is taken for allowed: the first call will tell.
-async fn refused(client: &kube::Client, namespace: &str) -> Vec<&'static str> {
-    let asked = join_all(VERBS.map(|verb| is_refused(client, namespace, verb))).await;
+async fn refused(client: &kube::Client, namespace: &str, resource: Resource) -> Vec<&'static str> {
+    let asked = join_all(VERBS.map(|verb| is_refused(client, namespace, resource, verb))).await;
     VERBS.into_iter().zip(asked).filter(|(_, refused)| *refused).map(|(verb, _)| verb).collect()
 }
 
 #[allow(clippy::disallowed_methods, reason = "a real server is waited for in real time")]
-async fn is_refused(client: &kube::Client, namespace: &str, verb: &str) -> bool {
+async fn is_refused(client: &kube::Client, namespace: &str, (group, plural, _): Resource, verb: &str) -> bool {
     let attributes = ResourceAttributes {
-        group: Some("metaparticle.io".into()),
-        resource: Some("locks".into()),
+        group: Some(group.into()),
+        resource: Some(plural.into()),
         namespace: Some(namespace.into()),
         verb: Some(verb.into()),
         ..ResourceAttributes::default()
@@ -98,7 +108,7 @@ async fn is_refused(client: &kube::Client, namespace: &str, verb: &str) -> bool 
 
 /// Reads a lock that nobody has: that needs the resource and a right, as every later call does.
 #[allow(clippy::disallowed_methods, reason = "a real server is waited for in real time")]
-async fn probe(store: &KubeStore) -> Result<(), Fault> {
+async fn probe(store: &dyn Store) -> Result<(), Fault> {
     let name = LockName::new("msync-probe").expect("the name is valid");
     match timeout(PATIENCE, store.read(&name)).await {
         Ok(answer) => answer.map(drop),

@@ -19,8 +19,8 @@ use crate::{
 ///
 /// | argument | variable | |
 /// |---|---|---|
-/// | `--msync-store` | `MSYNC_STORE` | `kube` or `memory`; in a pod `kube` without it, elsewhere it is needed |
-/// | `--msync-namespace` | `MSYNC_NAMESPACE` | of the `Lock` objects; the kubeconfig's or the pod's own without it |
+/// | `--msync-store` | `MSYNC_STORE` | `kube`, `leases` or `memory`; in a pod `kube` without it, elsewhere it is needed |
+/// | `--msync-namespace` | `MSYNC_NAMESPACE` | of the `Lock` objects or Leases; the kubeconfig's or the pod's own without it |
 /// | `--msync-owner` | `MSYNC_OWNER` | the name of the holder, for people; the host name without it |
 /// | `--msync-ttl` | `MSYNC_TTL` | such as `30s` or `1m30s`, from `1s` to `24h`; 15 seconds without it |
 ///
@@ -48,7 +48,7 @@ use crate::{
 #[command(next_help_heading = "Locks")]
 #[non_exhaustive]
 pub struct Args {
-    /// Where the locks are: `kube`, the cluster of the kubeconfig or of the pod, or `memory`, this process [default: kube in a pod].
+    /// Where the locks are: `kube`, the cluster of the kubeconfig or of the pod, `leases`, the Leases there, or `memory`, this process [default: kube in a pod].
     #[arg(long = "msync-store", env = "MSYNC_STORE", value_name = "STORE", value_parser = store)]
     store: Option<String>,
     /// The namespace of the locks [default: that of the kubeconfig or the pod].
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_refused_with_what_may_be_said() {
         for (wrong, says) in [
-            ("--msync-store=redis", "`memory` or `kube`"),
+            ("--msync-store=redis", "`memory`, `kube` or `leases`"),
             ("--msync-ttl=soon", "such as 500ms"),
             ("--msync-ttl=30", "such as 500ms"),
             ("--msync-ttl=-5s", "such as 500ms"),

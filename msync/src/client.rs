@@ -40,10 +40,14 @@ pub struct Client {
     cluster: Option<Cluster>,
 }
 
-/// The cluster behind a client, to install the resource in.
+/// The cluster behind a client: where its pod is, and where the resource is installed if it needs one.
 #[cfg(feature = "kube")]
 #[derive(Clone)]
-pub(crate) struct Cluster(pub(crate) std::sync::Arc<kube::Client>);
+pub(crate) struct Cluster {
+    pub(crate) client: std::sync::Arc<kube::Client>,
+    /// The locks are in Leases, which are there already.
+    pub(crate) leases: bool,
+}
 
 // === impl Client ===
 
@@ -88,8 +92,8 @@ impl Client {
     }
 
     /// Installs the `Lock` resource, or updates it to this version of msync. Returns when locks can be stored; at once for
-    /// a client in memory. Needs the rights of [`manifests::RBAC_INSTALL`](crate::manifests::RBAC_INSTALL), which services
-    /// should not have: install once, at deployment.
+    /// a client in memory or on Leases. Needs the rights of [`manifests::RBAC_INSTALL`](crate::manifests::RBAC_INSTALL), which
+    /// services should not have: install once, at deployment.
     ///
     /// # Errors
     /// [`Error::Forbidden`], naming the missing rule; [`Error::Store`] when the API server refuses the resource or is not
@@ -100,11 +104,11 @@ impl Client {
     #[cfg(feature = "kube")]
     pub async fn install_crd(&self) -> Result<(), Error> {
         match &self.cluster {
-            Some(Cluster(client)) => {
+            Some(Cluster { client, leases: false }) => {
                 let client = (**client).clone();
                 runtime::run(self.engine.home, async move { crate::store::kube::crd::install_crd(&client).await }).await
             }
-            None => Ok(()),
+            Some(Cluster { leases: true, .. }) | None => Ok(()),
         }
     }
 

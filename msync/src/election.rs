@@ -221,7 +221,7 @@ impl Election {
     #[cfg(feature = "kube")]
     pub fn label_pod(mut self) -> Self {
         let cluster = self.cluster.as_ref();
-        self.label = cluster.map(|cluster| Arc::new(PodLabel::new((*cluster.0).clone(), &self.name)));
+        self.label = cluster.map(|cluster| Arc::new(PodLabel::new((*cluster.client).clone(), &self.name)));
         self
     }
 

@@ -12,6 +12,9 @@ pub const CRD: &str = include_str!("../manifests/crd.yaml");
 /// `default`.
 pub const RBAC: &str = include_str!("../manifests/rbac.yaml");
 
+/// The same for locks that stand in Leases (`ClientBuilder::leases`), which need no resource to be installed.
+pub const RBAC_LEASES: &str = include_str!("../manifests/rbac-leases.yaml");
+
 /// What [`Client::install_crd`](crate::Client::install_crd) needs, which services should not have.
 pub const RBAC_INSTALL: &str = include_str!("../manifests/rbac-install.yaml");
 

@@ -5,6 +5,7 @@
 
 mod advert;
 mod identity;
+pub mod leased;
 mod succession;
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};

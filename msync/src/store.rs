@@ -18,7 +18,7 @@ mod memory;
 mod rewatched;
 
 #[cfg(feature = "kube")]
-pub use kube::KubeStore;
+pub use kube::{Events, KubeStore, Lease, LeaseStore, Objects};
 pub use memory::{Calls, MemoryStore};
 #[doc(hidden)]
 pub use rewatched::Rewatched;

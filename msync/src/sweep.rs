@@ -199,7 +199,8 @@ fn judge(sights: &mut Sights, found: &[(LockName, Snapshot)], older_than: Durati
     let before = std::mem::take(sights);
     let mut judged = Judged::default();
     for (name, Snapshot { version, record }) in found {
-        if !is_old(record, older_than, now) {
+        // A Lease that others hold is theirs, alive or dead.
+        if record.engine.is_foreign() || !is_old(record, older_than, now) {
             continue;
         }
         let seen = before.get(name).filter(|(seen, _)| seen == version);

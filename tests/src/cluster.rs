@@ -3,6 +3,8 @@
 //! [`Cluster::shared`] is for all tests that leave the server alone; [`Cluster::exclusive`] is for those that break it or
 //! count its requests, and lets them run one after another. Both give each test a namespace of its own.
 
+mod leases;
+
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail};
@@ -17,7 +19,7 @@ use msync::{
     unstable::{
         crd::{Lock, install_crd},
         record::Record,
-        store::Snapshot,
+        store::{Objects, Snapshot},
     },
 };
 use serde_json::{Value, json};
@@ -41,6 +43,8 @@ pub struct Cluster {
     namespace: String,
     client: kube::Client,
     locks: Api<Lock>,
+    objects: Objects,
+    leases: bool,
     /// Nobody else has the exclusive server meanwhile.
     _turn: Option<MutexGuard<'static, ()>>,
 }
@@ -58,6 +62,14 @@ const CHILD_NAMESPACE: &str = "MSYNC_TEST_NAMESPACE";
 const CHILD_OWNER: &str = "MSYNC_TEST_OWNER";
 const CHILD_TTL: &str = "MSYNC_TEST_TTL_MS";
 const CHILD_VIA: &str = "MSYNC_TEST_VIA";
+
+/// `leases` runs the suites of a cluster on Leases.
+const STORE: &str = "MSYNC_TEST_STORE";
+
+/// Says whether the suites run on Leases: then what edits the `Lock` resource by hand has nothing to test.
+pub fn on_leases() -> bool {
+    std::env::var_os(STORE).is_some_and(|store| store == "leases")
+}
 
 // === impl Cluster ===
 
@@ -121,7 +133,24 @@ impl Cluster {
         installed.get_or_try_init(|| install_crd(&client)).await?;
         let namespace = server.get().namespace().await?;
         let locks = Api::namespaced(client.clone(), &namespace);
-        Ok(Self { server, namespace, client, locks, _turn: turn })
+        let leases = on_leases();
+        let objects = Objects::of(client.clone(), Some(&namespace), leases);
+        Ok(Self { server, namespace, client, locks, objects, leases, _turn: turn })
+    }
+
+    /// Keeps its locks in Leases, whatever the environment says.
+    #[must_use]
+    pub fn with_leases(self) -> Self {
+        Self { objects: Objects::of(self.client.clone(), Some(&self.namespace), true), leases: true, ..self }
+    }
+
+    /// Skips what is about the custom resource itself where the suites run on Leases.
+    #[must_use]
+    pub fn of_the_resource(self) -> Option<Self> {
+        if self.leases {
+            crate::loudly("SKIPPED on Leases: this is about the custom resource itself");
+        }
+        (!self.leases).then_some(self)
     }
 
     /// The server.
@@ -137,6 +166,11 @@ impl Cluster {
     /// The locks of the namespace, as objects.
     pub fn locks(&self) -> &Api<Lock> {
         &self.locks
+    }
+
+    /// What its locks stand in, as objects that look like locks.
+    pub fn objects(&self) -> &Objects {
+        &self.objects
     }
 
     /// A client of msync as [`Client::try_default`] makes it, on msync's own runtime and with its own connections:
@@ -190,7 +224,8 @@ impl Cluster {
     }
 
     fn builder(&self, owner: &str, timing: Timing) -> ClientBuilder {
-        Client::builder().namespace(&self.namespace).owner(owner).timing(timing)
+        let builder = Client::builder().namespace(&self.namespace).owner(owner).timing(timing);
+        if self.leases { builder.leases() } else { builder }
     }
 
     /// What is stored under a name.
@@ -203,7 +238,7 @@ impl Cluster {
     ///
     /// Nothing is lost.
     pub async fn snapshot(&self, lock: &str) -> Result<Option<Snapshot>> {
-        let found = self.locks.get_opt(lock).await?;
+        let found = self.objects.find(lock).await?;
         found.map(|found| found.snapshot().map(|(_, snapshot)| snapshot)).transpose().map_err(|fault| illegible(&fault))
     }
 
@@ -279,6 +314,9 @@ impl Cluster {
     ///
     /// The edit may be applied.
     pub async fn edit(&self, lock: &str, spec: Value) -> Result<()> {
+        if let Objects::Leases(leases) = &self.objects {
+            return leases::edit(leases, lock, &spec).await;
+        }
         let patch = Patch::Merge(json!({ "spec": spec }));
         self.raw().patch(lock, &PatchParams::default(), &patch).await?;
         Ok(())
@@ -310,6 +348,10 @@ impl Cluster {
     ///
     /// It may be deleted.
     pub async fn delete(&self, lock: &str) -> Result<()> {
+        if let Objects::Leases(leases) = &self.objects {
+            leases.delete(lock, &kube::api::DeleteParams::default()).await?;
+            return Ok(());
+        }
         self.locks.delete(lock, &kube::api::DeleteParams::default()).await?;
         Ok(())
     }
@@ -339,7 +381,7 @@ impl Cluster {
     ///
     /// Nothing is left behind.
     pub async fn history(&self, lock: &str) -> Result<History> {
-        History::start(self.locks.clone(), lock).await
+        History::start(&self.objects, lock).await
     }
 
     /// Prepares a child process that runs one `#[ignore]`d test of this executable, and there calls [`child_client`].
@@ -353,7 +395,8 @@ impl Cluster {
             .env("KUBECONFIG", self.server().kubeconfig(ADMIN)?)
             .env(CHILD_NAMESPACE, &self.namespace)
             .env(CHILD_OWNER, owner);
-        Ok(spawn.env(CHILD_TTL, ttl.as_millis().to_string()))
+        let store = if self.leases { "leases" } else { "kube" };
+        Ok(spawn.env(CHILD_TTL, ttl.as_millis().to_string()).env(STORE, store))
     }
 
     /// As [`Cluster::child`], with connections that go through a proxy.
@@ -421,6 +464,7 @@ pub async fn child_config() -> Result<Config> {
 pub fn child_builder() -> Result<ClientBuilder> {
     let ttl = Duration::from_millis(std::env::var(CHILD_TTL)?.parse()?);
     let client = Client::builder().namespace(std::env::var(CHILD_NAMESPACE)?).owner(std::env::var(CHILD_OWNER)?);
+    let client = if on_leases() { client.leases() } else { client };
     Ok(client.timing(Timing::with_ttl(ttl)?))
 }
 

@@ -7,16 +7,13 @@ use std::{
 
 use anyhow::{Result, bail, ensure};
 use futures::StreamExt;
-use kube::{
-    Api,
-    api::{ListParams, WatchEvent, WatchParams},
-};
+use kube::api::{ListParams, WatchEvent, WatchParams};
 use msync::{
     clock::{BootClock, Clock, Moment},
     unstable::{
         crd::Lock,
         record::{Entry, Record},
-        store::Snapshot,
+        store::{Events, Objects, Snapshot},
     },
 };
 use tokio::task::JoinHandle;
@@ -40,6 +37,8 @@ pub struct History {
     /// The state at the beginning.
     first: Option<Snapshot>,
     sights: Arc<Mutex<Vec<Sight>>>,
+    /// Whoever joins stands at the end of the queue; in a Lease its place is by its clock.
+    appends: bool,
     task: JoinHandle<()>,
 }
 
@@ -58,17 +57,18 @@ pub struct Hands {
 
 impl History {
     /// Begins to watch one lock; everything after this call is recorded.
-    pub(crate) async fn start(locks: Api<Lock>, lock: &str) -> Result<Self> {
+    pub(crate) async fn start(objects: &Objects, lock: &str) -> Result<Self> {
         let selector = format!("metadata.name={lock}");
-        let list = locks.list(&ListParams::default().fields(&selector)).await?;
+        let list = objects.list(&ListParams::default().fields(&selector)).await?;
         let now = BootClock.now();
         let sights = Vec::from_iter(list.items.first().and_then(|found| sight(found, false, now)));
         let first = sights.first().and_then(|sight| sight.snapshot.clone());
         let sights = Arc::new(Mutex::new(sights));
         let version = list.metadata.resource_version.unwrap_or_default();
-        let events = locks.watch(&WatchParams::default().fields(&selector), &version).await?;
-        let task = tokio::spawn(record(events.boxed(), Arc::clone(&sights)));
-        Ok(Self { first, sights, task })
+        let events = objects.watch(&WatchParams::default().fields(&selector), &version).await?;
+        let task = tokio::spawn(record(events, Arc::clone(&sights)));
+        let appends = matches!(objects, Objects::Locks(_));
+        Ok(Self { first, sights, appends, task })
     }
 
     /// What was seen so far.
@@ -109,7 +109,7 @@ impl History {
         for sight in sights.iter() {
             let after = sight.snapshot.as_ref().map(|seen| &seen.record);
             if let (Some(before), Some(after)) = (before, after) {
-                keeps_order(before, after)?;
+                keeps_order(before, after, self.appends)?;
             }
             if let Some(after) = after {
                 hands.count(before, after);
@@ -151,14 +151,13 @@ impl Hands {
 }
 
 /// Entries may leave from anywhere, but those that stay keep their order, and new ones come after them.
-fn keeps_order(before: &Record, after: &Record) -> Result<()> {
+fn keeps_order(before: &Record, after: &Record, appends: bool) -> Result<()> {
     let stayed: Vec<_> = before.waiters.iter().filter(|entry| after.waiters.contains(entry)).collect();
-    let now: Vec<_> = after.waiters.iter().take(stayed.len()).collect();
+    let old = after.waiters.iter().filter(|entry| appends || before.waiters.contains(entry));
+    let now: Vec<_> = old.take(stayed.len()).collect();
     ensure!(stayed == now, "the queue was reordered: {:?} became {:?}", before.waiters, after.waiters);
     Ok(())
 }
-
-type Events = futures::stream::BoxStream<'static, kube::Result<WatchEvent<Lock>>>;
 
 async fn record(mut events: Events, sights: Arc<Mutex<Vec<Sight>>>) {
     while let Some(Ok(event)) = events.next().await {

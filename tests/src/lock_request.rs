@@ -44,15 +44,17 @@ pub enum Kind {
 impl Kind {
     /// Tells the kind of a request.
     pub fn of(call: &Call) -> Self {
-        if !call.path.contains("/locks") {
+        let (locks, leases) = (call.path.contains("/locks"), call.path.contains("/leases"));
+        if !locks && !leases {
             return Self::Other;
         }
         match call.method {
             Method::POST => Self::Create,
             Method::DELETE => Self::Delete,
+            Method::PATCH if leases => Self::of_lease(&serde_json::from_slice(&call.body).unwrap_or_default()),
             Method::PATCH => Self::of_patch(&serde_json::from_slice(&call.body).unwrap_or_default()),
             Method::GET if call.path.contains("watch=") => Self::Watch,
-            Method::GET if call.path.contains("fieldSelector=") => Self::List,
+            Method::GET if call.path.contains("Selector=") => Self::List,
             Method::GET => Self::Read,
             _ => Self::Other,
         }
@@ -89,6 +91,25 @@ impl Kind {
             Change::Reserve { .. } => Self::Reserve,
             Change::Free { .. } => Self::Free,
             Change::Advertise(_) => Self::Advertise,
+        }
+    }
+
+    /// The same of a patch of a Lease.
+    fn of_lease(patch: &Value) -> Self {
+        let operations = patch.as_array().map(Vec::as_slice).unwrap_or_default();
+        let set = |field: &str| operations.iter().find(|one| one["op"] == "add" && one["path"] == field);
+        let joins =
+            |one: &Value| one["path"].as_str().is_some_and(|path| path.contains("msync.dev~1w.")) && one["op"] == "add";
+        if operations.iter().any(joins) {
+            return Self::Enqueue;
+        }
+        let renewals = set("/metadata/annotations/msync.dev~1renewals");
+        match (set("/spec/holderIdentity"), renewals) {
+            (Some(holder), _) if holder["value"] == "" => Self::Free,
+            (Some(_), Some(renewals)) if renewals["value"] == "0" => Self::Grant,
+            (Some(_), _) => Self::Claim,
+            (None, Some(_)) => Self::Renew,
+            (None, None) => Self::Leave,
         }
     }
 

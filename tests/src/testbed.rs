@@ -20,7 +20,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-pub use binary::{build_once, etcdmutex, helm, kustomize};
+pub use binary::{build_once, etcdmutex, helm, kustomize, leaderelection};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, Config,
@@ -303,6 +303,9 @@ impl TestServer {
     ///
     /// Nothing is lost.
     pub async fn lock_requests(&self) -> Result<RequestCounts> {
+        if crate::cluster::on_leases() {
+            return self.request_counts("coordination.k8s.io", "leases").await;
+        }
         self.request_counts("metaparticle.io", "locks").await
     }
 }

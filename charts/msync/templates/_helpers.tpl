@@ -15,6 +15,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if contains "msync" .Release.Name }}{{ .Release.Name | trunc 48 | trimSuffix "-" }}{{ else }}{{ printf "%s-msync" .Release.Name | trunc 48 | trimSuffix "-" }}{{ end }}
 {{- end }}
 
+{{/* What locks stand in, as a rule of RBAC begins. */}}
+{{- define "msync.resource" -}}
+{{- if eq .Values.store "leases" -}}
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+{{- else -}}
+- apiGroups: [metaparticle.io]
+  resources: [locks]
+{{- end }}
+{{- end }}
+
 {{- define "msync.image" -}}
 {{- with .Values.image -}}
 {{- if .digest }}{{ .repository }}@{{ .digest }}{{ else }}{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}

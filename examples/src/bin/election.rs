@@ -17,7 +17,7 @@ const TERM: Duration = Duration::from_millis(500);
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let place = Place::open(Args::parse().store).await?;
+    let place = Place::open(Args::parse()).await?;
     let watching = tokio::spawn(observe(place.client("observer")?));
     let mut campaigns = Vec::new();
     for pod in ["web-1", "web-2", "web-3"] {

@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let place = Place::open(Args::parse().store).await?;
+    let place = Place::open(Args::parse()).await?;
     let client = place.client("web-1")?;
     let listener = TcpListener::bind(("0.0.0.0", 8080)).await?;
     println!("serving http://{}/healthz", listener.local_addr()?);

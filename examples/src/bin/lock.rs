@@ -16,7 +16,7 @@ use tokio::time::sleep;
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let place = Place::open(Args::parse().store).await?;
+    let place = Place::open(Args::parse()).await?;
     let (web, batch) = (place.client("web")?, place.client("batch")?);
     one_holds_and_the_other_does_not(&web, &batch).await?;
     the_lock_is_handed_over(&web, &batch).await?;

@@ -70,7 +70,7 @@ impl Pod {
 #[tokio::main]
 async fn main() -> Result<()> {
     let options = Options::parse();
-    let place = Place::open(options.place.store).await?;
+    let place = Place::open(options.place).await?;
     println!("Two pods of one service, for {} seconds or until ctrl-c.\n", options.seconds);
     let mut pods = Vec::new();
     for name in ["web-1", "web-2"] {

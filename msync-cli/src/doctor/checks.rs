@@ -56,6 +56,9 @@ pub(super) async fn api(connection: &Connection) -> Finding {
 
 pub(super) async fn resource(connection: &Connection) -> Finding {
     const CHECK: &str = "Lock resource";
+    if connection.leases {
+        return Finding::good("Leases", "part of every cluster; nothing is to be installed");
+    }
     let definitions: Api<CustomResourceDefinition> = Api::all(connection.client.clone());
     match in_time(definitions.get_opt("locks.metaparticle.io")).await {
         Some(Ok(Some(found))) => compared(&found),
@@ -118,10 +121,12 @@ pub(super) async fn rights(connection: &Connection) -> Vec<Finding> {
 
 async fn may(connection: &Connection, verb: &str) -> Finding {
     let namespace = &connection.namespace;
-    let check = format!("may {verb} locks");
+    let (group, plural) =
+        if connection.leases { ("coordination.k8s.io", "leases") } else { ("metaparticle.io", "locks") };
+    let check = format!("may {verb} {plural}");
     let attributes = ResourceAttributes {
-        group: Some("metaparticle.io".into()),
-        resource: Some("locks".into()),
+        group: Some(group.into()),
+        resource: Some(plural.into()),
         namespace: Some(namespace.clone()),
         verb: Some(verb.into()),
         ..ResourceAttributes::default()
@@ -134,7 +139,8 @@ async fn may(connection: &Connection, verb: &str) -> Finding {
             Finding::good(&check, format!("in namespace {namespace}"))
         }
         Some(Ok(_)) => {
-            let advice = format!("let an administrator run `msync install --rbac {namespace}`");
+            let store = if connection.leases { "--store leases " } else { "" };
+            let advice = format!("let an administrator run `msync install {store}--rbac {namespace}`");
             Finding::bad(&check, format!("not allowed in namespace {namespace}"), advice)
         }
         Some(Err(error)) => Finding::doubtful(&check, look::chain(&error), "ask an administrator"),

@@ -26,6 +26,8 @@ pub struct ClientBuilder<S = ()> {
     owner: Option<String>,
     pod: Option<(Role, String)>,
     namespace: Option<String>,
+    #[cfg(feature = "kube")]
+    leases: bool,
     timing: Timing,
     clock: Arc<dyn Clock>,
     random: Random,
@@ -62,6 +64,8 @@ impl ClientBuilder {
             owner: None,
             pod: None,
             namespace: None,
+            #[cfg(feature = "kube")]
+            leases: false,
             timing: Timing::default(),
             clock: Arc::new(BootClock),
             random: os_random(),
@@ -100,6 +104,31 @@ impl<S> ClientBuilder<S> {
         self
     }
 
+    /// Keeps locks and elections in Leases (`coordination.k8s.io/v1`), which every cluster has, rather than in the `Lock`
+    /// resource: nothing is to be installed, and an election excludes and is excluded by whoever elects by the same Lease
+    /// with client-go, kubert or by hand. Without meaning in memory.
+    ///
+    /// All who share a lock must use the same store. Rights: `examples/manifests/rbac-leases.yaml`.
+    ///
+    /// What is not as with the resource: the queue has the order of the waiters' wall clocks, which those who arrive at once
+    /// decide among themselves; and a foreign holder is none of ours. msync never takes over before it has seen a Lease
+    /// unchanged for the time that stands in it, and is told at once when another writes it. But client-go may believe in
+    /// its leadership for longer than that, and its release may end a hold of others. A Lease in which the API server
+    /// decides (`spec.strategy`) is refused. Beside kubert or others that go by dates use a ttl of three seconds or more: with
+    /// more than a renewal a second the date in the Lease runs ahead.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn f() -> Result<(), msync::Error> {
+    /// let client = msync::Client::builder().leases().try_default().await?;
+    /// let term = client.election("my-controller")?.campaign().await?;
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "kube")]
+    pub fn leases(self) -> Self {
+        Self { leases: true, ..self }
+    }
+
     /// Sets the timing of locks and elections that are not given one of their own.
     pub fn timing(mut self, timing: Timing) -> Self {
         self.timing = timing;
@@ -129,7 +158,7 @@ impl<S> ClientBuilder<S> {
     /// and `kubectl events` show for an hour. At most 25 at once, and then one in five seconds; no lock waits for one.
     ///
     /// Needs the rights of `examples/manifests/rbac-events.yaml` besides; without them there is one warning. On a store in memory
-    /// there are none.
+    /// and on [Leases](Self::leases) there are none.
     pub fn events(mut self, events: bool) -> Self {
         self.events = events;
         self
@@ -167,8 +196,19 @@ impl<S> ClientBuilder<S> {
     }
 
     fn choose<T>(self, store: T) -> ClientBuilder<T> {
-        let Self { store: _, owner, pod, namespace, timing, clock, random, listeners, events } = self;
-        ClientBuilder { store, owner, pod, namespace, timing, clock, random, listeners, events }
+        ClientBuilder {
+            store,
+            owner: self.owner,
+            pod: self.pod,
+            namespace: self.namespace,
+            #[cfg(feature = "kube")]
+            leases: self.leases,
+            timing: self.timing,
+            clock: self.clock,
+            random: self.random,
+            listeners: self.listeners,
+            events: self.events,
+        }
     }
 }
 
@@ -233,16 +273,21 @@ impl<S> ClientBuilder<S> {
     #[cfg(feature = "kube")]
     fn on(&self, client: kube::Client, foreign: bool) -> Client {
         let namespace = self.namespace.as_deref().unwrap_or_else(|| client.default_namespace());
-        let store = Arc::new(crate::store::KubeStore::new(client.clone(), namespace));
+        let leases = self.leases;
+        let store: Arc<dyn Store> = if leases {
+            Arc::new(crate::store::LeaseStore::new(client.clone(), namespace))
+        } else {
+            Arc::new(crate::store::KubeStore::new(client.clone(), namespace))
+        };
         let (mut listeners, mut open) = (self.listeners.clone(), None);
-        if self.events {
+        if self.events && !leases {
             let (owner, clock) = (self.chosen_owner(), Arc::clone(&self.clock));
             let (recorder, watched) = crate::events::Recorder::start(client.clone(), namespace, &owner, clock);
             listeners.push(Arc::new(recorder));
             open = Some(watched);
         }
         let engine = self.engine(store, foreign, &listeners, open);
-        Client { engine, timing: self.timing, cluster: Some(Cluster(Arc::new(client))) }
+        Client { engine, timing: self.timing, cluster: Some(Cluster { client: Arc::new(client), leases }) }
     }
 
     fn chosen_owner(&self) -> String {

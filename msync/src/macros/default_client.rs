@@ -54,6 +54,7 @@ enum NoClient {
 /// | `MSYNC_STORE` | the locks are |
 /// |---|---|
 /// | `kube` | in the cluster of the kubeconfig or of the pod's service account |
+/// | `leases` | there as well, in [Leases](crate::ClientBuilder::leases) |
 /// | `memory` | inside this process; where tokio's clock is paused, inside this runtime, and on that clock |
 /// | not set, in a pod | as `kube` |
 /// | not set, elsewhere | nowhere: the call fails with [`Error::Store`], so that no unit test takes locks in production |
@@ -176,7 +177,8 @@ fn running() -> Option<Client> {
 pub(crate) async fn of(choice: Choice, builder: ClientBuilder) -> Result<Client, Error> {
     match choice {
         Choice::Memory => Ok(builder.clock(clock::of_caller()).memory(&MemoryStore::new()).build()),
-        Choice::Kube => cluster(builder).await,
+        Choice::Kube => cluster(builder, false).await,
+        Choice::Leases => cluster(builder, true).await,
     }
 }
 
@@ -200,12 +202,13 @@ fn current() -> RwLockReadGuard<'static, Option<Current>> {
 }
 
 #[cfg(feature = "kube")]
-async fn cluster(builder: ClientBuilder) -> Result<Client, Error> {
+async fn cluster(builder: ClientBuilder, leases: bool) -> Result<Client, Error> {
+    let builder = if leases { builder.leases() } else { builder };
     builder.try_default().await.map_err(|error| NoClient::Cluster(error).into())
 }
 
 #[cfg(not(feature = "kube"))]
-fn cluster(_: ClientBuilder) -> std::future::Ready<Result<Client, Error>> {
+fn cluster(_: ClientBuilder, _: bool) -> std::future::Ready<Result<Client, Error>> {
     std::future::ready(Err(NoClient::WithoutKube.into()))
 }
 

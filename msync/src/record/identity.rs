@@ -20,6 +20,9 @@ pub enum Role {
 /// The last part of the id that a [reservation](super::Record::is_reserved) stands under; those of engines are digits.
 const RESERVED: &str = "reserved";
 
+/// The last part of the id that a [foreign](EngineId::foreign) holder of a Lease is shown under.
+const FOREIGN: &str = "foreign";
+
 // === impl Role ===
 
 impl Role {
@@ -55,6 +58,17 @@ impl EngineId {
     /// Says whether it is that of a reservation.
     pub(super) fn is_reserved(&self) -> bool {
         self.0.rsplit_once('.').is_some_and(|(_, last)| last == RESERVED)
+    }
+
+    /// Composes the id of somebody who holds a Lease and is no engine: its owner is all that stands there, whatever it looks
+    /// like, and it is never that of an engine or of a reservation.
+    pub fn foreign(holder: &str) -> Self {
+        Self(format!("{holder}.{FOREIGN}").into())
+    }
+
+    /// Says whether it is that of a foreign holder.
+    pub fn is_foreign(&self) -> bool {
+        self.0.rsplit_once('.').is_some_and(|(_, last)| last == FOREIGN)
     }
 
     /// Says whether both are incarnations of one pod: the same owner, role and pod, another process start.

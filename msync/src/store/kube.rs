@@ -12,7 +12,7 @@ use kube::{
 };
 
 use self::crd::Lock;
-use self::fault::{Call, Verb};
+use self::fault::{Call, LOCKS, Verb};
 use crate::{
     LockName,
     record::{Change, Refused},
@@ -21,9 +21,16 @@ use crate::{
 
 pub mod crd;
 mod fault;
+mod form;
+mod lease;
 mod lingering;
+mod objects;
 mod patch;
 mod watch;
+
+use form::Form;
+pub use lease::{Lease, LeaseStore};
+pub use objects::{Events, Objects};
 
 /// One name for all writers, whatever their programs are called: the API server keeps one entry of `managedFields` each.
 const FIELD_MANAGER: &str = "msync";
@@ -47,7 +54,7 @@ impl KubeStore {
     }
 
     fn call(&self, verb: Verb) -> Call {
-        Call { verb, namespace: Arc::clone(&self.namespace) }
+        Call { verb, namespace: Arc::clone(&self.namespace), resource: &LOCKS }
     }
 
     async fn create(&self, name: &LockName, change: &Change) -> Result<Lock, Fault> {
@@ -102,7 +109,7 @@ impl KubeStore {
 
 /// Reads what a list has brought. An illegible lock is left out: who reads it is told, and the others must not suffer for
 /// it. An outdated resource makes all of them illegible.
-fn legible(locks: &[Lock]) -> Result<Vec<(LockName, Snapshot)>, Fault> {
+fn legible<F: Form>(locks: &[F]) -> Result<Vec<(LockName, Snapshot)>, Fault> {
     let mut found = Vec::with_capacity(locks.len());
     for lock in locks {
         match lock.snapshot() {
@@ -174,6 +181,6 @@ impl Store for KubeStore {
     }
 
     fn watch(&self, scope: Scope) -> Watch {
-        watch::open(self.locks.clone(), Arc::clone(&self.namespace), scope)
+        watch::open(self.locks.clone(), Arc::clone(&self.namespace), scope, |_| {})
     }
 }

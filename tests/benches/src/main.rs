@@ -17,6 +17,7 @@ mod election;
 mod figures;
 mod growth;
 mod held;
+mod leases;
 mod local;
 mod macros;
 mod metrics;
@@ -59,6 +60,8 @@ enum Section {
     Local,
     /// c: elections.
     Election,
+    /// l: the same on Leases, beside the resource.
+    Leases,
     /// e: many locks held by one process, and where it breaks.
     Held,
     /// f: many engines waiting for many locks.
@@ -116,6 +119,7 @@ impl Section {
             Self::Quiet => quiet::measure(server, sizes, table).await,
             Self::Election => election::measure(server, sizes, table).await,
             Self::Layers => quiet::layers(server, sizes, table).await,
+            Self::Leases => leases::measure(server, sizes, table).await,
             Self::Local => local::measure(server, sizes, table).await,
             Self::Held => held::measure(server, sizes, table).await,
             Self::Waiting => crowd::measure(server, sizes, table).await,

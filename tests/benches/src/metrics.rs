@@ -17,6 +17,10 @@ pub(crate) struct Requests {
     pub(crate) updates: u64,
 }
 
+/// A group, and the name of a resource in it.
+const LOCKS: (&str, &str) = ("metaparticle.io", "locks");
+const LEASES: (&str, &str) = ("coordination.k8s.io", "leases");
+
 /// What a process has used so far.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Usage {
@@ -45,9 +49,20 @@ impl Requests {
 
     /// Reads the counts as they are.
     pub(crate) async fn now(client: &Client) -> Result<Self> {
+        Self::now_of(client, LOCKS).await
+    }
+
+    /// Reads the counts for Leases that are none of the server's own: it renews one itself, by other verbs.
+    pub(crate) async fn of_leases(client: &Client) -> Result<Self> {
+        let mut requests = Self::now_of(client, LEASES).await?;
+        requests.answered.retain(|(verb, _), _| matches!(verb.as_str(), "POST" | "PATCH" | "DELETE"));
+        Ok(requests)
+    }
+
+    async fn now_of(client: &Client, resource: (&str, &str)) -> Result<Self> {
         let request = http::Request::get("/metrics").body(Vec::new())?;
         let metrics = client.request_text(request).await.context("read the server's metrics")?;
-        Ok(Self::parse(&metrics))
+        Ok(Self::parse(&metrics, resource))
     }
 
     /// What came since an earlier reading; watches are those open now.
@@ -92,15 +107,16 @@ impl Requests {
         self.answered.iter().filter(|((verb, code), _)| wanted(verb, code)).map(|(_, n)| n).sum()
     }
 
-    fn parse(metrics: &str) -> Self {
+    fn parse(metrics: &str, (group, plural): (&str, &str)) -> Self {
         let mut requests = Self::default();
-        for line in metrics.lines().filter(|line| line.contains("resource=\"locks\"")) {
+        let resource = format!("resource=\"{plural}\"");
+        for line in metrics.lines().filter(|line| line.contains(&resource)) {
             let Some((labels, value)) = line.rsplit_once("} ") else { continue };
             let label = |name: &str| {
                 let (_, rest) = labels.split_once(&format!("{name}=\""))?;
                 rest.split_once('"').map(|(value, _)| value.to_owned())
             };
-            if label("group").as_deref() != Some("metaparticle.io") {
+            if label("group").as_deref() != Some(group) {
                 continue;
             }
             let count = value.parse().unwrap_or(0);
@@ -153,7 +169,7 @@ etcd_requests_total{group="metaparticle.io",operation="get",resource="locks"} 6
 
     #[test]
     fn requests_are_told_by_verb_and_code() {
-        let requests = Requests::parse(METRICS);
+        let requests = Requests::parse(METRICS, LOCKS);
         assert_eq!((requests.writes(), requests.refused(), requests.calls(), requests.watches), (7, 2, 11, 3));
         assert_eq!((requests.of("GET"), requests.since(&requests).total()), (4, 0));
         assert_eq!((requests.updates, requests.since(&requests).updates), (8, 0));

@@ -63,6 +63,11 @@ impl Server {
         Requests::settled(&self.client).await
     }
 
+    /// The writes of Leases.
+    pub(crate) async fn lease_requests(&self) -> Result<Requests> {
+        Requests::of_leases(&self.client).await
+    }
+
     /// The counts as they are, while requests go on.
     pub(crate) async fn requests_now(&self) -> Result<Requests> {
         Requests::now(&self.client).await
@@ -98,6 +103,15 @@ impl Server {
 impl Room<'_> {
     pub(crate) async fn locks(&self) -> Result<Api<Lock>> {
         Ok(Api::namespaced(self.server.kube().await?, &self.namespace))
+    }
+
+    /// The same with its locks in Leases, or in the resource.
+    pub(crate) async fn client_on(&self, leases: bool, owner: &str, ttl: Duration) -> Result<Client> {
+        let builder = self.builder(owner, ttl)?;
+        let builder = if leases { builder.leases() } else { builder };
+        let client = builder.config(self.server.server.config(ADMIN).await?).build()?;
+        client.lock(format!("warm-{owner}"))?.acquire().await?.release().await?;
+        Ok(client)
     }
 
     /// A client of msync with connections of its own, warmed up.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use msync::unstable::protocol::{Call, Event, Outcome};
 use stateright::{Model, Property};
 
-use crate::{Fault, Guard, Node, Peer, Phase, Plan, Promise, World};
+use crate::{Fault, Guard, Node, Peer, Phase, Plan, Promise, Seen, World};
 
 /// One thing that happens. Numbers are those of an engine, a request or a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,6 +32,10 @@ pub enum Act {
     Poll(u8, Guard),
     /// A client is shut down in good order.
     Close(u8),
+    /// The stranger looks at the Lease, and takes what it may.
+    StrangerLooks,
+    /// The stranger gives back what it believes to have.
+    StrangerReleases,
     /// A tick of true time passes.
     Pass,
     /// Something goes wrong.
@@ -63,6 +67,12 @@ impl Model for Lab {
         for (index, node) in (0..).zip(&world.nodes) {
             self.process(world, index, node, acts);
         }
+        if self.plan.leases && world.stranger_may_act() {
+            acts.push(Act::StrangerLooks);
+        }
+        if world.stranger.leads && world.budget.releases > 0 {
+            acts.push(Act::StrangerReleases);
+        }
         let mut faults = faults(world);
         if world.now < self.plan.ticks && world.is_quiet() && !self.is_eager(world) {
             acts.push(Act::Pass);
@@ -76,7 +86,12 @@ impl Model for Lab {
         match act {
             Act::Serve(index) => next.serve(index, false),
             Act::Arrive(index) => next.arrive(index),
-            Act::GiveUp(index) => next.answer(index, Outcome::Unknown),
+            Act::StrangerLooks => next.stranger_looks(),
+            Act::StrangerReleases => {
+                next.budget.releases -= 1;
+                next.stranger_releases();
+            }
+            Act::GiveUp(index) => next.answer(index, Outcome::Unknown, &Seen::default()),
             Act::Pass => next.pass(None),
             Act::Fail(fault) => fault.strike(&mut next)?,
             Act::Resume(index) => next.node(index).paused = false,
@@ -99,6 +114,11 @@ impl Model for Lab {
 
     fn properties(&self) -> Vec<Property<Self>> {
         let mut all = always();
+        if self.plan.leases {
+            all.push(Property::always("S2 a stranger does not begin while an engine holds", |_, world: &World| {
+                kept(world, Promise::NobodyElseBegins)
+            }));
+        }
         if self.plan.budget.deletions == 0 {
             all.push(Property::always("S1 tokens increase", |_, world: &World| kept(world, Promise::TokensIncrease)));
             all.push(Property::always("S2 at most one holds", |_, world: &World| world.holders() <= 1));

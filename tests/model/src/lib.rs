@@ -8,6 +8,7 @@
 
 mod fault;
 mod lab;
+mod lease;
 mod node;
 mod plan;
 mod promise;
@@ -16,6 +17,7 @@ mod world;
 
 pub use fault::Fault;
 pub use lab::{Act, Lab};
+pub use lease::{Known, Ops, Seen, Stranger};
 pub use node::{Guard, Node, Phase, Step};
 pub use plan::{Budget, Peer, Plan};
 pub use promise::{Promise, Reach};

@@ -12,7 +12,7 @@ use msync::{
     },
 };
 
-use crate::{Peer, Promise};
+use crate::{Peer, Promise, Seen};
 
 /// One tick, on a clock that is right.
 pub(crate) const TICK: Duration = Duration::from_secs(1);
@@ -58,8 +58,10 @@ pub struct Node {
     pub guards: Vec<Guard>,
     /// Acquisitions that its users may still begin.
     pub wants: u8,
-    /// What the watch has reported and the keeper has not seen.
-    pub sightings: VecDeque<Event>,
+    /// What the watch has reported and the keeper has not seen; on a Lease with what the store learns of it.
+    pub sightings: VecDeque<(Event, Seen)>,
+    /// The Lease as this engine's store has last seen it.
+    pub known: Seen,
     /// The watch is silent: what it has reported comes at any time, or never.
     pub stalled: bool,
     /// The process does not run.
@@ -122,6 +124,7 @@ impl Node {
             guards: Vec::new(),
             wants: peer.wants,
             sightings: VecDeque::new(),
+            known: Seen::default(),
             stalled: false,
             paused: false,
             index,
@@ -245,7 +248,9 @@ impl Node {
 
     /// The keeper sees the next event of the watch.
     pub fn look(&mut self) -> Step {
-        self.sightings.pop_front().map(|event| self.step(event)).unwrap_or_default()
+        let Some((event, seen)) = self.sightings.pop_front() else { return Step::default() };
+        self.known.learn(&seen);
+        self.step(event)
     }
 
     /// Gives the keeper an event, as the driver does, and then what its users answer at once.
@@ -294,12 +299,13 @@ impl Node {
         self.sightings.clear();
         self.guards.clear();
         self.lost.clear();
+        self.known = Seen::default();
         (self.limit, self.stalled, self.paused) = (None, false, false);
         (self.kept_until, self.closing) = (0, false);
     }
 
     /// The server shows the watch of this engine a transition.
-    pub fn witness(&mut self, before: Option<&Snapshot>, after: Option<&Snapshot>, version: u64) {
+    pub fn witness(&mut self, before: Option<&Snapshot>, after: Option<&Snapshot>, version: u64, seen: &Seen) {
         if self.is_over() {
             return;
         }
@@ -311,22 +317,24 @@ impl Node {
             (Some(_), None) => Event::Disowned(version),
             (None, None) => return,
         };
-        self.sightings.push_back(event);
+        self.sightings.push_back((event, seen.clone()));
         if self.stalled && self.sightings.len() > KEPT_SIGHTINGS {
             self.sightings.pop_front();
         }
     }
 
     /// The watch starts over with a list: of the lock if that is watched, of what this engine holds otherwise.
-    pub fn list(&mut self, stored: Option<&Snapshot>) {
+    pub fn list(&mut self, stored: Option<&Snapshot>, seen: &Seen) {
         self.stalled = false;
         self.sightings.clear();
         if self.is_over() {
             return;
         }
         match stored.filter(|stored| self.looks_out || stored.record.engine == self.id) {
-            Some(stored) => self.sightings.push_back(Event::Seen(stored.clone())),
-            None if !self.looks_out && !self.keeper.is_idle() => self.sightings.push_back(Event::Unlisted),
+            Some(stored) => self.sightings.push_back((Event::Seen(stored.clone()), seen.clone())),
+            None if !self.looks_out && !self.keeper.is_idle() => {
+                self.sightings.push_back((Event::Unlisted, Seen::default()));
+            }
             None => {}
         }
     }
@@ -415,7 +423,7 @@ impl Node {
     /// nobody here knows makes a new one only if the lock is ours.
     fn retire(&mut self) {
         self.keeper = Keeper::new(self.id.clone());
-        self.sightings.retain(|event| matches!(event, Event::Seen(seen) if seen.record.engine == self.id));
+        self.sightings.retain(|(event, _)| matches!(event, Event::Seen(seen) if seen.record.engine == self.id));
         (self.wake, self.looks_out) = (None, false);
         if self.closing {
             self.sightings.clear();

@@ -97,6 +97,8 @@ pub struct Budget {
     pub cancels: u8,
     /// Clients that are shut down in good order.
     pub shutdowns: u8,
+    /// Releases of a stranger who compares nothing.
+    pub releases: u8,
 }
 
 // === impl Budget ===
@@ -126,4 +128,6 @@ pub struct Plan {
     pub budget: Budget,
     /// What some run must come to.
     pub reaches: Vec<Reach>,
+    /// The record stands in a Lease, by which a stranger elects as well.
+    pub leases: bool,
 }

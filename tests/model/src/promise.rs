@@ -1,5 +1,6 @@
 //! The promises that are checked in every state, and what every plan must be able to reach to be worth anything.
 
+use msync::unstable::record::leased::Holder;
 use stateright::Property;
 
 use crate::{Lab, Origin, Phase, World};
@@ -17,6 +18,8 @@ pub enum Promise {
     OnlyWantedIsRenewed,
     /// S8: what is to be kept at least is nobody else's, over a shutdown in good order too.
     AtLeastIsKept,
+    /// S2 on a Lease: a stranger that keeps to the Lease does not begin while an engine holds.
+    NobodyElseBegins,
 }
 
 /// A situation that some run of a plan must come to.
@@ -38,6 +41,10 @@ pub enum Reach {
     TwoHolders,
     /// A token is not greater than an earlier one: what a deletion by hand leads to.
     OldToken,
+    /// A stranger leads.
+    Strange,
+    /// An engine was wiped out by the release of a stranger.
+    Wiped,
 }
 
 // === impl Reach ===
@@ -63,6 +70,11 @@ impl Reach {
             }),
             Self::ChainOfThree => Property::sometimes("hand-off chain of three", |_, world: &World| {
                 world.server.origin == Origin::Granted(3)
+            }),
+            Self::Strange => Property::sometimes("a stranger leads", |_, world: &World| world.stranger.leads),
+            Self::Wiped => Property::sometimes("an engine is wiped out", |_, world: &World| {
+                let leased = world.server.leased.0.as_ref();
+                leased.is_some_and(|leased| leased.holder() == Holder::Wiped) && world.holders() > 0
             }),
             Self::TwoHolders => Property::sometimes("two holders", |_, world: &World| world.holders() > 1),
             Self::OldToken => {

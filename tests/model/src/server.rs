@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use msync::unstable::{
     protocol::{Call, Outcome},
-    record::{Change, Pair, Record, Refused},
+    record::{Change, Pair, Record, Refused, leased::Leased},
     store::{Snapshot, Version},
 };
+
+use crate::{Known, Ops, Seen};
 
 /// How the present term came to hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -31,6 +33,8 @@ pub struct Server {
     pub version: u64,
     /// How the present term came to hold.
     pub origin: Origin,
+    /// The object itself, where it is a Lease.
+    pub leased: Seen,
     creations: u64,
 }
 
@@ -53,9 +57,41 @@ impl Server {
         }
     }
 
+    /// Serves a call on a Lease, by the operations that its sender made of it.
+    pub fn serve_lease(&mut self, call: &Call, ops: &Ops) -> Outcome {
+        let Call::Apply(change) = call else { return self.serve(call) };
+        let left = match (change, &self.leased.0) {
+            (Change::Create { .. }, None) => change.apply(None).map(|record| Leased::of(&record)),
+            (Change::Create { .. }, Some(_)) => Err(Refused::Exists),
+            (_, None) => Err(Refused::Absent),
+            (_, Some(leased)) => leased.run(ops.0.as_deref().map(Vec::as_slice).unwrap_or_default()),
+        };
+        match left {
+            Ok(left) => {
+                self.origin = self.origin.after(change);
+                Outcome::Applied(self.put(left))
+            }
+            Err(refused) => Outcome::Refused(refused),
+        }
+    }
+
+    /// Stores a Lease, whoever writes it.
+    ///
+    /// # Panics
+    /// When the API server is to decide who leads.
+    pub fn put(&mut self, mut leased: Leased) -> Snapshot {
+        // For people: it would only multiply the states.
+        leased.annotations.iter_mut().for_each(|notes| drop(notes.remove("msync.dev/next-owner")));
+        let record = leased.record().expect("nobody lets the API server decide");
+        let snapshot = self.store(record);
+        self.leased = Known(Some(Arc::new(Leased { version: self.version, ..leased })));
+        snapshot
+    }
+
     /// Deletes the object.
     pub fn remove(&mut self) {
         self.version += 1;
+        self.leased = Seen::default();
         (self.stored, self.origin) = (None, Origin::Nobody);
     }
 
@@ -75,6 +111,10 @@ impl Server {
             Err(refused) => return Outcome::Refused(refused),
         };
         self.origin = self.origin.after(change);
+        Outcome::Applied(self.store(record))
+    }
+
+    fn store(&mut self, record: Record) -> Snapshot {
         self.version += 1;
         let uid = self.stored.as_ref().map_or_else(
             || {
@@ -85,7 +125,7 @@ impl Server {
         );
         let snapshot = Snapshot { version: Version { uid, number: self.version }, record };
         self.stored = Some(snapshot.clone());
-        Outcome::Applied(snapshot)
+        snapshot
     }
 }
 

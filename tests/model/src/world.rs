@@ -7,7 +7,7 @@ use msync::unstable::{
     store::Snapshot,
 };
 
-use crate::{Budget, Node, Plan, Promise, Server, Step};
+use crate::{Budget, Node, Ops, Plan, Promise, Seen, Server, Step, Stranger};
 
 /// A call on its way to the server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,6 +20,8 @@ pub struct Request {
     pub awaited: bool,
     /// Time may pass before it arrives, if it ever does.
     pub late: bool,
+    /// What it does to a Lease.
+    pub ops: Ops,
 }
 
 /// An answer on its way to an engine that still awaits it. Time may pass before it arrives, if it ever does.
@@ -29,6 +31,8 @@ pub struct Reply {
     pub to: u8,
     /// What became of the call.
     pub outcome: Outcome,
+    /// What the store learns of a Lease.
+    pub seen: Seen,
 }
 
 /// Everything, at one instant of true time.
@@ -48,6 +52,10 @@ pub struct World {
     pub budget: Budget,
     /// The greatest token so far.
     pub token: u64,
+    /// The record stands in a Lease.
+    pub leases: bool,
+    /// Who elects by it beside the engines.
+    pub stranger: Stranger,
     /// A promise that the last transition broke; nothing happens any more after that.
     pub broken: Option<Promise>,
 }
@@ -66,6 +74,8 @@ impl World {
             replies: Vec::new(),
             budget: plan.budget,
             token: 0,
+            leases: plan.leases,
+            stranger: Stranger::default(),
             broken: None,
         }
     }
@@ -96,7 +106,14 @@ impl World {
         let request = self.requests.remove(index);
         let before = self.server.stored.clone();
         let misled = self.server.is_misled_by(&request.call);
-        let outcome = self.server.serve(&request.call);
+        let outcome = if self.leases {
+            self.server.serve_lease(&request.call, &request.ops)
+        } else {
+            self.server.serve(&request.call)
+        };
+        // A refusal shows nothing.
+        let shows = !matches!(outcome, Outcome::Refused(_));
+        let seen = if shows { self.server.leased.clone() } else { Seen::default() };
         if misled && matches!(outcome, Outcome::Applied(_)) {
             self.broken = Some(Promise::ReleaseIsItsOwn);
         }
@@ -105,9 +122,9 @@ impl World {
         }
         match request.awaited {
             true if delayed || self.nodes[usize::from(request.from)].paused => {
-                insert(&mut self.replies, Reply { to: request.from, outcome });
+                insert(&mut self.replies, Reply { to: request.from, outcome, seen });
             }
-            true => self.answer(request.from, outcome),
+            true => self.answer(request.from, outcome, &seen),
             false => {}
         }
     }
@@ -115,12 +132,13 @@ impl World {
     /// An answer that was on its way arrives.
     pub fn arrive(&mut self, index: usize) {
         let reply = self.replies.remove(index);
-        self.answer(reply.to, reply.outcome);
+        self.answer(reply.to, reply.outcome, &reply.seen);
     }
 
     /// An engine learns what became of its call; whatever else was on its way about it is nobody's any more.
-    pub fn answer(&mut self, index: u8, outcome: Outcome) {
+    pub fn answer(&mut self, index: u8, outcome: Outcome, seen: &Seen) {
         self.abandon(index);
+        self.node(index).known.learn(seen);
         self.run(index, |node| node.step(Event::Reply(outcome)));
     }
 
@@ -141,18 +159,30 @@ impl World {
                 self.broken = Some(Promise::AtLeastIsKept);
             }
         }
-        if let Some(call) = step.call {
-            insert(&mut self.requests, Request { from: index, call, awaited: true, late: false });
-        }
         if step.opens {
             self.list(index);
+        }
+        if let Some(call) = step.call {
+            self.send(index, call);
+        }
+    }
+
+    fn send(&mut self, from: u8, call: Call) {
+        let known = self.nodes[usize::from(from)].known.clone();
+        match if self.leases { known.ops(&call, &self.server.leased) } else { Ok(Ops::default()) } {
+            Ok(ops) => insert(&mut self.requests, Request { from, call, awaited: true, late: false, ops }),
+            // The store has looked.
+            Err(refused) => {
+                let newest = self.server.leased.clone();
+                self.answer(from, Outcome::Refused(refused), &newest);
+            }
         }
     }
 
     /// The watch of an engine starts over.
     pub fn list(&mut self, index: u8) {
-        let stored = self.server.stored.clone();
-        self.node(index).list(stored.as_ref());
+        let (stored, seen) = (self.server.stored.clone(), self.server.leased.clone());
+        self.node(index).list(stored.as_ref(), &seen);
     }
 
     /// Counts the engines that have a guard which says held.
@@ -173,10 +203,11 @@ impl World {
         self.node(index).crash();
     }
 
-    fn witness(&mut self, before: Option<&Snapshot>) {
-        let (after, version) = (self.server.stored.clone(), self.server.version);
+    /// Shows every watch what has become of the object.
+    pub(crate) fn witness(&mut self, before: Option<&Snapshot>) {
+        let (after, version, seen) = (self.server.stored.clone(), self.server.version, self.server.leased.clone());
         for index in 0..self.nodes.len() {
-            Arc::make_mut(&mut self.nodes[index]).witness(before, after.as_ref(), version);
+            Arc::make_mut(&mut self.nodes[index]).witness(before, after.as_ref(), version, &seen);
         }
     }
 

@@ -36,7 +36,7 @@ fn is_long() -> bool {
 }
 
 fn plan<const N: usize>(name: &'static str, peers: [Peer; N], ticks: u16, budget: Budget) -> Plan {
-    Plan { name, peers: peers.to_vec(), ticks, leisure: 0, budget, reaches: Vec::new() }
+    Plan { name, peers: peers.to_vec(), ticks, leisure: 0, budget, reaches: Vec::new(), leases: false }
 }
 
 /// Explores a plan; fails if a promise is broken, if something is out of reach, or if it has become smaller than `least`.
@@ -159,6 +159,23 @@ fn two_engines_of_which_one_keeps_what_it_has_over_a_shutdown() {
     for (name, other, least) in [("kept, waited for", waits, 180_000), ("kept, tried", tries, 110_000)] {
         explore(plan(name, [kept, other], 9, budget), least, &[Reach::Reserved, Reach::TakeOver]);
     }
+}
+
+/// A stranger elects by the same Lease as client-go does; its release ends whatever hold there is.
+#[test]
+fn two_engines_and_a_stranger_on_a_lease() {
+    let budget = Budget { releases: 1, ..Budget::default() };
+    let peers = [Peer::new(short(), 1), Peer::new(short(), 1)];
+    let plan = Plan { leases: true, ..plan("on a Lease, stranger", peers, 4, budget) };
+    explore(plan, 1_000, &[Reach::Strange, Reach::Wiped]);
+}
+
+#[test]
+fn a_candidate_that_is_paused_and_a_stranger_on_a_lease() {
+    let budget = Budget { total: 1, pauses: 1, ..Budget::default() };
+    let candidate = Peer::new(short(), 1).campaigning();
+    let plan = Plan { leases: true, ..plan("campaign on a Lease, stranger, pause", [candidate], 8, budget) };
+    explore(plan, 1_000, &[Reach::Strange, Reach::Loss]);
 }
 
 /// Whoever deletes a held lock lets another in: S1 and S2 fail, S4 to S6 do not.

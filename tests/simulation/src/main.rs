@@ -1,5 +1,6 @@
-//! Long runs: `cargo run --release -p simulation -- [whole] 30000000 [first seed [enough]]`. Prints every seed that breaks
-//! a promise, and ends when that is enough (20) of them. `whole` plays whole engines instead of cores.
+//! Long runs: `cargo run --release -p simulation -- [whole|leases] 30000000 [first seed [enough]]`. Prints every seed that breaks
+//! a promise, and ends when that is enough (20) of them. `whole` plays whole engines instead of cores, `leases`
+//! the same on a Lease, beside somebody who elects as client-go does.
 
 use std::{fmt::Debug, time::Instant};
 
@@ -12,12 +13,14 @@ fn main() {
     let first = numbers.next().unwrap_or(1);
     let enough = numbers.next().unwrap_or(20);
     let tells = std::env::var_os("MSYNC_TRACE").is_some();
-    let broken = if arguments.iter().any(|argument| argument == "whole") {
+    let told = |what: &str| arguments.iter().any(|argument| argument == what);
+    let broken = if told("whole") || told("leases") {
+        let play = if told("leases") { whole::play_on_leases } else { whole::play };
         let add = |sum: &mut whole::Story, story: &_| {
             sum.add(story);
             sum.acquisitions
         };
-        run(acquisitions, first, enough, |seed| whole::play(seed, tells), add)
+        run(acquisitions, first, enough, |seed| play(seed, tells), add)
     } else {
         let add = |sum: &mut Tally, tally: &_| {
             sum.add(tally);

@@ -33,6 +33,8 @@ pub(crate) struct Plan {
     pub(crate) instant: u64,
     /// Freed, not deleted.
     pub(crate) retained: bool,
+    /// The record stands in a Lease, which somebody who elects as client-go does wants as well.
+    pub(crate) leases: bool,
     /// Restarted processes claim their old record.
     pub(crate) adopt: bool,
     /// Of what their identities tell.
@@ -102,12 +104,17 @@ impl Plan {
         plan
     }
 
+    /// Draws a plan on a Lease.
+    pub(crate) fn on_leases(rng: &mut Rng) -> Self {
+        Self { leases: true, ..Self::draw(rng, Vocabulary::Whole) }
+    }
+
     /// Says whether nothing goes wrong in it: processes end in good order at the most.
     pub(crate) fn is_orderly(&self) -> bool {
         let calls = self.request_lost + self.reply_lost + self.late + self.twice + self.busy + self.slow;
         let events = self.event_lost + self.event_late;
-        calls + events + self.pause + self.freeze + self.partition + self.crash + self.denial + self.junk + self.cancel
-            == 0
+        let machines = self.pause + self.freeze + self.partition + self.crash + self.denial;
+        !self.leases && calls + events + machines + self.junk + self.cancel == 0
     }
 
     fn orderly(rng: &mut Rng, vocabulary: Vocabulary) -> Self {
@@ -124,6 +131,7 @@ impl Plan {
             ttl: millis.iter().max().map_or(0, |ttl| ttl * MILLI),
             instant: rng.pick(&[0, 500, 1000, 1000]),
             retained: rng.chance(400),
+            leases: false,
             adopt: false,
             home: Home::None,
             unpolled: rng.pick(&[0, 0, 50, 300]),

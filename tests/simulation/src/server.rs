@@ -6,7 +6,10 @@ use msync::{
     clock::Wall,
     unstable::{
         protocol::{Call, Outcome},
-        record::{Change, Claim, EngineId, Entry, MAX_WAITERS, Record, Refused, Term},
+        record::{
+            Change, Claim, EngineId, Entry, MAX_WAITERS, Record, Refused, Term,
+            leased::{Leased, Op},
+        },
         store::{Snapshot, Version},
     },
 };
@@ -17,6 +20,8 @@ use crate::rng::Rng;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Server {
     stored: Option<Snapshot>,
+    /// The object itself, where it is a Lease.
+    leased: Option<Leased>,
     version: u64,
 }
 
@@ -61,6 +66,42 @@ impl Server {
         Some(self.commit(record))
     }
 
+    /// Returns the Lease, where it is one.
+    pub(crate) fn leased(&self) -> Option<&Leased> {
+        self.leased.as_ref()
+    }
+
+    /// Carries out a call on a Lease, by the operations that its sender has made of it.
+    pub(crate) fn serve_lease(&mut self, call: &Call, ops: &[Op], rng: &mut Rng) -> (Outcome, Option<Commit>) {
+        self.version += rng.below(3);
+        let left = match (call, &self.leased) {
+            (Call::Read, _) => return (Outcome::Read(self.stored.clone()), None),
+            (Call::Delete(version), _) => return self.delete(version),
+            (Call::Apply(change @ Change::Create { .. }), None) => change.apply(None).map(|record| Leased::of(&record)),
+            (Call::Apply(Change::Create { .. }), Some(_)) => Err(Refused::Exists),
+            (Call::Apply(_), None) => Err(Refused::Absent),
+            (Call::Apply(change), Some(leased)) => leased.run(ops).and_then(|left| match change {
+                Change::Enqueue { claim, .. } if left.has_no_room_for(claim.term) => Err(Refused::Full),
+                _ => Ok(left),
+            }),
+        };
+        match left {
+            Err(refused) => (Outcome::Refused(refused), None),
+            Ok(left) => {
+                let commit = self.put(left);
+                (Outcome::Applied(commit.after.clone().expect("just stored")), Some(commit))
+            }
+        }
+    }
+
+    /// Stores a Lease, whoever has written it.
+    pub(crate) fn put(&mut self, mut leased: Leased) -> Commit {
+        let commit = self.commit(leased.record().expect("nobody here asks the API server to decide"));
+        leased.version = commit.version;
+        self.leased = Some(leased);
+        commit
+    }
+
     fn apply(&mut self, change: &Change) -> (Outcome, Option<Commit>) {
         match change.apply(self.stored.as_ref().map(|snapshot| &snapshot.record)) {
             Err(refused) => (Outcome::Refused(refused), None),
@@ -78,7 +119,7 @@ impl Server {
             Some(snapshot) => {
                 self.version += 1;
                 let before = Some(snapshot.record.clone());
-                self.stored = None;
+                (self.stored, self.leased) = (None, None);
                 (Outcome::Deleted, Some(Commit { before, after: None, version: self.version }))
             }
         }

@@ -5,6 +5,7 @@
 //! the inbox, guards, bodies, drops at any await, freezes between two lines of the engine.
 
 mod episode;
+mod foreigner;
 mod judge;
 mod machine;
 mod stage;
@@ -14,7 +15,7 @@ mod wire;
 pub use judge::Story;
 
 pub use crate::plan::Vocabulary;
-use crate::rng::Rng;
+use crate::{plan::Plan, rng::Rng};
 
 /// Plays the episode of a seed.
 ///
@@ -35,13 +36,29 @@ pub fn play(seed: u64, trace: bool) -> Result<Story, String> {
 /// # Panics
 /// As [`play`].
 pub fn play_of(vocabulary: Vocabulary, seed: u64, trace: bool) -> Result<Story, String> {
+    play_plan(seed, trace, |rng| Plan::draw(rng, vocabulary))
+}
+
+/// Plays the episode of a seed with the record in a Lease, beside somebody who elects as client-go does, and with edits by
+/// hand.
+///
+/// # Errors
+/// The promise of msync's that was broken, with the seed.
+///
+/// # Panics
+/// When the library panics.
+pub fn play_on_leases(seed: u64, trace: bool) -> Result<Story, String> {
+    play_plan(seed, trace, Plan::on_leases)
+}
+
+fn play_plan(seed: u64, trace: bool, draw: impl FnOnce(&mut Rng) -> Plan) -> Result<Story, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime without I/O needs nothing");
     runtime.block_on(async {
-        let stage = stage::Stage::new(Rng::new(seed), vocabulary, trace);
+        let stage = stage::Stage::new(Rng::new(seed), trace, draw);
         stage.say(|| format!("{:?}", stage.plan));
         episode::Director::new(std::sync::Arc::clone(&stage)).play().await;
         stage.with(|state| match state.judge.verdict.take() {
@@ -55,7 +72,11 @@ pub fn play_of(vocabulary: Vocabulary, seed: u64, trace: bool) -> Result<Story, 
 ///
 /// # Errors
 /// The first promise that was broken, with the seed of its episode.
-pub fn play_until(first_seed: u64, acquisitions: u64) -> Result<Story, String> {
+pub fn play_until(
+    play: fn(u64, bool) -> Result<Story, String>,
+    first_seed: u64,
+    acquisitions: u64,
+) -> Result<Story, String> {
     let mut sum = Story::default();
     let mut seed = first_seed;
     while sum.acquisitions < acquisitions {

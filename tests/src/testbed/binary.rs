@@ -1,4 +1,4 @@
-//! The Go programs `tests/apiserver` and `tests/etcdmutex`, each built once per content of its sources.
+//! The Go programs `tests/apiserver`, `tests/etcdmutex`, `tests/leaderelection` and `tests/helm`, each built once per content of its sources.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -33,6 +33,16 @@ pub(super) fn apiserver() -> Result<Option<PathBuf>> {
 /// When it cannot be built.
 pub fn etcdmutex() -> Result<Option<PathBuf>> {
     go_program("etcdmutex", "etcdmutex", ".", "half a minute on two cores")
+}
+
+/// The binary of a candidate by client-go's own leader election, after building it if need be; `None` when it is not built and
+/// there is no Go.
+///
+/// # Errors
+///
+/// When it cannot be built.
+pub fn leaderelection() -> Result<Option<PathBuf>> {
+    go_program("leaderelection", "leaderelection", ".", "a minute on two cores")
 }
 
 /// Helm, after building it from its Go module if need be; `None` when it is not built and there is no Go.

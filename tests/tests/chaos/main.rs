@@ -137,7 +137,7 @@ async fn chaos(
 ) -> Result<Report> {
     let dir = tempfile::tempdir()?;
     let site = Site::new(cluster, size, dir.path(), faketime)?;
-    let oldest = site.cluster.locks().list(&ListParams::default()).await?.metadata.resource_version;
+    let oldest = site.cluster.objects().list(&ListParams::default()).await?.metadata.resource_version;
     let mut crews = Vec::new();
     for (trade, lock) in CREWS {
         crews.push(Crew::start(&site, trade, lock, Dice::new(dice.roll())).await?);
@@ -194,7 +194,7 @@ async fn strike_server(site: &Site, crews: &mut [Crew<'_>], outage: Outage) -> R
 
 /// The server does forget its history: otherwise nobody here has met a 410.
 async fn answers_410(site: &Site, oldest: &str) -> Result<()> {
-    let mut events = site.cluster.locks().watch(&WatchParams::default(), oldest).await?.boxed();
+    let mut events = site.cluster.objects().watch(&WatchParams::default(), oldest).await?;
     let first = tests::cluster::soon("an event", events.next()).await?;
     let gone = matches!(&first, Some(Ok(WatchEvent::Error(status))) if status.code == 410);
     ensure!(gone, "a watch from before all this does not answer 410, but {first:?}");

@@ -150,6 +150,27 @@ fn each_part_can_be_left_out_or_chosen() -> Result<()> {
 }
 
 #[test]
+fn on_leases_it_brings_no_resource_and_the_rights_of_leases() -> Result<()> {
+    let Some(helm) = helm_or_skip()? else { return Ok(()) };
+    let documents = rendered(&helm, &["--set", "store=leases,gc.enabled=true"])?;
+    assert!(!kinds(&documents).contains(&"CustomResourceDefinition"));
+    let manifest: Vec<Value> =
+        serde_saphyr::from_multiple(&fs::read_to_string(chart().join("../../examples/manifests/rbac-leases.yaml"))?)?;
+    let roles: Vec<_> = documents.iter().filter(|one| one["kind"] == "Role").map(|role| &role["rules"]).collect();
+    assert!(roles.contains(&&manifest[0]["rules"]), "{roles:?}");
+    assert!(roles.iter().all(|rules| rules[0]["resources"] == json!(["leases"])), "{roles:?}");
+    let job = &find(&documents, "CronJob")?["spec"]["jobTemplate"]["spec"]["template"];
+    for pod in [job, find(&documents, "Pod")?] {
+        let command: Vec<String> = serde_json::from_value(pod["spec"]["containers"][0]["command"].clone())?;
+        assert_eq!(command[command.len() - 2..], ["--store", "leases"]);
+        msync_cli::command().no_binary_name(true).try_get_matches_from(&command[1..])?;
+    }
+    let error = rendered(&helm, &["--set", "store=etcd"]).expect_err("no such store").to_string();
+    assert!(error.contains("store"), "{error}");
+    Ok(())
+}
+
+#[test]
 fn a_cluster_that_is_too_old_is_refused() -> Result<()> {
     let Some(helm) = helm_or_skip()? else { return Ok(()) };
     let error = rendered(&helm, &["--kube-version", "1.31.9"]).expect_err("no selectable fields").to_string();

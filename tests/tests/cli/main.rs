@@ -8,6 +8,7 @@ mod child;
 mod cluster;
 mod ends;
 mod image;
+mod leases;
 mod memory;
 mod operations;
 mod screen;

@@ -3,6 +3,7 @@
 mod candidate;
 mod faults;
 mod observe;
+mod peers;
 mod pod_label;
 mod processes;
 mod requests;

@@ -4,6 +4,7 @@
 
 mod by_hand;
 mod contract;
+mod leases;
 mod rights;
 mod watching;
 
@@ -13,7 +14,7 @@ use anyhow::Result;
 use kube::{Api, Client};
 use msync::unstable::{
     crd::{Lock, install_crd},
-    store::KubeStore,
+    store::{KubeStore, LeaseStore},
 };
 use tests::{
     store_contract::Subject,
@@ -29,6 +30,7 @@ struct Bench {
     client: Client,
     store: Subject,
     locks: Api<Lock>,
+    leases: bool,
 }
 
 impl Bench {
@@ -41,7 +43,18 @@ impl Bench {
         let namespace = server.namespace().await?;
         let store = kube_store(&client, &namespace);
         let locks = Api::namespaced(client.clone(), &namespace);
-        Ok(Some(Self { server, namespace, client, store, locks }))
+        Ok(Some(Self { server, namespace, client, store, locks, leases: false }))
+    }
+
+    /// The same with a store on Leases.
+    async fn on_leases() -> Result<Option<Self>> {
+        let Some(bench) = Self::new().await? else { return Ok(None) };
+        Ok(Some(Self { store: lease_store(&bench.client, &bench.namespace), leases: true, ..bench }))
+    }
+
+    /// Opens a store of the kind of this bench.
+    fn open(&self, client: &Client) -> Subject {
+        if self.leases { lease_store(client, &self.namespace) } else { kube_store(client, &self.namespace) }
     }
 
     /// A store whose requests are tampered with, without retries of kube's own.
@@ -54,4 +67,8 @@ impl Bench {
 
 fn kube_store(client: &Client, namespace: &str) -> Subject {
     Arc::new(KubeStore::new(client.clone(), namespace))
+}
+
+fn lease_store(client: &Client, namespace: &str) -> Subject {
+    Arc::new(LeaseStore::new(client.clone(), namespace))
 }

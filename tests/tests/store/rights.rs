@@ -43,18 +43,29 @@ fn document<T: DeserializeOwned>(file: &str, kind: &str) -> Result<T> {
     Ok(serde_json::from_value(found.with_context(|| format!("{file} has a {kind}"))?)?)
 }
 
-fn role() -> Result<Role> {
-    document("rbac.yaml", "Role")
-}
+// === impl Bench ===
 
 fn subject(user: &str) -> Value {
     json!([{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": user}])
 }
 
 impl Bench {
+    /// The manifest of its rights, and the resource that they are about.
+    fn rights(&self) -> (&'static str, &'static str) {
+        if self.leases {
+            ("rbac-leases.yaml", "leases.coordination.k8s.io")
+        } else {
+            ("rbac.yaml", "locks.metaparticle.io")
+        }
+    }
+
+    fn role(&self) -> Result<Role> {
+        document(self.rights().0, "Role")
+    }
+
     /// Grants a role to the user, by the binding of the manifest.
     async fn grant(&self, role: &Role) -> Result<()> {
-        let mut binding: RoleBinding = document("rbac.yaml", "RoleBinding")?;
+        let mut binding: RoleBinding = document(self.rights().0, "RoleBinding")?;
         binding.subjects = serde_json::from_value(subject(USER))?;
         let (roles, bindings) = (
             Api::<Role>::namespaced(self.client.clone(), &self.namespace),
@@ -68,7 +79,7 @@ impl Bench {
     async fn store_of(&self, user: &str) -> Result<Subject> {
         let mut config = self.server.config(user).await?;
         config.default_retry = false;
-        Ok(kube_store(&Client::try_from(config)?, &self.namespace))
+        Ok(self.open(&Client::try_from(config)?))
     }
 
     /// Makes the store need one verb, and returns what it says.
@@ -119,45 +130,71 @@ async fn forbidden(bench: &Bench, store: &Subject, verbs: &[&'static str]) -> Ve
 #[tokio::test]
 async fn the_rights_of_the_manifest_suffice() -> Result<()> {
     let Some(bench) = Bench::new().await? else { return Ok(()) };
-    bench.grant(&role()?).await?;
+    suffice(&bench).await
+}
+
+#[tokio::test]
+async fn the_rights_of_the_manifest_suffice_on_leases() -> Result<()> {
+    let Some(bench) = Bench::on_leases().await? else { return Ok(()) };
+    suffice(&bench).await
+}
+
+async fn suffice(bench: &Bench) -> Result<()> {
+    bench.grant(&bench.role()?).await?;
     let store = bench.store_of(USER).await?;
     eventually("the server knows the role", LIMIT, async || bench.needs("get", &store).await.is_ok()).await?;
-    assert_eq!(forbidden(&bench, &store, &VERBS).await, []);
+    assert_eq!(forbidden(bench, &store, &VERBS).await, []);
     Ok(())
 }
 
 #[tokio::test]
 async fn each_right_of_the_manifest_is_needed() -> Result<()> {
-    let Some(probe) = Bench::new().await? else { return Ok(()) };
-    drop(probe);
     for missing in VERBS {
         let Some(bench) = Bench::new().await? else { return Ok(()) };
-        let mut role = role()?;
-        let rule = &mut role.rules.as_mut().context("the role has a rule")?[0];
-        rule.verbs.retain(|verb| verb != missing);
-        assert_eq!(rule.verbs.len(), VERBS.len() - 1, "the manifest names {missing} once and nothing else");
-        bench.grant(&role).await?;
-        let store = bench.store_of(USER).await?;
-        // What needs a watch needs its list first.
-        let others: Vec<_> = VERBS.into_iter().filter(|verb| missing != "list" || *verb != "watch").collect();
-        let known = others.iter().copied().find(|verb| *verb != missing).context("another verb")?;
-        eventually("the server knows the role", LIMIT, async || bench.needs(known, &store).await.is_ok()).await?;
-        let refused: Vec<_> = forbidden(&bench, &store, &others).await.into_iter().map(|(verb, _)| verb).collect();
-        assert_eq!(refused, [missing]);
+        is_needed(&bench, missing).await?;
     }
     Ok(())
 }
 
 #[tokio::test]
+async fn each_right_of_the_manifest_is_needed_on_leases() -> Result<()> {
+    for missing in VERBS {
+        let Some(bench) = Bench::on_leases().await? else { return Ok(()) };
+        is_needed(&bench, missing).await?;
+    }
+    Ok(())
+}
+
+async fn is_needed(bench: &Bench, missing: &str) -> Result<()> {
+    let mut role = bench.role()?;
+    let rule = &mut role.rules.as_mut().context("the role has a rule")?[0];
+    rule.verbs.retain(|verb| verb != missing);
+    assert_eq!(rule.verbs.len(), VERBS.len() - 1, "the manifest names {missing} once and nothing else");
+    bench.grant(&role).await?;
+    let store = bench.store_of(USER).await?;
+    // What needs a watch needs its list first.
+    let others: Vec<_> = VERBS.into_iter().filter(|verb| missing != "list" || *verb != "watch").collect();
+    let known = others.iter().copied().find(|verb| *verb != missing).context("another verb")?;
+    eventually("the server knows the role", LIMIT, async || bench.needs(known, &store).await.is_ok()).await?;
+    let refused: Vec<_> = forbidden(bench, &store, &others).await.into_iter().map(|(verb, _)| verb).collect();
+    assert_eq!(refused, [missing]);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_user_without_rights_is_told_the_missing_rule() -> Result<()> {
-    let Some(bench) = Bench::new().await? else { return Ok(()) };
+    let (Some(locks), Some(leases)) = (Bench::new().await?, Bench::on_leases().await?) else { return Ok(()) };
+    is_told(&locks).await?;
+    is_told(&leases).await
+}
+
+async fn is_told(bench: &Bench) -> Result<()> {
     let store = bench.store_of(STRANGER).await?;
-    let refused = forbidden(&bench, &store, &["create", "delete", "get", "list", "patch"]).await;
+    let (manifest, resource) = bench.rights();
+    let refused = forbidden(bench, &store, &["create", "delete", "get", "list", "patch"]).await;
     assert_eq!(refused.len(), 5);
     for (verb, text) in refused {
-        for part in
-            [verb, "locks.metaparticle.io", &bench.namespace, "metaparticle.io", "verbs:", "rbac.yaml", STRANGER]
-        {
+        for part in [verb, resource, &bench.namespace, "apiGroups:", "verbs:", manifest, STRANGER] {
             assert!(text.contains(part), "{part} is missing in: {text}");
         }
     }

@@ -1,7 +1,7 @@
 //! The main job of msync, to look at: pods contend for a lock and an election while one is killed and one freezes.
 //!
 //! `cargo run --bin demo` runs it on the embedded store, `-- --store kube` in the cluster of the environment,
-//! `-- --store testbed` on a real API server that it starts itself.
+//! `-- --store testbed` on a real API server that it starts itself; with `--leases` there in Leases.
 #![allow(clippy::disallowed_methods, reason = "the demo shows real time to people; the library takes its own")]
 
 mod acts;
@@ -14,10 +14,10 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 use anyhow::{Context, Result};
 use checks::Checks;
 use clap::Parser;
-use examples::StoreKind;
+use examples::{Args, StoreKind};
 use futures::future::BoxFuture;
 use msync::clock::{BootClock, Clock, Moment, Wall};
-use msync::{Client, MemoryStore, Timing};
+use msync::{Client, ClientBuilder, MemoryStore, Timing};
 use pod::{Connect, Pod};
 use tests::testbed::{ADMIN, Options, TestServer};
 use timeline::Timeline;
@@ -25,18 +25,10 @@ use timeline::Timeline;
 /// How long a hold lives without renewal: short, so that the demo is.
 const TTL: Duration = Duration::from_secs(2);
 
-/// Pods contend for a lock and an election while one is killed and one freezes.
-#[derive(Parser)]
-struct Args {
-    /// Where the locks live: memory, kube (the cluster of the environment) or testbed (a real API server, started here; needs Go).
-    #[arg(long, default_value = "memory")]
-    store: StoreKind,
-}
-
 #[tokio::main]
 async fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).init();
-    match demo(&Args::parse()).await {
+    match demo(Args::parse()).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -46,8 +38,8 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn demo(args: &Args) -> Result<bool> {
-    let (connect, _server) = connect(args.store).await?;
+async fn demo(args: Args) -> Result<bool> {
+    let (connect, _server) = connect(args).await?;
     let mut pods = Vec::new();
     for name in ["web-1", "web-2", "web-3", "web-4"] {
         pods.push(Pod::start(name, &connect).await?);
@@ -71,38 +63,38 @@ async fn demo(args: &Args) -> Result<bool> {
 }
 
 /// Says how pods reach their store, and keeps the server, if one was started for it.
-async fn connect(store: StoreKind) -> Result<(Connect, Option<TestServer>)> {
+async fn connect(args: Args) -> Result<(Connect, Option<TestServer>)> {
     let timing = Timing::with_ttl(TTL)?;
-    match store {
+    let builder = Client::builder().timing(timing).clock(PodClock);
+    let builder = if args.on_leases() { builder.leases() } else { builder };
+    match args.store {
         StoreKind::Memory => {
             let memory = MemoryStore::new();
             let connect: Connect = Arc::new(move |owner| {
-                let client = Client::builder().memory(&memory).owner(owner).timing(timing).clock(PodClock).build();
+                let client = builder.clone().memory(&memory).owner(owner).build();
                 Box::pin(async { Ok(client) })
             });
             Ok((connect, None))
         }
-        StoreKind::Kube => {
+        StoreKind::Kube | StoreKind::Leases => {
             let connect: Connect = Arc::new(move |owner| {
+                let builder = builder.clone();
                 Box::pin(async move {
-                    let builder = Client::builder().owner(owner).timing(timing).clock(PodClock);
-                    builder.try_default().await.context("no cluster: is there a kubeconfig?")
+                    builder.owner(owner).try_default().await.context("no cluster: is there a kubeconfig?")
                 })
             });
             Ok((connect, None))
         }
-        StoreKind::Testbed => testbed(timing).await,
+        StoreKind::Testbed => testbed(builder).await,
     }
 }
 
-async fn testbed(timing: Timing) -> Result<(Connect, Option<TestServer>)> {
+async fn testbed(builder: ClientBuilder) -> Result<(Connect, Option<TestServer>)> {
     let server = TestServer::start(Options::default()).await?.context("the API server needs Go to be built")?;
     let config = server.config(ADMIN).await?;
     let connect: Connect = Arc::new(move |owner| {
-        let config = config.clone();
-        Box::pin(
-            async move { Ok(Client::builder().config(config).owner(owner).timing(timing).clock(PodClock).build()?) },
-        )
+        let (config, builder) = (config.clone(), builder.clone());
+        Box::pin(async move { Ok(builder.owner(owner).config(config).build()?) })
     });
     Ok((connect, Some(server)))
 }

@@ -17,6 +17,8 @@ pub(crate) enum Choice {
     Memory,
     /// The `Lock` objects of a cluster.
     Kube,
+    /// The Leases of a cluster.
+    Leases,
 }
 
 /// Why there is no store.
@@ -32,7 +34,7 @@ pub(crate) enum NoChoice {
 
 impl Choice {
     /// What may be named, for people.
-    pub(crate) const NAMES: &str = "`memory` or `kube`";
+    pub(crate) const NAMES: &str = "`memory`, `kube` or `leases`";
 }
 
 impl FromStr for Choice {
@@ -42,6 +44,7 @@ impl FromStr for Choice {
         match text {
             "memory" => Ok(Self::Memory),
             "kube" => Ok(Self::Kube),
+            "leases" => Ok(Self::Leases),
             other => Err(NoChoice::Unknown(other.to_owned())),
         }
     }
@@ -75,6 +78,7 @@ mod tests {
         for in_pod in [true, false] {
             assert_eq!(choose(Some("memory"), in_pod), Ok(Choice::Memory));
             assert_eq!(choose(Some("kube"), in_pod), Ok(Choice::Kube));
+            assert_eq!(choose(Some("leases"), in_pod), Ok(Choice::Leases));
             assert_eq!(choose(Some("redis"), in_pod), Err(NoChoice::Unknown("redis".to_owned())));
         }
         for unset in [None, Some("")] {

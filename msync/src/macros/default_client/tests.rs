@@ -39,7 +39,7 @@ fn without_a_choice_the_error_says_what_to_do() {
         assert!(error.contains(way), "{error}");
     }
     let unknown = Error::from(NoClient::from(NoChoice::Unknown("redis".to_owned()))).to_string();
-    assert_eq!(unknown, "no default client: MSYNC_STORE is \"redis\"; it may be `memory` or `kube`");
+    assert_eq!(unknown, "no default client: MSYNC_STORE is \"redis\"; it may be `memory`, `kube` or `leases`");
 }
 
 #[cfg(not(feature = "kube"))]

@@ -27,12 +27,33 @@ pub(super) enum Verb {
     Watch,
 }
 
+/// What records are stored in, as errors name it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Resource {
+    pub(super) group: &'static str,
+    pub(super) plural: &'static str,
+    /// The manifest with the rights, wherever it is found.
+    pub(super) manifest: &'static str,
+}
+
 /// One call, as far as its errors must know it.
 #[derive(Clone, Debug)]
 pub(super) struct Call {
     pub(super) verb: Verb,
     pub(super) namespace: Arc<str>,
+    pub(super) resource: &'static Resource,
 }
+
+/// The custom resource.
+pub(super) const LOCKS: Resource = Resource {
+    group: "metaparticle.io",
+    plural: "locks",
+    manifest: "examples/manifests/rbac.yaml or msync::manifests::RBAC",
+};
+
+/// What every cluster has.
+pub(super) const LEASES: Resource =
+    Resource { group: "coordination.k8s.io", plural: "leases", manifest: "examples/manifests/rbac-leases.yaml" };
 
 // === impl Verb ===
 
@@ -94,9 +115,9 @@ impl Call {
     }
 
     fn not_found(&self, status: &Status) -> Fault {
-        let Some(details) = &status.details else { return Fault::Fatal(Fatal::CrdMissing(crd_missing(status))) };
+        let Some(details) = &status.details else { return Fault::Fatal(self.missing(status)) };
         match details.kind.as_str() {
-            "locks" => Fault::Refused(Refused::Absent),
+            kind if kind == self.resource.plural => Fault::Refused(Refused::Absent),
             "namespaces" => {
                 let why = format!("namespace {} does not exist: create it, or choose another", self.namespace);
                 Fault::Fatal(Fatal::Other(told(why)))
@@ -130,31 +151,51 @@ impl Call {
         if causes.iter().any(|cause| cause.reason == "NamespaceTerminating") {
             return Fatal::Other(told(format!("namespace {} is being deleted", self.namespace)));
         }
-        let (verb, namespace) = (self.verb.name(), &self.namespace);
+        let (verb, namespace, Resource { group, plural, manifest }) =
+            (self.verb.name(), &self.namespace, self.resource);
         if !status.message.contains(&format!("cannot {verb} resource")) {
             // Not the authorizer but an admission plugin, such as a quota: no rule would help.
             return Fatal::Forbidden(self.describe(status));
         }
         Fatal::Forbidden(format!(
-            "not allowed to {verb} locks.metaparticle.io in namespace {namespace}; missing is a Role with the rule \
-             {{apiGroups: [metaparticle.io], resources: [locks], verbs: [create, delete, get, list, patch, watch]}} and \
-             its RoleBinding, as in examples/manifests/rbac.yaml or msync::manifests::RBAC (the API server says: {})",
+            "not allowed to {verb} {plural}.{group} in namespace {namespace}; missing is a Role with the rule \
+             {{apiGroups: [{group}], resources: [{plural}], verbs: [create, delete, get, list, patch, watch]}} and \
+             its RoleBinding, as in {manifest} (the API server says: {})",
             status.message
         ))
     }
 
+    /// The API server does not know the resource. Leases are part of Kubernetes itself: there it is another server.
+    fn missing(&self, status: &Status) -> Fatal {
+        let message = &status.message;
+        if *self.resource == LOCKS {
+            return Fatal::CrdMissing(format!(
+                "the resource locks.metaparticle.io/v1 is not installed: apply examples/manifests/crd.yaml or \
+                 msync::manifests::CRD, or call Client::install_crd with the rights to do so (the API server says: {message})"
+            ));
+        }
+        let Resource { group, plural, .. } = self.resource;
+        Fatal::Other(told(format!(
+            "the server does not serve {plural}.{group}/v1, which every cluster has: is it the API server of Kubernetes? \
+             (it says: {message})"
+        )))
+    }
+
     fn unauthorized(&self, status: &Status) -> String {
-        let (verb, namespace) = (self.verb.name(), &self.namespace);
+        let (verb, namespace, plural) = (self.verb.name(), &self.namespace, self.resource.plural);
         format!(
-            "the API server does not accept the credentials to {verb} locks in namespace {namespace}: is the token or \
+            "the API server does not accept the credentials to {verb} {plural} in namespace {namespace}: is the token or \
              certificate of the kubeconfig or of the pod's service account still valid? (it says: {})",
             status.message
         )
     }
 
     fn describe(&self, status: &Status) -> String {
-        let (verb, namespace) = (self.verb.name(), &self.namespace);
-        format!("the API server answers {} to {verb} locks in namespace {namespace}: {}", status.code, status.message)
+        let (verb, namespace, plural) = (self.verb.name(), &self.namespace, self.resource.plural);
+        format!(
+            "the API server answers {} to {verb} {plural} in namespace {namespace}: {}",
+            status.code, status.message
+        )
     }
 }
 
@@ -186,14 +227,6 @@ fn has_ended(error: &(dyn std::error::Error + Send + Sync)) -> bool {
 fn retry_after(status: &Status) -> Option<Duration> {
     let seconds = status.details.as_ref()?.retry_after_seconds;
     (seconds > 0).then(|| Duration::from_secs(seconds.into()))
-}
-
-fn crd_missing(status: &Status) -> String {
-    format!(
-        "the resource locks.metaparticle.io/v1 is not installed: apply examples/manifests/crd.yaml or \
-         msync::manifests::CRD, or call Client::install_crd with the rights to do so (the API server says: {})",
-        status.message
-    )
 }
 
 #[cfg(test)]

@@ -6,10 +6,10 @@
 
 use kube::ResourceExt;
 
+use super::form::Form;
 use crate::{
     clock::Wall,
     error::told,
-    store::kube::crd::Lock,
     store::{Fatal, Fault, Snapshot},
 };
 
@@ -17,8 +17,8 @@ use crate::{
 const PASSING: [&str; 2] = ["foregroundDeletion", "orphan"];
 
 /// Says whether an object has been deleted and is kept by a finalizer.
-pub(super) fn is(lock: &Lock) -> bool {
-    lock.metadata.deletion_timestamp.is_some()
+pub(super) fn is(lock: &impl Form) -> bool {
+    lock.meta().deletion_timestamp.is_some()
 }
 
 /// Says whether the API server refuses to make an object because of one that lingers.
@@ -30,13 +30,13 @@ pub(super) fn is_named_by(error: &kube::Error) -> bool {
 ///
 /// # Errors
 /// As [`Lock::snapshot`].
-pub(super) fn read(lock: &Lock) -> Result<Option<Snapshot>, Fault> {
+pub(super) fn read(lock: &impl Form) -> Result<Option<Snapshot>, Fault> {
     let (_, snapshot) = lock.snapshot()?;
     Ok(Some(snapshot).filter(|snapshot| !is(lock) || !snapshot.record.is_free()))
 }
 
 /// Returns what whoever wants a lock is told of an object that is in its way: `None` if that is held or does not linger.
-pub(super) fn fault(lock: &Lock) -> Option<Fault> {
+pub(super) fn fault(lock: &impl Form) -> Option<Fault> {
     match read(lock) {
         Ok(Some(_)) => None,
         Ok(None) if lock.finalizers().iter().all(|finalizer| PASSING.contains(&finalizer.as_str())) => {
@@ -51,12 +51,12 @@ pub(super) fn fault(lock: &Lock) -> Option<Fault> {
 ///
 /// # Errors
 /// [`Fatal::Other`], naming the finalizers.
-pub(super) fn refuse(lock: &Lock) -> Result<(), Fault> {
+pub(super) fn refuse(lock: &impl Form) -> Result<(), Fault> {
     if is(lock) { Err(Fault::Fatal(Fatal::Other(told(reason(lock))))) } else { Ok(()) }
 }
 
 /// Says why the object is still there.
-pub(super) fn reason(lock: &Lock) -> String {
+pub(super) fn reason(lock: &impl Form) -> String {
     let (namespace, name) = (lock.namespace().unwrap_or_default(), lock.name_any());
     let finalizers = lock.finalizers().join(", ");
     format!(
@@ -66,8 +66,8 @@ pub(super) fn reason(lock: &Lock) -> String {
 }
 
 /// Returns when it was deleted, by the API server's clock.
-pub(super) fn since(lock: &Lock) -> Wall {
-    let at = lock.metadata.deletion_timestamp.as_ref().map(|time| time.0.as_millisecond());
+pub(super) fn since(lock: &impl Form) -> Wall {
+    let at = lock.meta().deletion_timestamp.as_ref().map(|time| time.0.as_millisecond());
     Wall::from_millis(at.unwrap_or_default())
 }
 
@@ -79,6 +79,7 @@ mod tests {
     use crate::{
         LockName,
         record::{Beat, Change, Claim, EngineId, Record, Term},
+        store::kube::crd::Lock,
     };
 
     fn lock(record: &Record, deleted: bool) -> Lock {

@@ -141,4 +141,4 @@ fn in_spec<'a, const N: usize>(path: [impl Into<Token<'a>>; N]) -> PointerBuf {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

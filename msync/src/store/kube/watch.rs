@@ -16,10 +16,12 @@ use kube::{
     core::response::Status,
 };
 
-use super::fault::{Call, Verb};
+use super::{
+    fault::{Call, Verb},
+    form::{Form, Selector},
+};
 use crate::{
     error::told,
-    store::kube::crd::Lock,
     store::{Fault, Scope, Sighting, Watch},
 };
 
@@ -27,33 +29,41 @@ use crate::{
 const TIMEOUT_SECONDS: u32 = 290;
 
 /// Opens a watch; nothing is sent before it is polled.
-pub(super) fn open(locks: Api<Lock>, namespace: Arc<str>, scope: Scope) -> Watch {
-    let watcher = Watcher { locks, namespace, scope, place: Place::Start };
+///
+/// Each object is handed to `seen` before it is reported.
+pub(super) fn open<F: Form>(
+    locks: Api<F>,
+    namespace: Arc<str>,
+    scope: Scope,
+    seen: impl Fn(&F) + Send + Sync + 'static,
+) -> Watch {
+    let watcher = Watcher { locks, namespace, scope, seen: Box::new(seen), place: Place::Start };
     unfold(watcher, |mut watcher| async move { Some((watcher.next().await, watcher)) }).boxed()
 }
 
-struct Watcher {
-    locks: Api<Lock>,
+struct Watcher<F> {
+    locks: Api<F>,
     namespace: Arc<str>,
     scope: Scope,
-    place: Place,
+    seen: Box<dyn Fn(&F) + Send + Sync>,
+    place: Place<F>,
 }
 
 /// Where a watch stands.
-enum Place {
+enum Place<F> {
     /// It has to list.
     Start,
     /// It knows a version to watch from; `proven` when a watch has shown something since the list.
     At { version: String, proven: bool },
     /// It is connected; `quiet` while this connection has shown nothing.
-    Open { events: Events, version: String, proven: bool, quiet: bool },
+    Open { events: Events<F>, version: String, proven: bool, quiet: bool },
 }
 
-type Events = BoxStream<'static, Result<WatchEvent<Lock>, kube::Error>>;
+type Events<F> = BoxStream<'static, Result<WatchEvent<F>, kube::Error>>;
 
 // === impl Watcher ===
 
-impl Watcher {
+impl<F: Form> Watcher<F> {
     /// Advances until there is something to report. An error leaves the place at the start.
     async fn next(&mut self) -> Result<Sighting, Fault> {
         loop {
@@ -70,16 +80,19 @@ impl Watcher {
     }
 
     async fn list(&mut self) -> Result<Sighting, Fault> {
-        let how = ListParams { field_selector: self.selector(), ..ListParams::default() };
+        let (field_selector, label_selector) = self.selectors();
+        let how = ListParams { field_selector, label_selector, ..ListParams::default() };
         let list = self.locks.list(&how).await.map_err(|error| self.call(Verb::List).fault(error))?;
         let version = list.metadata.resource_version.unwrap_or_default();
+        list.items.iter().for_each(|object| (self.seen)(object));
         let found = super::legible(&list.items)?;
         self.place = Place::At { version, proven: false };
         Ok(Sighting::Listed(found))
     }
 
     async fn connect(&mut self, version: String, proven: bool) -> Result<(), Fault> {
-        let how = WatchParams { field_selector: self.selector(), ..WatchParams::default() }.timeout(TIMEOUT_SECONDS);
+        let (field_selector, label_selector) = self.selectors();
+        let how = WatchParams { field_selector, label_selector, ..WatchParams::default() }.timeout(TIMEOUT_SECONDS);
         match self.locks.watch(&how, &version).await {
             Ok(events) => self.place = Place::Open { events: events.boxed(), version, proven, quiet: true },
             Err(kube::Error::Api(status)) => return self.refused(&status, proven),
@@ -91,7 +104,7 @@ impl Watcher {
     /// Takes one event; `None` when the place has changed and nothing is to be reported.
     async fn receive(
         &mut self,
-        mut events: Events,
+        mut events: Events<F>,
         version: String,
         proven: bool,
         quiet: bool,
@@ -107,8 +120,11 @@ impl Watcher {
             }
             Some(Err(error)) => return Err(self.call(Verb::Watch).fault(error)),
             Some(Ok(WatchEvent::Bookmark(mark))) => (Ok(Sighting::Alive), mark.metadata.resource_version),
-            Some(Ok(WatchEvent::Added(lock) | WatchEvent::Modified(lock))) => (changed(&lock), version_of(&lock)),
-            Some(Ok(WatchEvent::Deleted(lock))) => (gone(&lock), version_of(&lock)),
+            Some(Ok(WatchEvent::Added(lock) | WatchEvent::Modified(lock))) => {
+                (self.seen)(&lock);
+                (lock.sighting(&self.scope), lock.version_text())
+            }
+            Some(Ok(WatchEvent::Deleted(lock))) => (gone(&lock), lock.version_text()),
         };
         self.place = Place::Open { events, version, proven: true, quiet: false };
         sighting.map(Some)
@@ -120,30 +136,21 @@ impl Watcher {
         if status.code == 410 && proven { Ok(()) } else { Err(self.call(Verb::Watch).refusal(status)) }
     }
 
-    fn selector(&self) -> Option<String> {
-        match &self.scope {
-            Scope::Lock(name) => Some(format!("metadata.name={name}")),
-            Scope::Engine(engine) => Some(format!("spec.engine={engine}")),
-            Scope::Next(engine) => Some(format!("spec.next={engine}")),
-            Scope::All => None,
+    /// By which fields, and by which labels.
+    fn selectors(&self) -> (Option<String>, Option<String>) {
+        match F::selector(&self.scope) {
+            Selector::Field(field) => (Some(field), None),
+            Selector::Label(label) => (None, Some(label)),
+            Selector::Everything => (None, None),
         }
     }
 
     fn call(&self, verb: Verb) -> Call {
-        Call { verb, namespace: Arc::clone(&self.namespace) }
+        Call { verb, namespace: Arc::clone(&self.namespace), resource: F::RESOURCE }
     }
 }
 
-fn changed(lock: &Lock) -> Result<Sighting, Fault> {
-    let (name, snapshot) = lock.snapshot()?;
-    Ok(Sighting::Changed(name, snapshot))
-}
-
 /// A deletion carries the old content, which is no news, but the version of what happened.
-fn gone(lock: &Lock) -> Result<Sighting, Fault> {
+fn gone(lock: &impl Form) -> Result<Sighting, Fault> {
     Ok(Sighting::Gone(lock.lock_name()?, lock.version()?))
-}
-
-fn version_of(lock: &Lock) -> String {
-    lock.metadata.resource_version.clone().unwrap_or_default()
 }

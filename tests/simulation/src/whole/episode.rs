@@ -7,6 +7,7 @@ use msync::{Client, unstable::record::Record};
 use tokio::{sync::mpsc, task::AbortHandle};
 
 use super::{
+    foreigner::Foreigner,
     judge::Judge,
     machine::{LocalTime, Machine},
     stage::{Stage, State},
@@ -66,6 +67,10 @@ impl Director {
             let process = director.start(index, 0);
             director.processes.push(process);
         }
+        if director.stage.plan.leases {
+            let foreigner = Foreigner::new(Arc::clone(&director.stage), Rng::new(director.rng.bits()));
+            tokio::spawn(foreigner.live());
+        }
         director
     }
 
@@ -93,7 +98,7 @@ impl Director {
             let owner = stage.plan.home.owner(index);
             builder = builder.pod(stage.plan.home.role(index), format!("pod of {owner}"));
         }
-        let wire = Wire { stage: Arc::clone(&stage), machine: Arc::clone(&machine) };
+        let wire = Wire::new(&stage, &machine);
         let client = builder.store(Arc::new(wire)).build();
         machine.engine.set(msync::unstable::record::EngineId::from_text(client.identity())).expect("set once");
         let mut process = Process { machine, client, users: Vec::new(), busy: 0 };

@@ -252,6 +252,26 @@ impl Judge {
         }
     }
 
+    /// S2 towards others: somebody who is none of ours takes over, which it may when nobody here says held any more.
+    pub(crate) fn superseded(&mut self, at: u64, by: &str) {
+        self.note(("superseded", at));
+        let mut found = None;
+        for (id, other) in self.holds.iter_mut().filter(|(_, hold)| !hold.machine.is_dead()) {
+            let (who, until) = (&other.machine, other.believed_until);
+            let held = if who.is_frozen() {
+                until > at
+            } else {
+                other.grip.take().is_some_and(|grip| grip.lost.now_or_never().is_none())
+            };
+            if held {
+                found = Some(format!("S2: {by} takes over while {who:?} has {id} and says held"));
+            }
+        }
+        if let Some(what) = found {
+            self.broken(at, what);
+        }
+    }
+
     /// A user looked at its guard: S2, S4, and S3, by which no step of a body runs after its loss.
     pub(crate) fn looked(&mut self, at: u64, id: u64, loss: Option<LossReason>) {
         let Some(hold) = self.holds.get_mut(&id) else { return };
@@ -409,7 +429,9 @@ impl Judge {
             Call::Apply(Change::Free { .. }) | Call::Delete(_) => true,
             _ => false,
         };
-        if release && before.engine != *sender {
+        // Whose annotations somebody has spoilt by hand, gives back what is its own by the spec.
+        let spoilt = before.engine == EngineId::foreign(sender.as_str());
+        if release && before.engine != *sender && !spoilt {
             self.broken(at, format!("S5: {sender} gave back a term of {}", before.engine));
         }
         let term = |hold: &Hold| self.terms.get(&(hold.token.get() >> 16)).copied();

@@ -7,7 +7,10 @@ use msync::{
     LockName,
     unstable::{
         protocol::{Call, Outcome},
-        record::{EngineId, Record},
+        record::{
+            EngineId, Record,
+            leased::{Leased, Op},
+        },
         store::{Fault, Scope, Sighting, Snapshot},
     },
 };
@@ -19,13 +22,16 @@ use super::{
 };
 use crate::{
     network::{Denial, hop, long},
-    plan::{MILLI, Plan, Vocabulary},
+    plan::{MILLI, Plan},
     rng::Rng,
     server::{Commit, Server},
 };
 
 /// The one lock of an episode.
 pub(crate) const LOCK: &str = "simulated";
+
+/// Who edits by hand.
+const HAND: &str = "a hand";
 
 /// What all share.
 pub(crate) struct Stage {
@@ -51,7 +57,7 @@ pub(crate) struct State {
 }
 
 /// What a watch is told, and when.
-pub(crate) type Told = (u64, Result<Sighting, Fault>);
+pub(crate) type Told = (u64, Result<Sighting, Fault>, Option<Leased>);
 
 /// The server's end of a watch.
 struct Watcher {
@@ -67,8 +73,8 @@ struct Watcher {
 // === impl Stage ===
 
 impl Stage {
-    pub(crate) fn new(mut rng: Rng, vocabulary: Vocabulary, trace: bool) -> Arc<Self> {
-        let plan = Plan::draw(&mut rng, vocabulary);
+    pub(crate) fn new(mut rng: Rng, trace: bool, draw: impl FnOnce(&mut Rng) -> Plan) -> Arc<Self> {
+        let plan = draw(&mut rng);
         let state = State {
             rng,
             server: Server::default(),
@@ -144,25 +150,67 @@ impl Stage {
         }
     }
 
-    /// Lets a request take effect.
-    pub(crate) fn serve(&self, sender: &EngineId, machine: &Machine, call: &Call) -> Outcome {
+    /// Lets a request take effect; on a Lease by the operations that were made of it. Also returns the Lease.
+    pub(crate) fn serve(
+        &self,
+        sender: &EngineId,
+        machine: &Machine,
+        call: &Call,
+        ops: &[Op],
+    ) -> (Outcome, Option<Leased>) {
         let now = self.time.now();
-        let outcome = self.with(|state| {
+        let (outcome, leased) = self.with(|state| {
             let before = state.server.stored().map(|stored| stored.record.clone()).unwrap_or_default();
-            let (outcome, commit) = state.server.serve(call, &mut state.rng);
+            let (outcome, commit) = if self.plan.leases {
+                state.server.serve_lease(call, ops, &mut state.rng)
+            } else {
+                state.server.serve(call, &mut state.rng)
+            };
             if let Some(commit) = commit {
                 state.judge.served(now, sender, machine, call, &before);
                 state.judge.committed(commit.after.as_ref());
                 state.tell(now, &self.plan, &commit);
             }
-            outcome
+            (outcome, state.server.leased().cloned())
         });
         self.say(|| format!("  served {machine:?} {call:?} -> {outcome:?}"));
-        outcome
+        (outcome, leased)
     }
 
-    /// Somebody edits the queue by hand.
+    /// Somebody who is none of ours writes a Lease, if it is still at a version; none is made anew. Says at which version it
+    /// is now.
+    pub(crate) fn put(&self, who: &str, version: Option<u64>, leased: &Leased) -> Option<u64> {
+        let now = self.time.now();
+        let written = self.with(|state| {
+            if state.server.leased().map(|stored| stored.version) != version {
+                return None;
+            }
+            let before = state.server.stored().map(|stored| stored.record.clone()).unwrap_or_default();
+            let commit = state.server.put(leased.clone());
+            // By hand anything may be written over anything; a release is no take-over, whomever it hits.
+            let holder = leased.spec.get("holderIdentity").and_then(serde_json::Value::as_str);
+            let takes_over = who != HAND && holder == Some(who) && !before.is_free();
+            if takes_over && !before.engine.is_foreign() {
+                state.judge.superseded(now, who);
+            }
+            state.judge.committed(commit.after.as_ref());
+            state.tell(now, &self.plan, &commit);
+            Some(commit.version)
+        });
+        self.say(|| format!("  {who} puts {:?} at {version:?}: {written:?}", leased.spec));
+        written
+    }
+
+    /// Somebody edits the record by hand.
     pub(crate) fn scribble(&self) {
+        if self.plan.leases {
+            let found =
+                self.with(|state| state.server.leased().cloned().map(|leased| (leased, Rng::new(state.rng.bits()))));
+            if let Some((leased, mut rng)) = found {
+                self.put(HAND, Some(leased.version), &edited(leased, &mut rng));
+            }
+            return;
+        }
         let now = self.time.now();
         self.with(|state| {
             if let Some(commit) = state.server.scribble(&mut state.rng) {
@@ -177,7 +225,7 @@ impl Stage {
         self.with(|state| {
             let at = now + hop(&mut state.rng);
             let mut watcher = Watcher { scope, silent: machine.is_cut(), machine, queue, last: at };
-            watcher.send(at, Ok(state.listed(&watcher.scope)));
+            watcher.send(at, Ok(state.listed(&watcher.scope)), state.server.leased());
             state.watchers.push(watcher);
         });
     }
@@ -210,12 +258,12 @@ impl State {
                 (true, true) => watcher.silent = true,
                 (true, false) => {
                     let (list, at) = (self.listed(&watcher.scope), now + hop(&mut self.rng));
-                    watcher.send(at, Err(unknown()));
-                    watcher.send(at, Ok(list));
+                    watcher.send(at, Err(unknown()), None);
+                    watcher.send(at, Ok(list), self.server.leased());
                 }
                 (false, _) => {
                     let delay = if self.rng.chance(late) { self.rng.below(2 * plan.ttl) } else { hop(&mut self.rng) };
-                    watcher.send(now + delay, Ok(sighting));
+                    watcher.send(now + delay, Ok(sighting), self.server.leased());
                 }
             }
             self.trouble_until = self.trouble_until.max(watcher.last);
@@ -227,12 +275,28 @@ impl State {
 // === impl Watcher ===
 
 impl Watcher {
-    fn send(&mut self, at: u64, what: Result<Sighting, Fault>) {
+    fn send(&mut self, at: u64, what: Result<Sighting, Fault>, leased: Option<&Leased>) {
         self.last = self.last.max(at);
         if !self.silent {
-            let _ = self.queue.unbounded_send((self.last, what));
+            let _ = self.queue.unbounded_send((self.last, what, leased.cloned()));
         }
     }
+}
+
+/// Edits a Lease as people do: one thing at a time.
+fn edited(mut leased: Leased, rng: &mut Rng) -> Leased {
+    let notes = leased.annotations.get_or_insert_default();
+    match rng.below(5) {
+        0 => drop(leased.spec.insert("holderIdentity".to_owned(), "".into())),
+        1 => drop(leased.spec.insert("holderIdentity".to_owned(), HAND.into())),
+        2 => {
+            let key = rng.pick(&["engine", "term", "beat", "renewals", "instant", "ttl-ms", "expiry"]);
+            notes.remove(&format!("msync.dev/{key}"));
+        }
+        3 => notes.retain(|key, _| !key.starts_with("msync.dev/w.") || rng.chance(500)),
+        _ => drop(notes.insert(format!("msync.dev/w.{:016x}", rng.bits()), "written by hand".to_owned())),
+    }
+    leased
 }
 
 /// Returns the name of the one lock.

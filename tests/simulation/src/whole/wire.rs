@@ -4,7 +4,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use futures::{StreamExt, channel::mpsc, future::BoxFuture, stream};
@@ -12,7 +12,10 @@ use msync::{
     LockName,
     unstable::{
         protocol::{Call, Outcome},
-        record::{Change, EngineId},
+        record::{
+            Change, EngineId, Refused,
+            leased::{Approach, Leased, Op},
+        },
         store::{Fatal, Fault, Scope, Snapshot, Store, Version, Watch},
     },
 };
@@ -26,7 +29,12 @@ use crate::{network::Fate, plan::MILLI};
 pub(crate) struct Wire {
     pub(crate) stage: Arc<Stage>,
     pub(crate) machine: Arc<Machine>,
+    /// The Lease as this process has last seen it, as its store does.
+    pub(crate) known: Arc<Mutex<Option<Leased>>>,
 }
+
+/// What the server answers, and the Lease as it is then.
+type Answer = (Outcome, Option<Leased>);
 
 /// What becomes of a call, and whether a reply that is lost is noticed at once.
 struct Course {
@@ -47,7 +55,37 @@ pub(crate) fn unknown() -> Fault {
 // === impl Wire ===
 
 impl Wire {
+    pub(crate) fn new(stage: &Arc<Stage>, machine: &Arc<Machine>) -> Self {
+        Self { stage: Arc::clone(stage), machine: Arc::clone(machine), known: Arc::default() }
+    }
+
     async fn call(&self, call: Call) -> Result<Outcome, Fault> {
+        self.call_with(call, Vec::new()).await
+    }
+
+    /// Sends a change of a Lease as the store on Leases does.
+    async fn change(&self, change: &Change) -> Result<Outcome, Fault> {
+        match Leased::approach(self.known().as_ref(), change) {
+            Approach::Send(ops) => self.call_with(Call::Apply(change.clone()), ops).await,
+            Approach::Refused => Ok(Outcome::Refused(Refused::Mismatch)),
+            Approach::Look => self.look_and_change(change).await,
+        }
+    }
+
+    async fn look_and_change(&self, change: &Change) -> Result<Outcome, Fault> {
+        self.call(Call::Read).await?;
+        let Some(seen) = self.known() else { return Ok(Outcome::Refused(Refused::Absent)) };
+        match seen.send(change) {
+            Approach::Send(ops) => self.call_with(Call::Apply(change.clone()), ops).await,
+            Approach::Refused | Approach::Look => Ok(Outcome::Refused(Refused::Mismatch)),
+        }
+    }
+
+    fn known(&self) -> Option<Leased> {
+        self.known.lock().expect("never poisoned").clone()
+    }
+
+    async fn call_with(&self, call: Call, ops: Vec<Op>) -> Result<Outcome, Fault> {
         self.stage.with(|state| state.judge.sent(self.stage.time.now(), &self.machine, &call));
         self.stop_at_random();
         self.machine.awake().await;
@@ -62,13 +100,17 @@ impl Wire {
         }
         let (reply, answer) = oneshot::channel();
         let sent = self.clone();
-        tokio::spawn(async move { sent.deliver(&call, course, reply).await });
+        tokio::spawn(async move { sent.deliver(&call, &ops, course, reply).await });
         let answer = answer.await;
         self.machine.awake().await;
         if self.machine.is_cut() {
             return std::future::pending().await;
         }
-        answer.map_err(|_| unknown())
+        let (outcome, leased) = answer.map_err(|_| unknown())?;
+        if !matches!(outcome, Outcome::Refused(_)) {
+            *self.known.lock().expect("never poisoned") = leased;
+        }
+        Ok(outcome)
     }
 
     /// Freezes the machine now and then just when it sends: its anchor is taken, the request has not left yet.
@@ -100,14 +142,14 @@ impl Wire {
         })
     }
 
-    async fn deliver(self, call: &Call, course: Course, reply: oneshot::Sender<Outcome>) {
-        let Self { stage, machine } = self;
+    async fn deliver(self, call: &Call, ops: &[Op], course: Course, reply: oneshot::Sender<Answer>) {
+        let Self { stage, machine, known: _ } = self;
         let sender: EngineId = machine.engine.get().cloned().unwrap_or_default();
         let sent = stage.time.now();
         let mut answer = None;
         for delay in [course.fate.first, course.fate.second].into_iter().flatten() {
             stage.time.sleep_until(sent + delay).await;
-            answer = Some(stage.serve(&sender, &machine, call));
+            answer = Some(stage.serve(&sender, &machine, call, ops));
         }
         match (answer, course.fate.reply) {
             (Some(answer), Some(back)) => {
@@ -142,7 +184,17 @@ impl Store for Wire {
 
     fn apply<'a>(&'a self, _: &'a LockName, change: &'a Change) -> BoxFuture<'a, Result<Snapshot, Fault>> {
         Box::pin(async {
-            match self.call(Call::Apply(change.clone())).await? {
+            let on_a_lease = self.stage.plan.leases && !matches!(change, Change::Create { .. });
+            let outcome = match change {
+                _ if !on_a_lease => self.call(Call::Apply(change.clone())).await?,
+                // Where there may have been no annotations yet.
+                Change::Enqueue { .. } => match self.change(change).await? {
+                    Outcome::Refused(Refused::Mismatch) => self.look_and_change(change).await?,
+                    outcome => outcome,
+                },
+                _ => self.change(change).await?,
+            };
+            match outcome {
                 Outcome::Applied(snapshot) => Ok(snapshot),
                 other => Err(refused(&other)),
             }
@@ -161,12 +213,17 @@ impl Store for Wire {
     fn watch(&self, scope: Scope) -> Watch {
         let (queue, told) = mpsc::unbounded();
         self.stage.watch(scope, Arc::clone(&self.machine), queue);
-        let ear = (self.stage.time, Arc::clone(&self.machine), told);
-        stream::unfold(ear, |(time, machine, mut told)| async move {
-            let (at, what) = told.next().await?;
-            time.sleep_until(at).await;
-            machine.awake().await;
-            Some((what, (time, machine, told)))
+        let ear = (self.clone(), told);
+        stream::unfold(ear, |(wire, mut told)| async move {
+            let (at, what, leased) = told.next().await?;
+            wire.stage.time.sleep_until(at).await;
+            wire.machine.awake().await;
+            let mut known = wire.known.lock().expect("never poisoned");
+            if known.as_ref().zip(leased.as_ref()).is_some_and(|(known, leased)| known.version < leased.version) {
+                *known = leased;
+            }
+            drop(known);
+            Some((what, (wire, told)))
         })
         .boxed()
     }

@@ -16,7 +16,7 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Result<Option<Self>> {
-        let Some(cluster) = Cluster::shared().await? else { return Ok(None) };
+        let Some(cluster) = Cluster::shared().await?.and_then(Cluster::of_the_resource) else { return Ok(None) };
         let (a, b) = (cluster.client("a", ttl(TTL)).await?, cluster.client("b", ttl(TTL)).await?);
         Ok(Some(Self { cluster, a, b }))
     }

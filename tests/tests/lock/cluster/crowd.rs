@@ -37,7 +37,7 @@ fn crowd() -> Result<Crowd> {
 
 /// Says how many of those who want a lock have it, or a place in its queue as far as there are places.
 async fn placed(cluster: &Cluster) -> Result<usize> {
-    let locks = cluster.locks().list(&ListParams::default()).await?;
+    let locks = cluster.objects().list(&ListParams::default()).await?;
     let placed = |lock: &msync::unstable::crd::Lock| lock.spec.waiters.len() + usize::from(!lock.spec.term.is_empty());
     Ok(locks.iter().map(placed).sum())
 }

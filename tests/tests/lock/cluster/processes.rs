@@ -127,8 +127,10 @@ async fn in_order(history: &History, held: &[Held]) -> Result<()> {
     let all_seen = |sights: &[tests::history::Sight]| sights.last().is_some_and(|sight| sight.snapshot.is_none());
     history.until("the watch has shown the last deletion", LIMIT, all_seen).await?;
     let hands = history.hands()?;
-    assert_eq!(hands.overtaken, 0, "{hands:?}");
-    assert_eq!(hands.granted_in_order + hands.found_free, held.len(), "{hands:?}");
+    // On Leases a place is by the waiter's clock: one who joins while the lock is handed on may stand before who gets it.
+    let most = if tests::cluster::on_leases() { held.len() / 100 } else { 0 };
+    assert!(hands.overtaken <= most, "{hands:?}");
+    assert_eq!(hands.granted_in_order + hands.found_free + hands.overtaken, held.len(), "{hands:?}");
     let versions: Vec<_> = history.sights().iter().map(|sight| sight.version).collect();
     assert!(held.iter().all(|held| versions.contains(&(held.token >> 16))), "every token is a version of the lock");
     Ok(())

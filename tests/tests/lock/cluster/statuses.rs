@@ -195,7 +195,7 @@ async fn fails(client: &Client) -> Result<Error> {
 
 #[tokio::test]
 async fn bug_42_a_403_that_lasts_fails_and_names_the_rule() -> Result<()> {
-    let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
+    let Some(cluster) = Cluster::shared().await?.and_then(Cluster::of_the_resource) else { return Ok(()) };
     let stranger = cluster.client_of(cluster.server().client("stranger").await?, "stranger", ttl(TTL));
     let error = fails(&stranger).await?;
     assert!(matches!(error, Error::Forbidden(_)), "{error:?}");

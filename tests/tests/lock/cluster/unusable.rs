@@ -53,7 +53,7 @@ async fn calls_after_five_seconds(tamper: &Tamper, seconds: u64) -> usize {
 
 #[tokio::test]
 async fn a_webhook_that_is_down_is_said_and_not_hammered() -> Result<()> {
-    let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
+    let Some(cluster) = Cluster::shared().await?.and_then(Cluster::of_the_resource) else { return Ok(()) };
     let webhook = Webhook::before(&kube_of(&cluster).await?, cluster.namespace(), &["UPDATE"]).await?;
     webhook.says(Verdict::Down);
     let tamper = Tamper::new();
@@ -90,7 +90,7 @@ async fn fill(kube: &kube::Client) -> Result<()> {
 #[tokio::test]
 async fn a_full_etcd_is_said_and_not_hammered() -> Result<()> {
     let options = Options { etcd_quota: Some(32 << 20), ..Options::default() };
-    let Some(cluster) = Cluster::start(options).await? else { return Ok(()) };
+    let Some(cluster) = Cluster::start(options).await?.and_then(Cluster::of_the_resource) else { return Ok(()) };
     let tamper = Tamper::new();
     let client = cluster.client_with(&tamper, false, "a", ttl(6_000)).await?;
     let guard = client.lock("held")?.acquire().await?;
@@ -171,7 +171,9 @@ fn is_outdated(error: &Error, says: &str) -> bool {
 
 #[tokio::test]
 async fn nobody_has_a_lock_of_an_outdated_resource_and_everybody_is_told() -> Result<()> {
-    let Some(cluster) = Cluster::start(Options::default()).await? else { return Ok(()) };
+    let Some(cluster) = Cluster::start(Options::default()).await?.and_then(Cluster::of_the_resource) else {
+        return Ok(());
+    };
     let kube = kube_of(&cluster).await?;
     for (old, says) in outdated()? {
         replace(&kube, &old).await?;
@@ -274,7 +276,9 @@ impl Crowd {
 #[tokio::test]
 async fn a_403_right_after_a_restart_costs_nobody_anything() -> Result<()> {
     const USER: &str = "web";
-    let Some(cluster) = Cluster::start(Options::with_users(&[USER])).await? else { return Ok(()) };
+    let Some(cluster) = Cluster::start(Options::with_users(&[USER])).await?.and_then(Cluster::of_the_resource) else {
+        return Ok(());
+    };
     grant(&cluster, USER).await?;
     let kube = cluster.server().client(USER).await?;
     let client = cluster.client_of(kube.clone(), "a", ttl(120_000));
@@ -311,7 +315,7 @@ async fn given_up(client: &Client) -> Result<Error> {
 
 #[tokio::test]
 async fn credentials_that_nobody_knows_are_named() -> Result<()> {
-    let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
+    let Some(cluster) = Cluster::shared().await?.and_then(Cluster::of_the_resource) else { return Ok(()) };
     let mut config = cluster.server().config(ADMIN).await?;
     config.auth_info = AuthInfo { token: Some("expired".to_owned().into()), ..AuthInfo::default() };
     let client = cluster.client_of(kube::Client::try_from(config)?, "a", ttl(15_000));
@@ -327,7 +331,7 @@ async fn credentials_that_nobody_knows_are_named() -> Result<()> {
 
 #[tokio::test]
 async fn a_wrong_address_or_authority_is_named_with_its_cause() -> Result<()> {
-    let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
+    let Some(cluster) = Cluster::shared().await?.and_then(Cluster::of_the_resource) else { return Ok(()) };
     let mut untrusted = cluster.server().config(ADMIN).await?;
     let key = rcgen_certificate()?;
     untrusted.root_cert = Some(vec![key]);
@@ -351,7 +355,7 @@ fn rcgen_certificate() -> Result<Vec<u8>> {
 
 #[tokio::test]
 async fn a_frozen_server_is_not_busy() -> Result<()> {
-    let Some(cluster) = Cluster::exclusive().await? else { return Ok(()) };
+    let Some(cluster) = Cluster::exclusive().await?.and_then(Cluster::of_the_resource) else { return Ok(()) };
     let client = cluster.client("a", ttl(15_000)).await?;
     cluster.server().freeze().await?;
     let error = given_up(&client).await;
@@ -364,7 +368,7 @@ async fn a_frozen_server_is_not_busy() -> Result<()> {
 /// What the server says of a failed `test` and of a missing path, on which all conditions rest.
 #[tokio::test]
 async fn a_failed_condition_is_a_422_about_nothing() -> Result<()> {
-    let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
+    let Some(cluster) = Cluster::shared().await?.and_then(Cluster::of_the_resource) else { return Ok(()) };
     cluster.make("x", json!({})).await?;
     let patches = [
         json!([{"op": "test", "path": "/spec/term", "value": "0000000000000001"}]),

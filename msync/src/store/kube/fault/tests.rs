@@ -7,7 +7,7 @@ use crate::{
 };
 
 fn fault(verb: Verb, status: Value) -> Fault {
-    let call = Call { verb, namespace: "shop".into() };
+    let call = Call { verb, namespace: "shop".into(), resource: &LOCKS };
     call.fault(kube::Error::Api(Box::new(serde_json::from_value(status).unwrap())))
 }
 

@@ -75,7 +75,7 @@ fn entry() -> impl Strategy<Value = Entry> {
     ]
 }
 
-fn record() -> impl Strategy<Value = Record> {
+pub(in crate::store::kube) fn record() -> impl Strategy<Value = Record> {
     let waiters = prop_oneof![8 => vec(entry(), 0..6), 1 => vec(entry(), 62..=64)];
     let dates = (proptest::option::of(wall()), proptest::option::of(wall()));
     ((engine(), engine(), owner()), term(), beat(), 0..9_u64, any::<bool>(), ttl(), dates, waiters).prop_map(
@@ -116,7 +116,7 @@ fn place_in(record: &Record) -> impl Strategy<Value = (usize, Entry)> + use<> {
     })
 }
 
-fn change(record: &Record) -> impl Strategy<Value = Change> + use<> {
+pub(in crate::store::kube) fn change(record: &Record) -> impl Strategy<Value = Change> + use<> {
     let own = (record.pair(), record.term);
     let pair = prop_oneof![
         3 => Just(own.0),
@@ -146,7 +146,7 @@ fn change(record: &Record) -> impl Strategy<Value = Change> + use<> {
 }
 
 /// A run is repeated with the seed that a failure shows.
-fn config() -> ProptestConfig {
+pub(in crate::store::kube) fn config() -> ProptestConfig {
     let given = std::env::var("MSYNC_SEED").ok().map(|seed| seed.parse().expect("MSYNC_SEED is a number"));
     let seed = given.unwrap_or_else(|| getrandom::u64().expect("the operating system gives random numbers"));
     eprintln!("MSYNC_SEED={seed}");

@@ -20,8 +20,18 @@ impl Mutant {
         Self { harmless: Some(why), ..self }
     }
 
+    /// Says whether it breaks what only Leases need: then whole engines are simulated on one.
+    pub(crate) fn is_of_leases(&self) -> bool {
+        self.file.starts_with(LEASED.trim_end_matches(".rs"))
+    }
+
     /// Says whether the simulation of the core runs what it breaks.
     pub(crate) fn is_of_the_core(&self) -> bool {
+        let elsewhere = self.is_of_leases();
+        !elsewhere && self.is_of_core_files()
+    }
+
+    fn is_of_core_files(&self) -> bool {
         !self.file.starts_with("msync")
             || self.file.starts_with(KEEPER.trim_end_matches(".rs"))
             || self.file.starts_with(RECORD.trim_end_matches(".rs"))
@@ -46,6 +56,8 @@ const OFFER: &str = "msync/src/engine/offer.rs";
 const CALL: &str = "msync/src/engine/call.rs";
 const HELD: &str = "msync/src/held/body.rs";
 const LEASE: &str = "msync/src/held/lease.rs";
+const LEASED: &str = "msync/src/record/leased.rs";
+const OPS: &str = "msync/src/record/leased/ops.rs";
 const SERVER: &str = "tests/simulation/src/server.rs";
 
 pub(crate) const MUTANTS: &[Mutant] = &[
@@ -547,6 +559,49 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "Fault::Unknown(_) => Outcome::Busy(None),",
     )
     .because("what has landed is shown by the inbox; without one `what_became_of_a_call_without_an_answer` tells"),
+    mutant("a ttl is rounded down for others", LEASED, "ttl.as_millis().div_ceil(1000)", "(ttl.as_millis() / 1000)"),
+    mutant(
+        "a foreign change is taken for ours",
+        LEASED,
+        "(identity, Some(noted)) if identity == noted => Holder::Ours,",
+        "(_, Some(_)) => Holder::Ours,",
+    ),
+    mutant(
+        "who was wiped out is taken for nobody",
+        LEASED,
+        "(\"\", Some(_)) => Holder::Wiped,",
+        "(\"\", Some(_)) => Holder::Nobody,",
+    ),
+    mutant(
+        "stale annotations are believed",
+        OPS,
+        "self.test(&[\"spec\", \"holderIdentity\"], json!(self.seen.identity()));",
+        "",
+    ),
+    mutant(
+        "renewTime does not move a second",
+        OPS,
+        "draft.last(*ttl, renew_time(self.date(\"renewTime\"), *wall));",
+        "draft.last(*ttl, *wall);",
+    ),
+    mutant(
+        "a claim from others tests only the holder",
+        OPS,
+        "Holder::Foreign | Holder::Wiped => self.test(&[\"spec\"], json!(self.seen.spec)),",
+        "Holder::Foreign | Holder::Wiped => self.test(&[\"spec\", \"holderIdentity\"], json!(self.seen.identity())),",
+    ),
+    mutant(
+        "a claim from an engine does not test its beat",
+        OPS,
+        "                self.test_note(\"beat\", self.seen.noted_text(\"beat\"));",
+        "",
+    ),
+    mutant(
+        "a foreign pair is that of its holder alone",
+        LEASED,
+        "Beat::random(hash(format!(\"{:?}\", self.spec).as_bytes()))",
+        "Beat::random(hash(self.identity().as_bytes()))",
+    ),
     mutant(
         "a keeper retires under a new message",
         ENGINE,
