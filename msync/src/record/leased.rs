@@ -69,7 +69,7 @@ impl Leased {
         let mut spec = BTreeMap::from([
             ("holderIdentity".to_owned(), holder.into()),
             ("leaseDurationSeconds".to_owned(), seconds.into()),
-            ("leaseTransitions".to_owned(), 0.into()),
+            ("leaseTransitions".to_owned(), first_count(record.acquired).into()),
         ]);
         spec.extend(record.acquired.map(|date| ("acquireTime".to_owned(), micros(date).into())));
         let renewed = record.expiry.map(|date| if free { date } else { before(date, record.ttl) });
@@ -316,6 +316,12 @@ fn micros(date: Wall) -> String {
 
 fn before(date: Wall, by: Duration) -> Wall {
     Wall::from_millis(date.as_millis().saturating_sub(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
+}
+
+/// Returns the `leaseTransitions` that a new Lease begins with. An engine that deletes a Lease and makes it anew within a second
+/// would show client-go, which compares whole seconds, what it saw before, and its time would count from there.
+fn first_count(made: Option<Wall>) -> i64 {
+    made.map_or(0, |date| date.as_millis().rem_euclid(1000))
 }
 
 /// Returns the `renewTime` of a renewal: later by a second than the last one, at least. client-go compares whole seconds, and

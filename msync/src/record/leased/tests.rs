@@ -393,6 +393,21 @@ fn no_renewal_shows_a_second_that_was_shown_before() {
 }
 
 #[test]
+fn a_lease_that_is_made_anew_within_a_second_does_not_look_as_it_did_before() {
+    let whole_seconds = |wall: Wall| {
+        let create = Change::Create { claim: claim("a", 1), beat: Beat(10), wall };
+        let mut spec = Leased::of(&create.apply(None).unwrap()).spec;
+        for date in ["acquireTime", "renewTime"] {
+            spec.insert(date.to_owned(), spec[date].as_str().unwrap()[..19].into());
+        }
+        spec
+    };
+    let made = whole_seconds(WALL + Duration::from_millis(100));
+    assert_eq!(made["acquireTime"], json!("2026-11-22T14:00:00"));
+    assert_ne!(made, whole_seconds(WALL + Duration::from_millis(103)), "client-go would count from the first");
+}
+
+#[test]
 fn a_renewal_heals_a_date_that_nobody_can_read() {
     assert_eq!(renew_time(None, WALL), WALL);
     let mut leased = held();

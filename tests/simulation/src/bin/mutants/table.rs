@@ -579,6 +579,12 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "",
     ),
     mutant(
+        "a Lease made anew looks as before",
+        LEASED,
+        "date.as_millis().rem_euclid(1000)",
+        "date.as_millis().rem_euclid(1)",
+    ),
+    mutant(
         "renewTime does not move a second",
         OPS,
         "draft.last(*ttl, renew_time(self.date(\"renewTime\"), *wall));",
