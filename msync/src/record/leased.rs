@@ -119,8 +119,8 @@ impl Leased {
             },
             Holder::Foreign => self.foreign(self.identity(), self.foreign_ttl()),
             Holder::Wiped => {
-                let last = EngineId::from_text(self.noted_text("engine").unwrap_or_default());
-                self.foreign(last.owner(), Some(self.ttl().max(self.noted_ttl().unwrap_or_default())))
+                let last = EngineId::from_text(self.noted_engine().unwrap_or_default());
+                self.foreign(last.owner(), self.noted_ttl().map(|_| self.ttl()))
             }
         };
         Ok(Record { waiters: self.waiters(), ..held })
@@ -135,7 +135,7 @@ impl Leased {
         match (self.identity(), self.noted_engine()) {
             ("", Some(_)) => Holder::Wiped,
             ("", None) => Holder::Nobody,
-            (identity, Some(noted)) if identity == noted => Holder::Ours,
+            (identity, Some(noted)) if identity == noted && self.is_legible() => Holder::Ours,
             _ => Holder::Foreign,
         }
     }
@@ -228,11 +228,15 @@ impl Leased {
         self.noted_text("next-owner").filter(|owner| !owner.is_empty())
     }
 
-    /// The last engine that held, unless it has left by itself.
+    /// The last engine that held, unless it has left by itself. It may believe, whatever else somebody has spoilt by hand.
     fn noted_engine(&self) -> Option<&str> {
-        let legible = self.parsed::<Term>("term").is_some_and(|term| !term.is_none())
-            && self.parsed::<Beat>("beat").is_some_and(|beat| !beat.is_none());
-        self.noted_text("engine").filter(|engine| legible && !engine.is_empty())
+        self.noted_text("engine").filter(|engine| !engine.is_empty())
+    }
+
+    /// Says whether the annotations say under which term somebody holds.
+    fn is_legible(&self) -> bool {
+        self.parsed::<Term>("term").is_some_and(|term| !term.is_none())
+            && self.parsed::<Beat>("beat").is_some_and(|beat| !beat.is_none())
     }
 
     fn noted_ttl(&self) -> Option<Duration> {
@@ -244,9 +248,10 @@ impl Leased {
         u64::try_from(seconds).ok().map(Duration::from_secs)
     }
 
-    /// What is waited for after somebody else: its own seconds, and no less than the time of the engine before it.
+    /// What is waited for after somebody else: its own seconds, and no less than the time of the engine before it. `None` where
+    /// either is not to be told.
     fn foreign_ttl(&self) -> Option<Duration> {
-        let before = self.noted_engine().and_then(|_| self.noted_ttl()).unwrap_or_default();
+        let before = if self.noted_engine().is_some() { self.noted_ttl()? } else { Duration::ZERO };
         self.rounded_ttl().filter(|ttl| !ttl.is_zero()).map(|ttl| ttl.max(before))
     }
 

@@ -136,6 +136,28 @@ fn who_was_wiped_out_is_waited_for_after_another_has_come_and_gone() {
     }
 }
 
+/// By hand somebody may spoil more than the holder: what names the engine is enough to wait for it, and long where nothing
+/// says for how long.
+#[test]
+fn who_was_wiped_out_is_waited_for_whatever_else_was_spoilt() {
+    let mut led = put(emptied(held()), "host_1", "2026-11-22T14:00:20.000000Z");
+    led.spec.insert("leaseDurationSeconds".to_owned(), json!(1));
+    for wiped in [emptied(held()), led.clone(), emptied(led)] {
+        for (key, patience) in [("term", TTL), ("beat", TTL), ("ttl-ms", Duration::from_secs(300))] {
+            for text in [None, Some("by hand")] {
+                let mut leased = wiped.clone();
+                let notes = leased.annotations.as_mut().unwrap();
+                notes.remove(&note(key));
+                notes.extend(text.map(|text| (note(key), text.to_owned())));
+                let record = leased.record().unwrap();
+                assert_eq!((record.is_free(), record.patience()), (false, patience), "{key} is {text:?}");
+                assert_eq!(change(&leased, &take(Pair::FREE)), Err(Refused::Mismatch));
+                assert_eq!(change(&leased, &take(record.pair())).unwrap().holder(), Holder::Ours);
+            }
+        }
+    }
+}
+
 #[test]
 fn who_came_after_an_engine_had_left_leaves_it_free() {
     let freed = change(&held(), &Change::Free { term: Term(1), wall: WALL + A_WHILE }).unwrap();

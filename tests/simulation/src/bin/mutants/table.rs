@@ -563,7 +563,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     mutant(
         "a foreign change is taken for ours",
         LEASED,
-        "(identity, Some(noted)) if identity == noted => Holder::Ours,",
+        "(identity, Some(noted)) if identity == noted && self.is_legible() => Holder::Ours,",
         "(_, Some(_)) => Holder::Ours,",
     ),
     mutant(
@@ -571,6 +571,12 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         LEASED,
         "(\"\", Some(_)) => Holder::Wiped,",
         "(\"\", Some(_)) => Holder::Nobody,",
+    ),
+    mutant(
+        "who was wiped out is forgotten when its term was spoilt",
+        LEASED,
+        "self.noted_text(\"engine\").filter(|engine| !engine.is_empty())",
+        "self.noted_text(\"engine\").filter(|engine| !engine.is_empty() && self.is_legible())",
     ),
     mutant(
         "stale annotations are believed",
