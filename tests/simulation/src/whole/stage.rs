@@ -283,7 +283,8 @@ impl Watcher {
     }
 }
 
-/// Edits a Lease as people do: one thing at a time.
+/// Edits a Lease as people do: one thing at a time. They spoil what names the engine and leave something there: who takes that
+/// away, and the holder as well, leaves no trace of who may believe.
 fn edited(mut leased: Leased, rng: &mut Rng) -> Leased {
     let notes = leased.annotations.get_or_insert_default();
     match rng.below(5) {
@@ -291,7 +292,9 @@ fn edited(mut leased: Leased, rng: &mut Rng) -> Leased {
         1 => drop(leased.spec.insert("holderIdentity".to_owned(), HAND.into())),
         2 => {
             let key = rng.pick(&["engine", "term", "beat", "renewals", "instant", "ttl-ms", "expiry"]);
-            notes.remove(&format!("msync.dev/{key}"));
+            let spoilt =
+                notes.remove(&format!("msync.dev/{key}")).filter(|engine| key == "engine" && !engine.is_empty());
+            notes.extend(spoilt.map(|_| (format!("msync.dev/{key}"), HAND.to_owned())));
         }
         3 => notes.retain(|key, _| !key.starts_with("msync.dev/w.") || rng.chance(500)),
         _ => drop(notes.insert(format!("msync.dev/w.{:016x}", rng.bits()), "written by hand".to_owned())),

@@ -60,15 +60,24 @@ impl Wire {
     }
 
     async fn call(&self, call: Call) -> Result<Outcome, Fault> {
-        self.call_with(call, Vec::new()).await
+        self.decides(&call);
+        self.request(call, Vec::new()).await
     }
 
-    /// Sends a change of a Lease as the store on Leases does.
+    /// Sends a change of a Lease as the store on Leases does. It is decided on now: what the store has to look at before is of
+    /// the same call, and whoever gives up meanwhile finds it under way.
     async fn change(&self, change: &Change) -> Result<Outcome, Fault> {
+        let call = Call::Apply(change.clone());
         match Leased::approach(self.known().as_ref(), change) {
-            Approach::Send(ops) => self.call_with(Call::Apply(change.clone()), ops).await,
+            Approach::Send(ops) => {
+                self.decides(&call);
+                self.request(call, ops).await
+            }
             Approach::Refused => Ok(Outcome::Refused(Refused::Mismatch)),
-            Approach::Look => self.look_and_change(change).await,
+            Approach::Look => {
+                self.decides(&call);
+                self.look_and_change(change).await
+            }
         }
     }
 
@@ -76,8 +85,22 @@ impl Wire {
         self.call(Call::Read).await?;
         let Some(seen) = self.known() else { return Ok(Outcome::Refused(Refused::Absent)) };
         match seen.send(change) {
-            Approach::Send(ops) => self.call_with(Call::Apply(change.clone()), ops).await,
+            Approach::Send(ops) => self.request(Call::Apply(change.clone()), ops).await,
             Approach::Refused | Approach::Look => Ok(Outcome::Refused(Refused::Mismatch)),
+        }
+    }
+
+    /// The process has decided on a call.
+    fn decides(&self, call: &Call) {
+        self.stage.with(|state| state.judge.sent(self.stage.time.now(), &self.machine, call));
+    }
+
+    /// Takes what the answer of a write has shown; a watch may have shown more since.
+    fn learns(&self, written: Option<Leased>) {
+        let mut known = self.known.lock().expect("never poisoned");
+        let version = |leased: &Option<Leased>| leased.as_ref().map(|leased| leased.version);
+        if version(&known) < version(&written) {
+            *known = written;
         }
     }
 
@@ -85,8 +108,7 @@ impl Wire {
         self.known.lock().expect("never poisoned").clone()
     }
 
-    async fn call_with(&self, call: Call, ops: Vec<Op>) -> Result<Outcome, Fault> {
-        self.stage.with(|state| state.judge.sent(self.stage.time.now(), &self.machine, &call));
+    async fn request(&self, call: Call, ops: Vec<Op>) -> Result<Outcome, Fault> {
         self.stop_at_random();
         self.machine.awake().await;
         let course = self.course();
@@ -107,8 +129,15 @@ impl Wire {
             return std::future::pending().await;
         }
         let (outcome, leased) = answer.map_err(|_| unknown())?;
-        if !matches!(outcome, Outcome::Refused(_)) {
-            *self.known.lock().expect("never poisoned") = leased;
+        match &outcome {
+            Outcome::Applied(_) => self.learns(leased),
+            Outcome::Read(_) | Outcome::Deleted => *self.known.lock().expect("never poisoned") = leased,
+            Outcome::Refused(_)
+            | Outcome::Busy(_)
+            | Outcome::Unsent
+            | Outcome::Unknown
+            | Outcome::Denied
+            | Outcome::Fatal => {}
         }
         Ok(outcome)
     }
