@@ -19,6 +19,7 @@ use msync::{
 };
 use serde_json::{Value, json};
 use tests::{
+    eventually,
     store_contract::{create, done, engine, enqueue, free, name, next, open, read, refused, renew, take},
     testbed::{ADMIN, Options, TestServer},
 };
@@ -62,9 +63,14 @@ impl Others {
     }
 }
 
+/// The date as a Lease has it.
+fn now() -> String {
+    BootClock.wall().to_string().replace('Z', "000Z")
+}
+
 /// A hold of somebody else, written now.
 fn held(holder: &str, seconds: i64) -> Value {
-    let now = BootClock.wall().to_string().replace('Z', "000Z");
+    let now = now();
     json!({"holderIdentity": holder, "leaseDurationSeconds": seconds, "leaseTransitions": 3,
            "acquireTime": now, "renewTime": now})
 }
@@ -128,6 +134,88 @@ async fn a_foreign_holder_is_waited_for_as_long_as_it_renews_and_its_seconds_aft
     let waited = BootClock.now().since(last);
     assert!(waited >= TTL && waited < TTL * 4, "{waited:?}");
     term.resign().await?;
+    client.shutdown().await;
+    Ok(())
+}
+
+/// What kubert 0.25 asks of the API server, each at the version that it saw last: it acquires by a server-side apply, renews
+/// by a merge, and vacates by nulls. It decides by its own clock, and that decision is none of ours.
+struct AsKubert {
+    leases: Api<Lease>,
+    version: Option<String>,
+}
+
+impl AsKubert {
+    const SECONDS: u64 = 5;
+
+    async fn look(&mut self) -> Result<()> {
+        self.version = self.leases.get("shared").await?.metadata.resource_version;
+        Ok(())
+    }
+
+    async fn acquire(&mut self) -> Result<(), kube::Error> {
+        let now = now();
+        let spec = json!({"acquireTime": now, "renewTime": now, "holderIdentity": "kubert", "leaseTransitions": 7,
+                          "leaseDurationSeconds": Self::SECONDS});
+        self.send(&PatchParams::apply("kubert").force(), Patch::Apply(self.body(&spec))).await
+    }
+
+    async fn renew(&mut self) -> Result<(), kube::Error> {
+        let spec = json!({"renewTime": now(), "leaseDurationSeconds": Self::SECONDS});
+        self.send(&PatchParams::default(), Patch::Strategic(self.body(&spec))).await
+    }
+
+    async fn vacate(&mut self) -> Result<(), kube::Error> {
+        let spec =
+            json!({"acquireTime": null, "renewTime": null, "holderIdentity": null, "leaseDurationSeconds": null});
+        self.send(&PatchParams::default(), Patch::Strategic(self.body(&spec))).await
+    }
+
+    fn body(&self, spec: &Value) -> Value {
+        json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+               "metadata": {"resourceVersion": self.version}, "spec": spec})
+    }
+
+    async fn send(&mut self, how: &PatchParams, patch: Patch<Value>) -> Result<(), kube::Error> {
+        self.version = self.leases.patch("shared", how, &patch).await?.metadata.resource_version;
+        Ok(())
+    }
+}
+
+/// Says whether somebody had written meanwhile.
+fn conflicts(answer: &Result<(), kube::Error>) -> bool {
+    matches!(answer, Err(kube::Error::Api(status)) if status.code == 409)
+}
+
+#[tokio::test]
+async fn who_elects_as_kubert_does_is_waited_for_and_lets_us_in_when_it_vacates() -> Result<()> {
+    let Some(bench) = Bench::on_leases().await? else { return Ok(()) };
+    let (others, client) = (Others::of(&bench), bench.engine("a").await?);
+    others.make("shared", json!({}), json!({})).await?;
+    let mut kubert = AsKubert { leases: others.0.clone(), version: None };
+    kubert.look().await?;
+    kubert.acquire().await?;
+    let election = client.election("shared")?;
+    let campaign = tokio::spawn(async move { election.campaign().await });
+    let joined = async || read(&bench.store, &name("shared")).await.record.waiters.len() == 1;
+    eventually("msync waits", LIMIT, joined).await?;
+    assert!(conflicts(&kubert.renew().await), "whoever joins costs its leader a write");
+    assert!(conflicts(&kubert.vacate().await), "or its release, until it has looked");
+    for _ in 0..3 {
+        kubert.look().await?;
+        kubert.renew().await?;
+        sleep(TTL / 2).await;
+    }
+    assert!(!campaign.is_finished(), "it was alive");
+    kubert.vacate().await?;
+    let term = timeout(Duration::from_secs(AsKubert::SECONDS) / 2, campaign).await???;
+    assert!(conflicts(&kubert.acquire().await), "what it has seen is old");
+    term.check()?;
+    term.resign().await?;
+    kubert.look().await?;
+    kubert.acquire().await?;
+    let record = read(&bench.store, &name("shared")).await.record;
+    assert_eq!((record.engine.owner(), record.ttl), ("kubert", Duration::from_secs(AsKubert::SECONDS)));
     client.shutdown().await;
     Ok(())
 }
