@@ -3,7 +3,7 @@
 //! [`Cluster::shared`] is for all tests that leave the server alone; [`Cluster::exclusive`] is for those that break it or
 //! count its requests, and lets them run one after another. Both give each test a namespace of its own.
 
-mod leases;
+pub mod leases;
 
 use std::{path::PathBuf, time::Duration};
 

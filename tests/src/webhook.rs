@@ -29,7 +29,13 @@ use tokio_rustls::{
     },
 };
 
-use crate::{cluster::LIMIT, eventually};
+use crate::{
+    cluster::{
+        LIMIT,
+        leases::{probe, resource},
+    },
+    eventually,
+};
 
 /// What the webhook says of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,11 +115,8 @@ impl Webhook {
 
     /// The API server reads its configurations a moment later.
     async fn until_asked(&self, client: &Client, namespace: &str) -> Result<()> {
-        let locks: Api<msync::unstable::crd::Lock> = Api::namespaced(client.clone(), namespace);
-        let probe = msync::unstable::crd::Lock::new("webhook-probe", msync::unstable::crd::LockSpec::default());
-        let dry = PostParams { dry_run: true, ..PostParams::default() };
         eventually("the API server asks the webhook", LIMIT, async || {
-            locks.create(&dry, &probe).await.is_err_and(|error| error.to_string().contains("not ready"))
+            probe(client, namespace).await.is_err_and(|error| error.to_string().contains("not ready"))
         })
         .await
     }
@@ -133,6 +136,7 @@ fn configuration(
     operations: &[&str],
 ) -> Result<ValidatingWebhookConfiguration> {
     let ca = k8s_openapi::ByteString(pem.as_bytes().to_vec());
+    let (group, plural) = resource();
     let operations: Vec<_> = ["CREATE"].iter().chain(operations.iter().filter(|name| **name != "CREATE")).collect();
     Ok(serde_json::from_value(json!({
         "metadata": {"name": name},
@@ -144,9 +148,7 @@ fn configuration(
             "timeoutSeconds": 30,
             "clientConfig": {"url": format!("https://{address}/"), "caBundle": ca},
             "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
-            "rules": [{
-                "apiGroups": ["metaparticle.io"], "apiVersions": ["*"], "resources": ["locks"], "operations": operations,
-            }],
+            "rules": [{"apiGroups": [group], "apiVersions": ["*"], "resources": [plural], "operations": operations}],
         }],
     }))?)
 }

@@ -1,11 +1,41 @@
-//! What tests do by hand to a `Lock`, done to a Lease.
+//! What tests do by hand to a `Lock`, done to a Lease, or to whichever the suites run on.
 
 use anyhow::{Context, Result};
-use kube::{Api, api::PostParams};
-use msync::unstable::{crd::Lock, store::Lease};
+use kube::{
+    Api,
+    api::{ObjectMeta, PostParams},
+};
+use msync::unstable::{
+    crd::{Lock, LockSpec},
+    store::Lease,
+};
 use serde_json::Value;
 
-use super::illegible;
+use super::{illegible, on_leases};
+
+/// The group and the plural of what the locks of the suites stand in.
+pub fn resource() -> (&'static str, &'static str) {
+    if on_leases() { ("coordination.k8s.io", "leases") } else { ("metaparticle.io", "locks") }
+}
+
+/// Asks the server to make such an object, and to keep nothing of it.
+///
+/// # Errors
+///
+/// What the server says to it, admission included.
+///
+/// # Cancel safety
+///
+/// Nothing is left behind.
+pub async fn probe(client: &kube::Client, namespace: &str) -> kube::Result<()> {
+    let dry = PostParams { dry_run: true, ..PostParams::default() };
+    if on_leases() {
+        let metadata = ObjectMeta { name: Some("probe".to_owned()), ..ObjectMeta::default() };
+        let lease = Lease { metadata, ..Lease::default() };
+        return Api::namespaced(client.clone(), namespace).create(&dry, &lease).await.map(drop);
+    }
+    Api::namespaced(client.clone(), namespace).create(&dry, &Lock::new("probe", LockSpec::default())).await.map(drop)
+}
 
 /// Writes into a Lease what the same edit of a `Lock` would say; what nobody could read afterwards is not written.
 pub(super) async fn edit(leases: &Api<Lease>, lock: &str, spec: &Value) -> Result<()> {
@@ -17,7 +47,7 @@ pub(super) async fn edit(leases: &Api<Lease>, lock: &str, spec: &Value) -> Resul
         let Some((name, edited)) = serde_json::from_value::<Lock>(object)?.snapshot().ok() else { return Ok(()) };
         let Lease { metadata, spec } = Lease::of(&name, &edited.record);
         let (annotations, labels) = (metadata.annotations, metadata.labels);
-        let metadata = kube::api::ObjectMeta { annotations, labels, ..lease.metadata };
+        let metadata = ObjectMeta { annotations, labels, ..lease.metadata };
         match leases.replace(lock, &PostParams::default(), &Lease { metadata, spec }).await {
             Err(kube::Error::Api(status)) if status.code == 409 => {}
             answer => return answer.map(drop).map_err(Into::into),

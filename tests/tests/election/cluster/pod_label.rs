@@ -15,7 +15,7 @@ use msync::{Client, Election};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tests::{
-    cluster::{Cluster, LIMIT, soon, ttl},
+    cluster::{Cluster, LIMIT, on_leases, soon, ttl},
     testbed::ADMIN,
 };
 use tokio::time::{Instant, sleep};
@@ -86,7 +86,8 @@ impl Pods {
 
 /// A candidate with the name of a pod.
 fn election(config: Config, owner: &str, millis: u64) -> Result<(Client, Election)> {
-    let client = Client::builder().owner(owner).timing(ttl(millis)).config(config).build()?;
+    let builder = Client::builder().owner(owner).timing(ttl(millis)).config(config);
+    let client = if on_leases() { builder.leases() } else { builder }.build()?;
     let election = client.election("e")?.label_pod();
     Ok((client, election))
 }
@@ -160,7 +161,7 @@ async fn the_right_of_the_manifest_is_what_a_label_needs_and_without_it_one_lead
         bindings.create(&PostParams::default(), &binding).await?;
         Ok(())
     };
-    grant("rbac.yaml").await?;
+    grant(if on_leases() { "rbac-leases.yaml" } else { "rbac.yaml" }).await?;
     let (_client, election) = election(pods.config(USER).await?, "a", 5000)?;
     let term = soon("it leads without the right", election.campaign()).await??;
     sleep(Duration::from_millis(300)).await;

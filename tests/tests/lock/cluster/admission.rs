@@ -8,11 +8,14 @@ use kube::{Api, api::PostParams};
 use msync::{
     Error, LossReason, Timing,
     clock::{BootClock, Clock},
-    unstable::crd::{Lock, LockSpec},
 };
 use serde_json::json;
 use tests::{
-    cluster::{Cluster, LIMIT, soon, ttl},
+    cluster::{
+        Cluster, LIMIT,
+        leases::{probe, resource},
+        soon, ttl,
+    },
     eventually,
     tamper::Tamper,
     webhook::{Verdict, Webhook},
@@ -49,7 +52,8 @@ async fn a_write_that_a_webhook_denies_reaches_the_user_with_its_words() -> Resu
 /// A policy that allows no lock in a namespace, and says why with a reason of its own.
 async fn forbid(kube: &kube::Client, namespace: &str, reason: &str) -> Result<()> {
     let name = format!("{namespace}-{}", reason.to_lowercase());
-    let locks = json!({"apiGroups": ["metaparticle.io"], "apiVersions": ["*"], "operations": ["CREATE"], "resources": ["locks"]});
+    let (group, plural) = resource();
+    let locks = json!({"apiGroups": [group], "apiVersions": ["*"], "operations": ["CREATE"], "resources": [plural]});
     let policy = json!({
         "metadata": {"name": name},
         "spec": {
@@ -74,11 +78,9 @@ async fn forbid(kube: &kube::Client, namespace: &str, reason: &str) -> Result<()
 async fn a_write_that_an_admission_policy_denies_reaches_the_user_with_its_words() -> Result<()> {
     for reason in ["Forbidden", "Invalid", "RequestEntityTooLarge"] {
         let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
-        forbid(&kube_of(&cluster).await?, cluster.namespace(), reason).await?;
-        let (dry, lock) =
-            (PostParams { dry_run: true, ..PostParams::default() }, Lock::new("probe", LockSpec::default()));
-        eventually("the policy is in force", LIMIT, async || cluster.locks().create(&dry, &lock).await.is_err())
-            .await?;
+        let kube = kube_of(&cluster).await?;
+        forbid(&kube, cluster.namespace(), reason).await?;
+        eventually("the policy is in force", LIMIT, async || probe(&kube, cluster.namespace()).await.is_err()).await?;
         let client = cluster.client("a", ttl(15_000)).await?;
         let began = BootClock.now();
         let acquired = soon("it acquires", client.lock("x")?.acquire()).await?.map(drop);
