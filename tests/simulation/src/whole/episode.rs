@@ -188,9 +188,11 @@ impl Director {
         over
     }
 
-    /// Returns by when everybody must have had the lock: the silence of a watch is noticed after 90 s at most.
+    /// Returns by when everybody must have had the lock: the silence of a watch is noticed after 90 s at most. Where a hand has
+    /// spoilt what a Lease says of an engine's ttl, the longest of all is waited for, of the hold that was seen and of the next.
     fn limit(&self) -> u64 {
-        let span = 60 * self.stage.plan.ttl + 150_000 * MILLI;
+        let illegible = if self.stage.plan.leases { 2 * 300_000 * MILLI } else { 0 };
+        let span = 60 * self.stage.plan.ttl + 150_000 * MILLI + illegible;
         let calm = self.stage.with(|state| state.calm.then_some(state.trouble_until));
         calm.unwrap_or_else(|| self.stage.time.now()) + span
     }
