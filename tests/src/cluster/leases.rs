@@ -46,7 +46,12 @@ pub(super) async fn edit(leases: &Api<Lease>, lock: &str, spec: &Value) -> Resul
         fields.extend(spec.as_object().cloned().unwrap_or_default());
         let Some((name, edited)) = serde_json::from_value::<Lock>(object)?.snapshot().ok() else { return Ok(()) };
         let Lease { metadata, spec } = Lease::of(&name, &edited.record);
-        let (annotations, labels) = (metadata.annotations, metadata.labels);
+        let (mut annotations, labels) = (metadata.annotations, metadata.labels);
+        if let Some(notes) = &mut annotations {
+            // An entry without a term needs a name all the same, where it stands under one.
+            let nameless = notes.remove("msync.dev/w.");
+            notes.extend(nameless.map(|text| ("msync.dev/w.nameless".to_owned(), text)));
+        }
         let metadata = ObjectMeta { annotations, labels, ..lease.metadata };
         match leases.replace(lock, &PostParams::default(), &Lease { metadata, spec }).await {
             Err(kube::Error::Api(status)) if status.code == 409 => {}
