@@ -219,7 +219,8 @@ async fn obey(
 
 fn meddle(tamper: &Tamper, kind: Kind, fate: Fate) -> Result<()> {
     let lock = std::env::var(CHILD_LOCK)?;
-    let (path, name) = (format!("/locks/{lock}"), format!("\"name\":\"{lock}\""));
+    let (_, plural) = tests::cluster::leases::resource();
+    let (path, name) = (format!("/{plural}/{lock}"), format!("\"name\":\"{lock}\""));
     let mut fate = Some(fate);
     tamper.rule(move |call: &Call| {
         let hit = Kind::of(call) == kind && (call.path.contains(&path) || call.says(&name));
