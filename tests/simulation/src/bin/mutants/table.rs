@@ -415,6 +415,12 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "self.seen_held >= Moment::default().min(since) ||",
     ),
     mutant(
+        "whoever had the lock in vain has seen no holder",
+        KEEPER,
+        "self.seen_held.max(cx.now.local - again.unpolled)",
+        "self.seen_held.max(Moment::default().min(cx.now.local - again.unpolled))",
+    ),
+    mutant(
         "a release is tried for the ttl of the last user",
         RELEASE,
         "now + hold.longest_ttl(self.view.record())",
