@@ -399,8 +399,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     mutant(
         "a renewal that failed is repeated without a pause",
         REPLY,
-        "(hold.remaining(now) / 3).max(shortest)",
-        "(hold.remaining(now) / 30).min(shortest / 50)",
+        "(end.since(now) / 3).max(shortest)",
+        "(end.since(now) / 30).min(shortest / 50)",
     ),
     mutant(
         "failures are remembered when no call is due",
