@@ -9,10 +9,10 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogra
 
 use super::{
     Answer, Figure, Listener, Loss, Renewal, Subject, Verb, Wait,
-    figures::{ACQUIRE, API, FIGURES, HELD, LOST, MASTER, RENEWALS, SLOWPATH, WAITING},
+    figures::{ACQUIRE, API, FIGURES, HELD, LOSSES, LOST, MASTER, RENEWALS, SLOWPATH, WAITING},
     names::Names,
 };
-use crate::FencingToken;
+use crate::{FencingToken, LossReason};
 
 /// Gives the figures of the operations page to whatever recorder the `metrics` facade has. Durations are recorded in
 /// seconds; the bounds of buckets, if the recorder has any, are its own.
@@ -66,7 +66,15 @@ impl Listener for Facade {
     }
 
     fn acquired(&self, subject: &Subject<'_>, _: FencingToken) {
-        gauge!(HELD.name, "name" => self.name(subject)).increment(1);
+        let name = self.name(subject);
+        gauge!(HELD.name, "name" => name.clone()).increment(1);
+        // A counter that appears with its first event hides that event from a rate.
+        for reason in LOSSES.map(LossReason::as_str) {
+            counter!(LOST.name, "name" => name.clone(), "reason" => reason).increment(0);
+        }
+        if subject.is_election() {
+            counter!(SLOWPATH.name, "name" => name).increment(0);
+        }
     }
 
     fn released(&self, subject: &Subject<'_>, _: FencingToken, _: Duration) {
