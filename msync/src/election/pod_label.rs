@@ -22,13 +22,11 @@ use crate::{
     name,
     record::{Record, Term},
     runtime,
-    store::Sighting,
+    store::{Sighting, kube::FIELD_MANAGER},
 };
 
 /// How long a failed attempt is followed by nothing, and how long a release waits for a label at the most.
 const PAUSE: Duration = Duration::from_secs(2);
-
-const FIELD_MANAGER: &str = "msync";
 
 /// How many who led are kept in mind. A campaign may last for months; each leader takes off what those before it left, so
 /// of the oldest nothing is left to be taken off.
