@@ -7,6 +7,7 @@
 use std::{iter::zip, time::Duration};
 
 use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
 use futures::{FutureExt, future::select_all};
 use kube::{Api, api::WatchParams};
 use msync::{
@@ -33,8 +34,8 @@ use crate::{
 const TTL: Duration = Duration::from_secs(1800);
 
 /// What is handed from process to process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
     Lock,
     LockHttp1,
     LockHandedIn,
@@ -43,17 +44,6 @@ enum Kind {
     ElectionHandedIn,
     EtcdMutex,
 }
-
-/// In the order of their turns.
-const KINDS: [Kind; 7] = [
-    Kind::Lock,
-    Kind::LockHttp1,
-    Kind::LockHandedIn,
-    Kind::Election,
-    Kind::ElectionHttp1,
-    Kind::ElectionHandedIn,
-    Kind::EtcdMutex,
-];
 
 /// One of a kind, held by a process and wanted by others.
 struct Contest {
@@ -67,7 +57,9 @@ struct Contest {
 struct Raw {
     once: Writes,
     twice: Writes,
-    took: [Sample; 2],
+    /// Of an object for which as many wait.
+    long: Writes,
+    took: [Sample; 3],
 }
 
 pub(crate) async fn measure(server: &Server, sizes: &Sizes, table: &mut Table) -> Result<()> {
@@ -81,17 +73,20 @@ pub(crate) async fn measure(server: &Server, sizes: &Sizes, table: &mut Table) -
 async fn compare(server: &Server, waiters: usize, sizes: &Sizes, table: &mut Table) -> Result<()> {
     let room = server.room().await?;
     let mut contests = Vec::new();
-    for kind in KINDS {
+    for &kind in &sizes.quiet_kinds() {
         contests.extend(Contest::start(&room, kind, waiters).await?);
     }
-    let mut raw = Raw::start(&room).await?;
+    let mut raw = Raw::start(&room, waiters).await?;
     for _ in 0..sizes.quiet_rounds {
         raw.turn(sizes).await?;
         for contest in &mut contests {
             contest.turn(sizes).await?;
         }
     }
-    let [once, twice] = raw.took.map(|took| took.median());
+    let [once, twice, long] = raw.took;
+    let long = Figure::new('q', format!("write + event of an object with {waiters} waiting"), "ms", long);
+    table.add(long.over("write + event", once.median()));
+    let [once, twice] = [once, twice].map(|took| took.median());
     for Contest { kind, took, .. } in contests {
         let figure = Figure::new('q', format!("{}, {waiters} waiting", kind.name()), "ms", took);
         let figure = match kind {
@@ -247,9 +242,10 @@ fn moment(line: &str) -> Result<Moment> {
 // === impl Raw ===
 
 impl Raw {
-    async fn start(room: &Room<'_>) -> Result<Self> {
+    async fn start(room: &Room<'_>, waiters: usize) -> Result<Self> {
         let (once, twice) = (Writes::start(room, "once", 0).await?, Writes::start(room, "twice", 0).await?);
-        Ok(Self { once, twice, took: std::array::from_fn(|_| Sample::default()) })
+        let long = Writes::start(room, "long", waiters).await?;
+        Ok(Self { once, twice, long, took: std::array::from_fn(|_| Sample::default()) })
     }
 
     async fn turn(&mut self, sizes: &Sizes) -> Result<()> {
@@ -263,6 +259,8 @@ impl Raw {
         let took = BootClock.now().since(sent);
         ensure!(took < SOON, "two raw writes took {took:?}");
         self.took[1].push(millis(took));
+        quiet().await;
+        self.took[2].push(self.long.one().await?);
         Ok(())
     }
 }

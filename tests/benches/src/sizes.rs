@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+
+use crate::quiet::Kind;
 
 /// Sizes of all sections; lists are separated by commas.
 #[derive(Args)]
@@ -34,6 +36,9 @@ pub(crate) struct Sizes {
     /// Waiters in them.
     #[arg(long, value_delimiter = ',', default_value = "1,10,50", default_value_if("quick", "true", "1"))]
     pub(crate) quiet_waiters: Vec<usize>,
+    /// What is handed on in them; everything if none is named.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    quiet_kinds: Vec<Kind>,
     /// How long a leader and a follower are left alone to count their requests, in seconds.
     #[arg(long, default_value_t = 300, default_value_if("quick", "true", "2"))]
     pub(crate) idle: u64,
@@ -101,6 +106,13 @@ pub(crate) struct Sizes {
     /// Where the plots go.
     #[arg(long, default_value = "target/benches")]
     pub(crate) plots: PathBuf,
+}
+
+impl Sizes {
+    /// What is handed on after quiet, in the order of its turns.
+    pub(crate) fn quiet_kinds(&self) -> Vec<Kind> {
+        if self.quiet_kinds.is_empty() { Kind::value_variants().to_vec() } else { self.quiet_kinds.clone() }
+    }
 }
 
 /// So many locks, held for so long by an API so slow.
