@@ -51,10 +51,10 @@ async fn a_task_that_a_body_has_spawned_goes_on_and_a_lease_tells_it() {
         let lease = guard.lease();
         let _spawned = tokio::spawn(async move {
             pass(LONG).await;
-            send.send(lease.check().is_err()).expect("somebody listens")
+            send.send(lease.check().is_err()).expect("somebody listens");
         });
         store.take_over("x");
-        std::future::pending::<()>().await
+        std::future::pending::<()>().await;
     });
     assert!(ended.await.is_err_and(|error| error.is_lost()), "the body is dropped");
     assert!(receive.await.expect("the task went on"), "and its lease says lost");
