@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -10,12 +10,12 @@ use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use msync::{
     Client, MemoryStore,
     clock::TokioClock,
-    listener::{FIGURES, Facade, LOSSES, Listener, Prometheus},
+    listener::{FIGURES, Facade, LOSSES, Listener, Prometheus, Subject},
     locked,
 };
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use tests::{
-    faulty::{Fate, Faulty, unknown},
+    faulty::{Fate, Faulty, forbidden, unknown},
     memory::{builder, pass, waiter},
 };
 
@@ -116,6 +116,34 @@ async fn what_is_held_has_lost_nothing_and_not_no_figure() {
     }
     assert!(value(&text, "leader_election_slowpath_total{name=\"scheduler\"}") < 1.0);
     assert!(!text.contains("leader_election_slowpath_total{name=\"invoices\"}"), "a lock has no leaders");
+}
+
+/// Hears refusals, and of whom they are.
+#[derive(Default)]
+struct Refusals(Mutex<Vec<String>>);
+
+impl Listener for Refusals {
+    fn refused(&self, subject: &Subject<'_>, fault: &str) {
+        self.0.lock().unwrap().push(format!("{}: {fault}", subject.name()));
+    }
+}
+
+/// Not what is busy, nor what an outage or a cancellation ends: what a right or a policy forbids.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_for_good_is_told_with_its_words() {
+    let refusals = Arc::new(Refusals::default());
+    let faulty = Faulty::new(MemoryStore::new());
+    let client =
+        builder("a", TokioClock::default()).listener(Arc::clone(&refusals)).store(Arc::new(faulty.clone())).build();
+    faulty.every(Fate::Fail(unknown()));
+    client.lock("away").unwrap().acquire_timeout(Duration::from_secs(30)).await.unwrap_err();
+    faulty.every(Fate::Fail(forbidden()));
+    client.lock("forbidden").unwrap().acquire().await.unwrap_err();
+    client.shutdown().await;
+    drop(client);
+    all_told(&refusals);
+    let told = refusals.0.lock().unwrap().clone();
+    assert!(told.len() == 1 && told[0].starts_with("forbidden: "), "{told:?}");
 }
 
 /// The reasons of losses that the page lists are those of the code.
