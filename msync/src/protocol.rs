@@ -135,6 +135,7 @@ impl Keeper {
         self.expire(now.local);
         self.take(event, &mut cx);
         self.settle(&mut cx);
+        self.hurry(now.local);
         let before = self.contest.as_ref().map_or(Sent::NOTHING, |contest| contest.sent());
         let ready = self.flight.is_none() && now.local >= self.pause;
         let call = if ready { self.decide(&mut cx) } else { None };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Call, Context, Flight, Hold, Keeper, Notice, Outcome, State,
+    Call, Context, Flight, Keeper, Notice, Outcome, State,
     trouble::{LONGEST_RETRY, Trip, Trouble},
 };
 use crate::{
@@ -119,15 +119,30 @@ impl Keeper {
         self.back_off(None, cx);
     }
 
-    /// Waits before the next call, longer after each failure, but never past what a hold can bear.
+    /// Waits before the next call, longer after each failure.
     fn back_off(&mut self, after: Option<Duration>, cx: &mut Context<'_>) {
         let (now, timing) = (cx.now.local, self.current_timing());
         let wait = self.trouble.as_ref().map_or(SHORTEST_PAUSE, |trouble| trouble.pause(&timing, cx));
-        let wait = wait.max(after.unwrap_or_default().min(LONGEST_RETRY));
-        let shortest = SHORTEST_PAUSE.min(timing.ttl() / 30);
-        let bearable = |hold: &Hold| (hold.remaining(now) / 3).max(shortest);
-        let bearable = self.hold.as_ref().map_or(Duration::MAX, bearable);
-        self.pause = now + wait.min(bearable);
+        self.pause = now + wait.max(after.unwrap_or_default().min(LONGEST_RETRY));
+    }
+
+    /// Ends a pause before it is longer than what is held, was granted or is given back can bear, whatever it was made for.
+    pub(super) fn hurry(&mut self, now: Moment) {
+        let Some(end) = self.must_act_by(now) else { return };
+        let shortest = SHORTEST_PAUSE.min(self.current_timing().ttl() / 30);
+        self.pause = self.pause.min(now + (end.since(now) / 3).max(shortest));
+    }
+
+    /// Returns until when something must be written, if anything of this engine's is in the record.
+    fn must_act_by(&self, now: Moment) -> Option<Moment> {
+        if let Some(hold) = &self.hold {
+            return Some(hold.deadline);
+        }
+        if self.parting.is_some() || self.has_strays() {
+            return Some(self.insist_until).filter(|end| *end > now);
+        }
+        let granted = self.view.record().filter(|record| record.engine == self.engine);
+        granted.map(|record| self.view.arrived() + record.ttl).filter(|end| *end > now)
     }
 
     /// Nothing can be had. Who waits is told; a hold goes on to its deadline, and a release is tried until its ttl is over,

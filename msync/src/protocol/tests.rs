@@ -7,6 +7,7 @@ mod bugs;
 mod ending;
 mod giving_up;
 mod pauses;
+mod pausing;
 mod queueing;
 mod releasing;
 mod reserving;
