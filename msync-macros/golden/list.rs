@@ -6,9 +6,13 @@ async fn transfer(from: Id, to: Id) -> Result<impl Iterator<Item = Entry>, Error
 async fn transfer(from: Id, to: Id) -> Result<impl Iterator<Item = Entry>, Error> {
     let __msync_config = my::msync::unstable::private::Config::new().max_hold(MOST);
     let __msync_name = [
-        my::msync::unstable::private::Name::format(::core::format_args!("account-{}", from))
+        my::msync::unstable::private::Name::format(
+                ::core::format_args!("account-{}", from),
+            )
             .labelled("account-{from}"),
-        my::msync::unstable::private::Name::format(::core::format_args!("account-{}", to))
+        my::msync::unstable::private::Name::format(
+                ::core::format_args!("account-{}", to),
+            )
             .labelled("account-{to}"),
     ];
     let __msync_done = my::msync::unstable::private::run_all(
