@@ -119,10 +119,14 @@ pub enum Store {
 /// installed, 69 if the cluster could not be used.
 #[derive(Debug, Clone, Group)]
 #[command(after_help = "Examples:
-  msync run nightly -- ./backup.sh                       waits its turn, for as long as it takes
-  msync run nightly --no-wait -E 0 -- ./backup.sh        somewhere else already? then all is well
-  msync run nightly --wait 5m --at-least 1h -- ./job     at the most once an hour in the whole cluster
-  msync run scheduler --leader -- ./scheduler            the next one takes over when it ends")]
+  Wait for its turn, for as long as it takes:
+    msync run nightly -- ./backup.sh
+  Somewhere else already? Then all is well:
+    msync run nightly --no-wait -E 0 -- ./backup.sh
+  At the most once an hour in the whole cluster:
+    msync run nightly --wait 5m --at-least 1h -- ./job
+  The next one takes over when it ends:
+    msync run scheduler --leader -- ./scheduler")]
 pub struct Run {
     /// Name of the lock or election.
     #[arg(value_parser = name)]
@@ -215,7 +219,7 @@ pub struct Get {
 #[command(after_help = "Examples:
   msync watch scheduler
   msync watch -A -o json | jq -r 'select(.state == \"dead\") | .name'
-  msync watch scheduler --exec 'logger \"$MSYNC_LOCK is $MSYNC_STATE, held by $MSYNC_HOLDER\"'")]
+  msync watch scheduler --exec 'logger \"$MSYNC_LOCK: $MSYNC_STATE\"'")]
 pub struct Watch {
     /// Only these.
     #[arg(value_parser = name)]
@@ -354,8 +358,12 @@ fn term(text: &str) -> Result<Term, String> {
     term.ok_or_else(|| "a term has 16 hexadecimal digits, as `msync get` shows".to_owned())
 }
 
+/// Any text but none names a lock, as in the library: what Kubernetes allows stays, the rest is escaped.
 fn name(text: &str) -> Result<LockName, String> {
-    LockName::new(text).map_err(|error| error.to_string())
+    if text.is_empty() {
+        return LockName::new(text).map_err(|error| error.to_string());
+    }
+    Ok(LockName::escaped(text))
 }
 
 /// Reads `90s`, `5m`, `1h30m`, `1d`; a bare number would leave its unit to luck.
@@ -384,6 +392,14 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    /// A name in a script and in a program is one lock.
+    #[test]
+    fn a_name_that_is_none_of_kubernetes_is_the_one_that_the_library_makes_of_it() {
+        assert_eq!(name("nightly").unwrap().as_str(), "nightly");
+        assert_eq!(name("Nightly_Job").unwrap(), LockName::escaped("Nightly_Job"));
+        assert!(name("").is_err(), "an empty variable in a script is a mistake");
     }
 
     #[test]

@@ -21,7 +21,10 @@ mod watch;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::{
+    CommandFactory, FromArgMatches,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 
 use crate::{
     args::{Args, Verb},
@@ -33,11 +36,23 @@ pub fn main() -> ExitCode {
     if let Some(code) = run::inner() {
         return code;
     }
-    let args = Args::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit());
+    let read = command().try_get_matches().and_then(|matches| Args::from_arg_matches(&matches));
+    let args = read.unwrap_or_else(|error| with_tip(error).exit());
     match perform(args) {
         Ok(code) => code,
         Err(failure) => failure.tell(),
     }
+}
+
+/// Who forgets the `--` before the command of `run`, as everybody does once, is told so.
+fn with_tip(mut error: clap::Error) -> clap::Error {
+    let of = |kind| error.get(kind).map(ToString::to_string).unwrap_or_default();
+    let (usage, argument) = (of(ContextKind::Usage), of(ContextKind::InvalidArg));
+    if error.kind() == ErrorKind::UnknownArgument && usage.contains(" run ") && !argument.starts_with('-') {
+        let tip = "the command goes behind `--`, as in `msync run NAME -- COMMAND`";
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
 }
 
 /// The definition of the command line, under the name that the program was called by.

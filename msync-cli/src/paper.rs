@@ -28,5 +28,7 @@ pub(crate) fn man(verb: Option<&str>) -> Result<(), Failure> {
     };
     let mut text = Vec::new();
     Man::new(page).render(&mut text)?;
-    show::print(&String::from_utf8_lossy(&text))
+    // clap_mangen leaves out that what comes last stands behind `--`.
+    let text = String::from_utf8_lossy(&text).replace("> <\\fICOMMAND\\fR>", "> \\-\\- <\\fICOMMAND\\fR>...");
+    show::print(&text)
 }

@@ -35,8 +35,7 @@ pub(crate) fn list(rows: &[Row], output: Output, namespaces: bool, now: Timestam
             let wide = output == Output::Wide;
             let mut lines = vec![head(namespaces, wide)];
             lines.extend(rows.iter().map(|row| cells(row, namespaces, wide, true, now)));
-            let room = stdout().is_terminal().then(|| width(&stdout()));
-            print(&aligned(&lines, &[], room))
+            print(&aligned(&lines, &[], room()))
         }
     }
 }
@@ -67,12 +66,17 @@ impl Stream {
     }
 
     pub(crate) fn head(&self) -> Result<(), Failure> {
-        print(&aligned(&[head(self.namespaces, self.wide)], &self.widths, None))
+        print(&aligned(&[head(self.namespaces, self.wide)], &self.widths, room()))
     }
 
     pub(crate) fn row(&self, row: &Row, now: Timestamp) -> Result<(), Failure> {
-        print(&aligned(&[cells(row, self.namespaces, self.wide, false, now)], &self.widths, None))
+        print(&aligned(&[cells(row, self.namespaces, self.wide, false, now)], &self.widths, room()))
     }
+}
+
+/// The columns of the terminal; none where nobody looks, and nothing is to be cut.
+fn room() -> Option<usize> {
+    stdout().is_terminal().then(|| width(&stdout()))
 }
 
 /// Writes a document; several one after the other are a stream that `jq` reads.

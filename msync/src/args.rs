@@ -76,7 +76,8 @@ struct NobodyChose;
 // === impl Args ===
 
 impl Args {
-    /// Makes the client that the arguments ask for.
+    /// Makes the client that the arguments ask for. Nothing is sent to the cluster: an outage is met, and waited out, by what
+    /// is done with the client, as is a loss, which is told to who holds, and a shutdown, which is the client's.
     ///
     /// # Errors
     /// [`Error::Store`] when no store was named and this is no pod, naming what to say; otherwise as

@@ -19,7 +19,7 @@ pub(crate) use ears::{Ears, News, Open, What};
 #[cfg(feature = "metrics")]
 pub use facade::Facade;
 #[doc(hidden)]
-pub use figures::{FIGURES, Figure};
+pub use figures::{FIGURES, Figure, LOSSES};
 pub(crate) use label::Label;
 #[cfg(feature = "prometheus-client")]
 pub use prometheus::Prometheus;

@@ -27,7 +27,11 @@ pub mod webhook;
 use std::{io::Write, time::Duration};
 
 use anyhow::{Result, bail};
-use tokio::time::{Instant, sleep};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{Instant, sleep},
+};
 
 /// Writes a line to stderr past libtest's capture, which would hide it unless the test fails.
 pub fn loudly(line: &str) {
@@ -70,4 +74,25 @@ where
         sleep(process::POLL).await;
     }
     Ok(())
+}
+
+/// Sends a request without a body, as `GET /metrics`, with these headers to a port of this machine, and returns all of the
+/// answer.
+///
+/// # Errors
+///
+/// When there is no connection, or it breaks.
+///
+/// # Cancel safety
+///
+/// The request may have been done.
+pub async fn ask(port: u16, what: &str, headers: &[(&str, &str)]) -> Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    let headers: String = headers.iter().flat_map(|(name, value)| [name, ": ", value, "\r\n"]).collect();
+    let fixed = "Host: localhost\r\nConnection: close\r\nContent-Length: 0\r\n";
+    let request = format!("{what} HTTP/1.1\r\n{fixed}{headers}\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
 }

@@ -20,7 +20,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-pub use binary::{build_once, etcdmutex, helm, kustomize, leaderelection};
+pub use binary::{build_once, etcdmutex, helm, kustomize, leaderelection, promtool};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, Config,

@@ -80,16 +80,17 @@ impl Wait {
         Self::Held { by: record.engine.owner().to_owned(), place, of: record.waiters.len() }
     }
 
+    /// The holder's name, which may be long, stands last: that is what a narrow terminal cuts.
     fn line(&self, name: &str, waited: Duration) -> String {
         let seconds = waited.as_secs();
         match self {
             Self::Silence => format!("waiting for lock {name}, {seconds} s: no answer from the cluster yet"),
             Self::Free => format!("waiting for lock {name}, {seconds} s: it is free now"),
             Self::Held { by, place: None, of } => {
-                format!("waiting for lock {name}, {seconds} s: held by {by}, {of} in the queue")
+                format!("waiting for lock {name}, {seconds} s: {of} in the queue, held by {by}")
             }
             Self::Held { by, place: Some(place), of } => {
-                format!("waiting for lock {name}, {seconds} s: held by {by}, place {place} of {of} in the queue")
+                format!("waiting for lock {name}, {seconds} s: place {place} of {of}, held by {by}")
             }
         }
     }
@@ -114,8 +115,8 @@ mod tests {
         let waiters = vec![claim("b.1", 2).entry(Wall::default()), claim("me.1", 3).entry(Wall::default())];
         let record = Record { engine: EngineId::from_text("web-1.9f"), term: Term(1), waiters, ..Record::default() };
         let line = |me| Wait::of(Some(&record), me).line("x", Duration::from_millis(2900));
-        assert_eq!(line("me.1"), "waiting for lock x, 2 s: held by web-1, place 2 of 2 in the queue");
-        assert_eq!(line("other.1"), "waiting for lock x, 2 s: held by web-1, 2 in the queue");
+        assert_eq!(line("me.1"), "waiting for lock x, 2 s: place 2 of 2, held by web-1");
+        assert_eq!(line("other.1"), "waiting for lock x, 2 s: 2 in the queue, held by web-1");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! and no promise: nothing in the protocol depends on it, nothing waits for it longer than a moment.
 
 use std::{
-    collections::BTreeMap,
+    collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -20,15 +20,17 @@ use crate::{
     clock::Clock,
     engine::{Engine, Listener},
     name,
-    record::Term,
+    record::{Record, Term},
     runtime,
-    store::{Sighting, Snapshot},
+    store::{Sighting, kube::FIELD_MANAGER},
 };
 
 /// How long a failed attempt is followed by nothing, and how long a release waits for a label at the most.
 const PAUSE: Duration = Duration::from_secs(2);
 
-const FIELD_MANAGER: &str = "msync";
+/// How many who led are kept in mind. A campaign may last for months; each leader takes off what those before it left, so
+/// of the oldest nothing is left to be taken off.
+const KEPT: usize = 16;
 
 /// The pods that are labelled, in the namespace of this one.
 #[derive(Clone)]
@@ -39,11 +41,13 @@ pub(super) struct PodLabel {
 
 /// Sees who leads while this process campaigns: whoever it takes over from may have left a label behind.
 pub(super) struct Predecessors {
-    seen: Seen,
+    seen: Arc<Mutex<Seen>>,
     watching: tokio::task::JoinHandle<()>,
 }
 
-type Seen = Arc<Mutex<BTreeMap<Term, String>>>;
+/// Who led last, the newest at the end: the term, and the name of the pod.
+#[derive(Debug, Default)]
+struct Seen(VecDeque<(Term, String)>);
 
 /// A label that this process wears, or is about to. Dropping it takes it off, in the background.
 #[derive(Debug)]
@@ -148,10 +152,21 @@ pub(super) fn key(election: &LockName) -> String {
     format!("msync.dev/{PREFIX}{}", name::fitting(election.as_str(), 63 - PREFIX.len()))
 }
 
-fn note(seen: &Seen, snapshot: &Snapshot) {
-    let record = &snapshot.record;
-    if !record.is_free() {
-        seen.lock().unwrap_or_else(PoisonError::into_inner).insert(record.term, record.engine.owner().to_owned());
+// === impl Seen ===
+
+impl Seen {
+    fn note(&mut self, record: &Record) {
+        if record.is_free() || self.0.iter().any(|(term, _)| *term == record.term) {
+            return;
+        }
+        if self.0.len() == KEPT {
+            self.0.pop_front();
+        }
+        self.0.push_back((record.term, record.engine.owner().to_owned()));
+    }
+
+    fn besides(&self, own: Term) -> Vec<(Term, String)> {
+        self.0.iter().filter(|(term, _)| *term != own).cloned().collect()
     }
 }
 
@@ -160,13 +175,15 @@ fn note(seen: &Seen, snapshot: &Snapshot) {
 impl Predecessors {
     /// Begins to note who leads.
     pub(super) fn watch(engine: &Engine, election: &LockName) -> Self {
-        let seen = Seen::default();
+        let seen = Arc::<Mutex<Seen>>::default();
         let (noted, mut listener) = (Arc::clone(&seen), Listener::new(engine, election.clone()));
         let watching = runtime::spawn(engine.home, async move {
             loop {
-                match listener.next().await {
-                    Sighting::Listed(found) => found.iter().for_each(|(_, snapshot)| note(&noted, snapshot)),
-                    Sighting::Changed(_, snapshot) => note(&noted, &snapshot),
+                let sighting = listener.next().await;
+                let mut seen = noted.lock().unwrap_or_else(PoisonError::into_inner);
+                match sighting {
+                    Sighting::Listed(found) => found.iter().for_each(|(_, snapshot)| seen.note(&snapshot.record)),
+                    Sighting::Changed(_, snapshot) => seen.note(&snapshot.record),
                     Sighting::Gone(..) | Sighting::Alive => {}
                 }
             }
@@ -175,8 +192,7 @@ impl Predecessors {
     }
 
     fn besides(&self, own: Term) -> Vec<(Term, String)> {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.iter().filter(|(term, _)| **term != own).map(|(term, pod)| (*term, pod.clone())).collect()
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).besides(own)
     }
 }
 
@@ -266,6 +282,32 @@ impl Wearer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::EngineId;
+
+    fn led_by(term: u64, pod: &str) -> Record {
+        Record { term: Term(term), engine: EngineId::new(pod, term), ..Record::default() }
+    }
+
+    #[test]
+    fn a_leader_is_noted_once_and_nobody_and_oneself_are_not_cleaned_up_after() {
+        let mut seen = Seen::default();
+        for record in [led_by(1, "a"), led_by(1, "a"), Record::default(), led_by(2, "b"), led_by(3, "c")] {
+            seen.note(&record);
+        }
+        let left = seen.besides(Term(3));
+        assert_eq!(left, [(Term(1), "a".to_owned()), (Term(2), "b".to_owned())]);
+    }
+
+    #[test]
+    fn a_campaign_of_months_keeps_the_newest_who_led_and_no_more() {
+        let mut seen = Seen::default();
+        for term in 1..=1000 {
+            seen.note(&led_by(term, &format!("pod-{term}")));
+        }
+        let left = seen.besides(Term(1001));
+        assert_eq!(left.len(), KEPT);
+        assert_eq!((left[0].1.as_str(), left[KEPT - 1].1.as_str()), ("pod-985", "pod-1000"));
+    }
 
     #[test]
     fn the_name_of_a_label_has_at_most_63_characters_and_elections_stay_apart() {

@@ -1,6 +1,7 @@
 //! Figures by the `metrics` facade: for programs that have an exporter of it.
 
 use std::{
+    collections::HashSet,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -9,10 +10,10 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogra
 
 use super::{
     Answer, Figure, Listener, Loss, Renewal, Subject, Verb, Wait,
-    figures::{ACQUIRE, API, FIGURES, HELD, LOST, MASTER, RENEWALS, SLOWPATH, WAITING},
+    figures::{ACQUIRE, API, FIGURES, HELD, LOSSES, LOST, MASTER, RENEWALS, SLOWPATH, WAITING},
     names::Names,
 };
-use crate::FencingToken;
+use crate::{FencingToken, LossReason};
 
 /// Gives the figures of the operations page to whatever recorder the `metrics` facade has. Durations are recorded in
 /// seconds; the bounds of buckets, if the recorder has any, are its own.
@@ -26,6 +27,8 @@ use crate::FencingToken;
 #[derive(Debug)]
 pub struct Facade {
     names: Mutex<Names>,
+    /// Those whose counters are there.
+    begun: Mutex<HashSet<String>>,
 }
 
 // === impl Facade ===
@@ -47,11 +50,26 @@ impl Facade {
                 _ => describe_counter!(name, unit, help),
             }
         }
-        Self { names: Mutex::default() }
+        Self { names: Mutex::default(), begun: Mutex::default() }
     }
 
     fn name(&self, subject: &Subject<'_>) -> String {
         self.names.lock().unwrap_or_else(PoisonError::into_inner).stand_for(subject).to_owned()
+    }
+
+    /// Makes the counters of what may become of a hold: one that appears with its first event hides that event from a rate.
+    fn begin_at_zero(&self, name: &str, subject: &Subject<'_>) {
+        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        if begun.contains(name) {
+            return;
+        }
+        begun.insert(name.to_owned());
+        for reason in LOSSES.map(LossReason::as_str) {
+            counter!(LOST.name, "name" => name.to_owned(), "reason" => reason).increment(0);
+        }
+        if subject.is_election() {
+            counter!(SLOWPATH.name, "name" => name.to_owned()).increment(0);
+        }
     }
 }
 
@@ -66,7 +84,9 @@ impl Listener for Facade {
     }
 
     fn acquired(&self, subject: &Subject<'_>, _: FencingToken) {
-        gauge!(HELD.name, "name" => self.name(subject)).increment(1);
+        let name = self.name(subject);
+        self.begin_at_zero(&name, subject);
+        gauge!(HELD.name, "name" => name).increment(1);
     }
 
     fn released(&self, subject: &Subject<'_>, _: FencingToken, _: Duration) {

@@ -1,6 +1,18 @@
 //! The figures that msync gives: their names, what they count, in what, and by what they are told apart. One table, which
 //! both collectors register from and the operations page shows.
 
+use crate::LossReason;
+
+/// What a hold that was not given back has ended by.
+pub const LOSSES: [LossReason; 6] = [
+    LossReason::Deadline,
+    LossReason::Refused,
+    LossReason::TakenOver,
+    LossReason::Deleted,
+    LossReason::MaxHold,
+    LossReason::RuntimeEnded,
+];
+
 /// One figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Figure {

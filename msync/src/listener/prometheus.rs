@@ -13,10 +13,10 @@ use prometheus_client::{
 
 use super::{
     Answer, Figure, Listener, Loss, Renewal, Subject, Verb, Wait,
-    figures::{ACQUIRE, API, HELD, LOST, MASTER, RENEWALS, SECONDS, SLOWPATH, WAITING},
+    figures::{ACQUIRE, API, HELD, LOSSES, LOST, MASTER, RENEWALS, SECONDS, SLOWPATH, WAITING},
     names::Names,
 };
-use crate::FencingToken;
+use crate::{FencingToken, LossReason};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Named {
@@ -108,6 +108,16 @@ impl Prometheus {
     fn named(&self, subject: &Subject<'_>) -> Named {
         Named { name: self.name(subject) }
     }
+
+    /// Makes the counters of what may become of a hold: one that appears with its first event hides that event from a rate.
+    fn begin_at_zero(&self, named: &Named, subject: &Subject<'_>) {
+        for reason in LOSSES.map(LossReason::as_str) {
+            drop(self.lost.get_or_create(&Reasoned { name: named.name.clone(), reason }));
+        }
+        if subject.is_election() {
+            drop(self.slowpath.get_or_create(named));
+        }
+    }
 }
 
 /// The crate ends the names of counters itself.
@@ -132,7 +142,11 @@ impl Listener for Prometheus {
     }
 
     fn acquired(&self, subject: &Subject<'_>, _: FencingToken) {
-        self.held.get_or_create(&self.named(subject)).inc();
+        let named = self.named(subject);
+        if self.held.get(&named).is_none() {
+            self.begin_at_zero(&named, subject);
+        }
+        self.held.get_or_create(&named).inc();
     }
 
     fn released(&self, subject: &Subject<'_>, _: FencingToken, _: Duration) {

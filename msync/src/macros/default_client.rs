@@ -34,15 +34,11 @@ enum NoClient {
          is meant, or MSYNC_STORE=memory for a store inside this process, or call msync::init(client) first"
     )]
     NobodyChose,
-    #[cfg(feature = "kube")]
     #[error(
         "call msync::init(client) first, or set MSYNC_STORE=memory for a store inside this process, \
          or run where a kube config or a service account is ({0})"
     )]
     Cluster(Error),
-    #[cfg(not(feature = "kube"))]
-    #[error("call msync::init(client) first, or set MSYNC_STORE=memory; msync was built without its feature `kube`")]
-    WithoutKube,
     #[error("MSYNC_STORE is {0:?}; it may be {names}", names = Choice::NAMES)]
     UnknownStore(String),
 }
@@ -183,7 +179,7 @@ pub(crate) async fn of(choice: Choice, builder: ClientBuilder) -> Result<Client,
 }
 
 async fn start(choice: Choice) -> Result<Client, Error> {
-    let client = of(choice, Client::builder()).await?;
+    let client = of(choice, Client::builder()).await.map_err(NoClient::Cluster)?;
     if choice == Choice::Memory && clock::is_paused() {
         local::set(client.clone());
     } else {
@@ -204,12 +200,12 @@ fn current() -> RwLockReadGuard<'static, Option<Current>> {
 #[cfg(feature = "kube")]
 async fn cluster(builder: ClientBuilder, leases: bool) -> Result<Client, Error> {
     let builder = if leases { builder.leases() } else { builder };
-    builder.try_default().await.map_err(|error| NoClient::Cluster(error).into())
+    builder.try_default().await
 }
 
 #[cfg(not(feature = "kube"))]
 fn cluster(_: ClientBuilder, _: bool) -> std::future::Ready<Result<Client, Error>> {
-    std::future::ready(Err(NoClient::WithoutKube.into()))
+    std::future::ready(Err(Error::store("no cluster", "msync was built without its feature `kube`")))
 }
 
 // === impl NoClient ===

@@ -33,7 +33,7 @@ pub use lease::{Lease, LeaseStore};
 pub use objects::{Events, Objects};
 
 /// One name for all writers, whatever their programs are called: the API server keeps one entry of `managedFields` each.
-const FIELD_MANAGER: &str = "msync";
+pub(crate) const FIELD_MANAGER: &str = "msync";
 
 /// How many locks one request of a list brings.
 const PAGE: u32 = 500;

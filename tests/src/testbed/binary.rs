@@ -63,6 +63,14 @@ pub fn kustomize() -> Result<Option<PathBuf>> {
     go_program("kustomize", "helm", "./kustomize", "half a minute after Helm, of whose parts it is made")
 }
 
+/// Prometheus' tool that tries rules, from the PATH or where `.ci/tools` puts it; `None` when there is none.
+pub fn promtool() -> Option<PathBuf> {
+    let ours = target_dir().join("ci-tools/bin/promtool");
+    [PathBuf::from("promtool"), ours]
+        .into_iter()
+        .find(|path| Command::new(path).arg("--version").output().is_ok_and(|output| output.status.success()))
+}
+
 fn go_program(name: &str, module: &str, package: &str, cost: &str) -> Result<Option<PathBuf>> {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join(module);
     let dir = target_dir().join("msync-testbed");

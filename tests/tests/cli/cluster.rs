@@ -67,9 +67,9 @@ async fn who_waits_is_told_who_holds_its_place_and_for_how_long() -> Result<()> 
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
     let holder = holder(&cluster).await?;
     let second = Running::start(run(&cluster, &["--owner", "second"], "true")?)?;
-    second.tells("held by first, place 1 of 1 in the queue").await?;
+    second.tells("place 1 of 1, held by first").await?;
     let third = Running::start(run(&cluster, &[], "true")?)?;
-    third.tells("held by first, place 2 of 2 in the queue").await?;
+    third.tells("place 2 of 2, held by first").await?;
     assert!(second.err().lines().all(|line| line.starts_with("msync: waiting for lock x, ")), "{}", second.err());
     holder.signal(Signal::SIGTERM)?;
     for waiter in [second, third] {

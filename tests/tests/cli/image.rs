@@ -41,6 +41,35 @@ impl Buildah {
     }
 }
 
+/// The lists of parts of both programs: what they are made of, nothing that only tests need, and nothing of this machine.
+fn parts(repository: &Path, said: &str) -> Result<()> {
+    if !Command::new("cargo").args(["cyclonedx", "--version"]).output()?.status.success() {
+        ensure!(said.contains("cargo install cargo-cyclonedx"), "it says what is missing: {said}");
+        return Ok(());
+    }
+    for (program, part, other) in
+        [("msync", "msync-cli", "msync-compat-sidecar"), ("msync-sidecar", "msync-compat-sidecar", "msync-cli")]
+    {
+        let text = std::fs::read_to_string(repository.join(format!("target/image/{program}.cdx.json")))?;
+        let list: Value = serde_json::from_str(&text)?;
+        assert_eq!((&list["bomFormat"], &list["metadata"]["component"]["name"]), (&"CycloneDX".into(), &part.into()));
+        let names: Vec<_> =
+            list["components"].as_array().context("parts")?.iter().filter_map(|one| one["name"].as_str()).collect();
+        for name in ["msync", "kube", "ring", "tokio"] {
+            ensure!(names.contains(&name), "{program} is made of {name}: {names:?}");
+        }
+        for name in [other, "tempfile", "tests", "stateright"] {
+            ensure!(!names.contains(&name), "{program} is not made of {name}");
+        }
+        let here = repository.canonicalize()?;
+        ensure!(!text.contains(&*here.to_string_lossy()), "{program}.cdx.json tells where it was built");
+    }
+    let left =
+        Command::new("git").args(["status", "--porcelain", "--", "*.cdx.json"]).current_dir(repository).output()?;
+    ensure!(left.stdout.is_empty(), "left behind: {}", String::from_utf8_lossy(&left.stdout));
+    Ok(())
+}
+
 #[test]
 fn the_image_has_both_programs_and_nothing_else_and_they_run_in_it() -> Result<()> {
     if !wanted() {
@@ -49,6 +78,7 @@ fn the_image_has_both_programs_and_nothing_else_and_they_run_in_it() -> Result<(
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let built = Command::new(repository.join("images/build")).output()?;
     ensure!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    parts(&repository, &String::from_utf8_lossy(&built.stderr))?;
     let archive = repository.join(String::from_utf8(built.stdout)?.trim());
     let buildah = Buildah { storage: tempfile::tempdir()? };
     let container = buildah.run(&["from", &format!("oci-archive:{}", archive.display())])?;

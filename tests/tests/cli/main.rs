@@ -2,6 +2,7 @@
 // Processes run in real time: there is no clock to inject.
 #![allow(clippy::disallowed_methods)]
 
+mod alerts;
 mod bugs;
 mod chart;
 mod child;

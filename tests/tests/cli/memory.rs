@@ -34,10 +34,48 @@ async fn what_cannot_be_run_is_told_from_what_is_not_there() -> Result<()> {
 
 #[tokio::test]
 async fn a_wrong_command_line_is_told_before_anything_is_done() -> Result<()> {
-    for line in [&["run", "x"][..], &["run", "Bad_Name", "--", "true"], &["run", "x", "--wait", "5", "--", "true"]] {
+    for line in [&["run", "x"][..], &["run", "", "--", "true"], &["run", "x", "--wait", "5", "--", "true"]] {
         let ended = ended(msync(line)).await?;
         assert_eq!((ended.code, ended.out.as_str()), (2, ""), "{line:?}: {}", ended.err);
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_forgets_the_two_dashes_is_told_where_they_go() -> Result<()> {
+    let forgot = ended(msync(&["run", "nightly", "./backup.sh"])).await?;
+    assert!(
+        forgot.code == 2 && forgot.err.contains("behind `--`, as in `msync run NAME -- COMMAND`"),
+        "{}",
+        forgot.err
+    );
+    let other = ended(msync(&["run", "nightly", "--fast", "--", "true"])).await?;
+    assert!(other.code == 2 && !other.err.contains("behind"), "{}", other.err);
+    Ok(())
+}
+
+#[tokio::test]
+async fn as_a_plugin_of_kubectl_it_works_and_speaks_of_itself_as_one() -> Result<()> {
+    let place = tempfile::tempdir()?;
+    let plugin = place.path().join("kubectl-msync");
+    std::os::unix::fs::symlink(crate::child::MSYNC, &plugin)?;
+    let called = |args: &[&str]| {
+        let mut command = std::process::Command::new(&plugin);
+        command.args(args);
+        command
+    };
+    let help = ended(called(&["run", "--help"])).await?;
+    assert!(help.out.contains("Usage: kubectl msync run "), "{}", help.out);
+    let ended = ended(called(&["run", "x", "--store", "memory", "-q", "--", "sh", "-c", "exit 3"])).await?;
+    assert_eq!((ended.code, ended.err.as_str()), (3, ""), "with its warden");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_script_and_a_program_mean_one_lock_by_one_name() -> Result<()> {
+    let ended =
+        ended(msync(&["run", "Nightly_Job", "--store", "memory", "-q", "--", "sh", "-c", "echo $MSYNC_LOCK"])).await?;
+    assert_eq!(ended.out.trim(), msync::LockName::escaped("Nightly_Job").as_str(), "{}", ended.err);
     Ok(())
 }
 

@@ -115,14 +115,29 @@ async fn a_terminal_left_raw_by_a_killed_command_is_mended() -> Result<()> {
 
 #[tokio::test]
 async fn the_help_fits_the_terminal() -> Result<()> {
-    let mut command = msync(&["run", "--help"]);
-    let mut screen = Screen::start(command.env("NO_COLOR", "1"), 60)?;
-    screen.shows("Examples:").await?;
-    assert_eq!(screen.end().await?, 0);
-    // Examples are to be copied: they are not wrapped.
-    let seen = screen.seen();
-    let (text, _) = seen.split_once("Examples:").context("examples")?;
-    let widest = text.lines().map(|line| line.trim_end().chars().count()).max();
-    assert!(widest.is_some_and(|widest| (40..=60).contains(&widest)), "{widest:?}");
+    for columns in [55, 80] {
+        let mut command = msync(&["run", "--help"]);
+        let mut screen = Screen::start(command.env("NO_COLOR", "1"), columns)?;
+        screen.shows("Examples:").await?;
+        assert_eq!(screen.end().await?, 0);
+        let widest = screen.seen().lines().map(|line| line.trim_end().chars().count()).max();
+        assert!(widest.is_some_and(|widest| widest > 35 && widest <= usize::from(columns)), "{widest:?}");
+    }
+    Ok(())
+}
+
+/// Examples are to be copied: on a usual terminal each stands on one line.
+#[tokio::test]
+async fn examples_are_not_wrapped() -> Result<()> {
+    for verb in ["run", "ls", "get", "watch", "release", "hand-over", "gc", "doctor", "install"] {
+        let mut command = msync(&[verb, "--help"]);
+        let mut screen = Screen::start(command.env("NO_COLOR", "1"), 80)?;
+        assert_eq!(screen.end().await?, 0);
+        let definition = msync_cli::command();
+        let examples = definition.find_subcommand(verb).and_then(|verb| verb.get_after_help()).context("examples")?;
+        for line in examples.to_string().lines() {
+            screen.shows(&format!("{}\r\n", line.trim_end())).await?;
+        }
+    }
     Ok(())
 }

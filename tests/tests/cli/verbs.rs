@@ -75,6 +75,8 @@ async fn ls_and_get_tell_the_holder_and_the_queue() -> Result<()> {
     assert_eq!(json_of(&cluster, &["get", "x", "-o", "json"]).await?["queue"], row["queue"]);
     let yaml: Value = serde_saphyr::from_str(&admin(&cluster, &["get", "x", "-o", "yaml"]).await?.out)?;
     assert_eq!(yaml["holder"], "first");
+    let yaml: Value = serde_saphyr::from_str(&admin(&cluster, &["ls", "-o", "yaml"]).await?.out)?;
+    assert_eq!(yaml["items"][0]["queue"][1]["owner"], "third");
     let told = admin(&cluster, &["get", "x"]).await?.out;
     for part in
         ["alive, last sign of life", "Holder:      first", "PLACE   OWNER    WAITED", "2       third    ", "lock   30s"]
@@ -140,6 +142,15 @@ async fn watch_follows_a_lock_from_holder_to_holder_and_runs_a_script() -> Resul
     third.end().await?;
     second.signal(Signal::SIGTERM)?;
     watch.says("x free <>").await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn watch_fits_a_narrow_terminal() -> Result<()> {
+    let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
+    let _three = three(&cluster).await?;
+    let screen = Screen::start(&on(&cluster, ADMIN, &["watch", "x"])?, 45)?;
+    screen.shows("2: seco\u{2026}").await?;
     Ok(())
 }
 
@@ -355,6 +366,7 @@ async fn completions_and_manual_pages_tell_of_every_verb() -> Result<()> {
         assert!(page.contains("Example"), "{verb}: {page}");
     }
     let page = ended(msync(&["man", "run"])).await?.out;
+    assert!(page.contains("<\\fINAME\\fR> \\-\\- <\\fICOMMAND\\fR>..."), "{page}");
     assert!(["MSYNC_TOKEN", "128 + N", "SIGTERM"].iter().all(|part| page.contains(part)), "{page}");
     assert_eq!(ended(msync(&["man", "nothing"])).await?.code, 2);
     Ok(())

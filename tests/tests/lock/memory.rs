@@ -7,6 +7,7 @@ mod calls;
 mod cancel;
 mod faults;
 mod fence;
+mod guide;
 mod holds;
 mod input;
 mod keep;

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "processes run in real time; on the memory store tokio's is paused")]
 
 mod abort;
+mod args;
 mod cluster;
 mod default;
 mod leader;

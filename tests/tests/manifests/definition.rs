@@ -10,7 +10,7 @@ use crate::manifest;
 
 const HEADER: &str = "\
 # The Lock resource. Written from the code: MSYNC_BLESS=1 cargo test -p tests --test manifests
-#   kubectl apply --server-side --filename crd.yaml
+#   kubectl apply --server-side --filename crd.yaml       with --force-conflicts where it was installed in another way before
 ";
 
 #[test]

@@ -1,7 +1,10 @@
 //! What a real API server says of the manifests, without keeping any of them.
 
 use anyhow::{Context, Result, anyhow};
-use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
+use k8s_openapi::{
+    api::core::v1::{Namespace, Pod, ServiceAccount},
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
 use kube::{
     Api, Client, ResourceExt,
     api::{DynamicObject, Patch, PatchParams, PostParams},
@@ -42,6 +45,25 @@ async fn the_server_takes_every_manifest() -> Result<()> {
             assert_eq!(Some(taken.name_any().as_str()), document["metadata"]["name"].as_str());
         }
     }
+    Ok(())
+}
+
+/// Whoever upgrades by a manifest what `msync install` or a sidecar has installed is asked to force it, and told by whom it is.
+#[tokio::test]
+async fn another_definition_than_msync_has_installed_is_applied_by_force_only() -> Result<()> {
+    let Some(server) = TestServer::shared().await? else { return Ok(()) };
+    let (client, namespace) = (server.client(ADMIN).await?, server.namespace().await?);
+    install_crd(&client).await?;
+    let mut other = documents("crd.yaml")?.remove(0);
+    let version = &mut other["spec"]["versions"][0];
+    version["schema"]["openAPIV3Schema"]["description"] = json!("of another version");
+    let definitions =
+        Api::<DynamicObject>::all_with(client.clone(), &ApiResource::erase::<CustomResourceDefinition>(&()));
+    let plain = PatchParams { dry_run: true, ..PatchParams::apply("kubectl-of-the-test") };
+    let refused = definitions.patch("locks.metaparticle.io", &plain, &Patch::Apply(&other)).await;
+    let told = refused.expect_err("the fields are msync's").to_string();
+    assert!(told.contains("conflict with \"msync\""), "{told}");
+    apply(&client, &namespace, &other).await?;
     Ok(())
 }
 

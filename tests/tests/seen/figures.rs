@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -10,12 +10,12 @@ use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use msync::{
     Client, MemoryStore,
     clock::TokioClock,
-    listener::{FIGURES, Facade, Listener, Prometheus},
+    listener::{FIGURES, Facade, LOSSES, Listener, Prometheus, Subject},
     locked,
 };
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use tests::{
-    faulty::{Fate, Faulty, unknown},
+    faulty::{Fate, Faulty, forbidden, unknown},
     memory::{builder, pass, waiter},
 };
 
@@ -93,6 +93,67 @@ async fn what_happens_is_counted() {
     assert!(value(&text, "msync_api_seconds_count{verb=\"create\",outcome=\"done\"}") >= 2.0);
 }
 
+/// `increase` of a counter that appears with its first loss is zero, and no alert is raised.
+#[tokio::test(start_paused = true)]
+async fn what_is_held_has_lost_nothing_and_not_no_figure() {
+    let mut registry = Registry::default();
+    let figures = Arc::new(Prometheus::register(&mut registry));
+    let client = builder("a", TokioClock::default()).listener(Arc::clone(&figures)).memory(&MemoryStore::new()).build();
+    let guard = client.lock("invoices").unwrap().acquire().await.unwrap();
+    let term = client.election("scheduler").unwrap().campaign().await.unwrap();
+    drop(guard);
+    term.resign().await.unwrap();
+    client.shutdown().await;
+    drop(client);
+    all_told(&figures);
+    let mut text = String::new();
+    encode(&mut text, &registry).unwrap();
+    for name in ["invoices", "scheduler"] {
+        for reason in LOSSES.map(msync::LossReason::as_str) {
+            let lost = value(&text, &format!("msync_lost_total{{name=\"{name}\",reason=\"{reason}\"}}"));
+            assert!(lost < 1.0, "{name} {reason} in\n{text}");
+        }
+    }
+    assert!(value(&text, "leader_election_slowpath_total{name=\"scheduler\"}") < 1.0);
+    assert!(!text.contains("leader_election_slowpath_total{name=\"invoices\"}"), "a lock has no leaders");
+}
+
+/// Hears refusals, and of whom they are.
+#[derive(Default)]
+struct Refusals(Mutex<Vec<String>>);
+
+impl Listener for Refusals {
+    fn refused(&self, subject: &Subject<'_>, fault: &str) {
+        self.0.lock().unwrap().push(format!("{}: {fault}", subject.name()));
+    }
+}
+
+/// Not what is busy, nor what an outage or a cancellation ends: what a right or a policy forbids.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_for_good_is_told_with_its_words() {
+    let refusals = Arc::new(Refusals::default());
+    let faulty = Faulty::new(MemoryStore::new());
+    let client =
+        builder("a", TokioClock::default()).listener(Arc::clone(&refusals)).store(Arc::new(faulty.clone())).build();
+    faulty.every(Fate::Fail(unknown()));
+    client.lock("away").unwrap().acquire_timeout(Duration::from_secs(30)).await.unwrap_err();
+    faulty.every(Fate::Fail(forbidden()));
+    client.lock("forbidden").unwrap().acquire().await.unwrap_err();
+    client.shutdown().await;
+    drop(client);
+    all_told(&refusals);
+    let told = refusals.0.lock().unwrap().clone();
+    assert!(told.len() == 1 && told[0].starts_with("forbidden: "), "{told:?}");
+}
+
+/// The reasons of losses that the page lists are those of the code.
+#[test]
+fn the_operations_page_has_every_reason_of_a_loss() {
+    let page = include_str!("../../../docs/operations.md");
+    let reasons = LOSSES.map(|reason| format!("`{}`", reason.as_str())).join(", ");
+    assert!(page.contains(&format!("`reason`: {reasons}.")), "{reasons}");
+}
+
 /// Names of figures with their labels, from a text of Prometheus.
 fn figures_of(text: &str) -> BTreeMap<String, (String, BTreeSet<String>)> {
     let kinds: BTreeMap<_, _> = text
@@ -155,8 +216,17 @@ fn the_facade_is_told_the_same() {
     });
     let table = FIGURES.map(|figure| (figure.name.to_owned(), figure.labels.iter().map(|l| (*l).to_owned()).collect()));
     assert_eq!(found, BTreeMap::from(table));
-    let lost = told.iter().find(|(key, ..)| key.key().name() == "msync_lost_total").expect("it is counted");
-    assert!(matches!(lost.3, DebugValue::Counter(1)), "{lost:?}");
+    let of = |name: &str, label: &str, expected: &str| -> Vec<_> {
+        let is = |key: &metrics::Key| key.labels().any(|found| found.key() == label && found.value() == expected);
+        told.iter()
+            .filter(|(key, ..)| key.key().name() == name && is(key.key()))
+            .map(|(_, _, _, value)| value)
+            .collect()
+    };
+    let lost = of("msync_lost_total", "reason", "deadline");
+    assert!(lost.len() == 2 && lost.iter().all(|lost| matches!(lost, DebugValue::Counter(1))), "{lost:?}");
+    let deleted = of("msync_lost_total", "reason", "deleted");
+    assert!(deleted.len() == 2 && deleted.iter().all(|none| matches!(none, DebugValue::Counter(0))), "{deleted:?}");
     assert!(told.iter().all(|(_, _, help, _)| help.is_some()), "all are described");
 }
 

@@ -4,23 +4,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use msync::listener::{FIGURES, Figure};
-use tests::{eventually, process::Spawn};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use tests::{ask, eventually, process::Spawn};
 
 const LIMIT: Duration = Duration::from_secs(60);
-
-/// Asks for a page, and returns all of the answer.
-async fn ask(port: u16, what: &str) -> Result<String> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    let request = format!("{what} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    Ok(answer)
-}
 
 #[tokio::test]
 async fn a_sidecar_shows_the_figures_of_the_library_beside_its_own() -> Result<()> {
@@ -28,13 +14,14 @@ async fn a_sidecar_shows_the_figures_of_the_library_beside_its_own() -> Result<(
     let mut sidecar = program.args(["--store", "memory", "--ports", "0,0", "--owner", "web-1"]).spawn()?;
     let started: serde_json::Value = serde_json::from_str(&sidecar.line_with("\"ports\"", LIMIT).await?)?;
     let port: u16 = serde_json::from_value(started["ports"][0].clone())?;
-    assert!(ask(port, "PUT /locks/invoices").await?.starts_with("HTTP/1.1 200"));
-    let held =
-        async || ask(port, "GET /metrics").await.is_ok_and(|text| text.contains("msync_held{name=\"invoices\"} 1"));
+    assert!(ask(port, "PUT /locks/invoices", &[]).await?.starts_with("HTTP/1.1 200"));
+    let held = async || {
+        ask(port, "GET /metrics", &[]).await.is_ok_and(|text| text.contains("msync_held{name=\"invoices\"} 1"))
+    };
     eventually("the lock is counted", LIMIT, held).await?;
-    let text = ask(port, "GET /metrics").await?;
-    // A family without a series is not shown: nobody leads here, and nothing was lost.
-    let shown = |figure: &&Figure| !figure.name.starts_with("leader_election_") && figure.name != "msync_lost_total";
+    let text = ask(port, "GET /metrics", &[]).await?;
+    // A family without a series is not shown: nobody leads here.
+    let shown = |figure: &&Figure| !figure.name.starts_with("leader_election_");
     for figure in FIGURES.iter().filter(shown) {
         let name = figure.name.strip_suffix("_total").unwrap_or(figure.name);
         assert!(text.contains(&format!("# TYPE {name} {}\n", figure.kind)), "{name}: {text}");

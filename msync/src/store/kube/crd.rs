@@ -69,7 +69,7 @@ pub struct LockSpec {
     /// A random number, new with every write that makes or prolongs the hold; empty when free.
     #[schemars(regex(pattern = NONCE))]
     pub beat: String,
-    /// How many such writes there were; 0 is granted and not yet confirmed by the holder.
+    /// How many writes have made or prolonged this hold; 0 is granted and not yet confirmed by the holder.
     #[schemars(range(min = 0))]
     pub renewals: i64,
     /// A grant to this holder counts as held at once.
@@ -79,19 +79,19 @@ pub struct LockSpec {
     /// How long others must see no change before they may take over, in milliseconds.
     #[schemars(range(min = 0))]
     pub ttl_milliseconds: i64,
-    /// The same with its unit. For people.
+    /// How long others must see no change before they may take over, with its unit. For people.
     pub ttl: String,
     /// When this hold began, or ended if the lock is free, by the holder's clock. RFC 3339; informative.
     pub acquired: String,
-    /// When it would end without another renewal, by the holder's clock. RFC 3339; informative.
+    /// When this hold would end without another renewal, by the holder's clock. RFC 3339; informative.
     pub expiry: String,
     /// Who waits, first come first: term, engine, ttl in milliseconds, `instant` or `accept`, and since when by the waiter's
     /// clock, between blanks.
     #[schemars(length(max = MAX_WAITERS))]
     pub waiters: Vec<String>,
-    /// The process that was the first of them when this holder was granted the lock; empty when nobody was. A hint.
+    /// The process that was first in the queue when this holder was granted the lock; empty when nobody was. A hint.
     pub next: String,
-    /// The owner who was first of them when the holder last wrote; empty when nobody was. For people.
+    /// The owner who was first in the queue when the holder last wrote; empty when nobody was. For people.
     pub next_owner: String,
     /// What the leader says of itself, such as its address: its term, a blank, the text. Out of date with another term.
     #[schemars(length(max = MAX_ADVERTISED))]

@@ -11,11 +11,12 @@ use kube::{
     Api, Config, ResourceExt,
     api::{ListParams, PostParams},
 };
-use msync::{Client, Election};
+use msync::{Client, Election, LossReason};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tests::{
     cluster::{Cluster, LIMIT, on_leases, soon, ttl},
+    tamper::{Call, Fate, Tamper},
     testbed::ADMIN,
 };
 use tokio::time::{Instant, sleep};
@@ -192,4 +193,37 @@ async fn an_owner_that_is_no_pod_leads_without_a_label() -> Result<()> {
     let term = soon("again", election.campaign()).await??;
     term.check()?;
     Ok(())
+}
+
+#[tokio::test]
+async fn the_label_comes_after_an_outage_and_goes_with_a_loss_and_with_a_shutdown() -> Result<()> {
+    let Some(pods) = Pods::new(&["a"]).await? else { return Ok(()) };
+    let tamper = Tamper::new();
+    let of_pods = |call: &Call| call.is_write() && call.path.contains("/pods/");
+    tamper.always(of_pods, Fate::Refuse);
+    let client = pods.cluster.client_of(tamper.client(pods.config(ADMIN).await?)?, "a", ttl(15_000));
+    let election = client.election("e")?.label_pod();
+    let term = soon("it leads without", election.campaign()).await??;
+    let tries = || tamper.calls().iter().filter(|call| of_pods(call)).count();
+    tests::eventually("tried again", LIMIT, async || tries() >= 2).await?;
+    assert_eq!(pods.labelled().await?, [""; 0]);
+    tamper.clear();
+    pods.until_labelled(&["a"]).await?;
+    term.check().context("an outage of two seconds ends no term")?;
+
+    pods.cluster.delete("e").await?;
+    assert_eq!(soon("lost", term.lost()).await?, LossReason::Deleted);
+    pods.until_labelled(&[]).await?;
+    drop(term);
+
+    let term = soon("it leads again", election.campaign()).await??;
+    pods.until_labelled(&["a"]).await?;
+    let told = async {
+        let reason = term.lost().await;
+        drop(term);
+        reason
+    };
+    let (reason, ()) = soon("shut down", async { tokio::join!(told, client.shutdown()) }).await?;
+    assert_eq!(reason, LossReason::ShutDown);
+    pods.until_labelled(&[]).await
 }

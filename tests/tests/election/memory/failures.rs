@@ -3,8 +3,12 @@
 
 use std::{future::pending, time::Duration};
 
+use futures::StreamExt;
 use msync::{Client, Error, LossReason, MemoryStore};
-use tests::memory::{DEADLINE, TTL, pass, until, within};
+use tests::{
+    faulty::{Faulty, Kind},
+    memory::{DEADLINE, TTL, client_of, pass, until, within},
+};
 use tokio::runtime::Builder;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -113,4 +117,101 @@ fn with_the_real_clock_a_term_outlives_the_runtime_that_it_was_won_on() {
         term.check().expect("a thread of msync's own keeps it");
         term.resign().await.unwrap();
     });
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_advertised_outlives_an_outage_within_the_term() {
+    let store = MemoryStore::new();
+    let election = store.client("a").election("e").unwrap().advertise("10.0.0.1").unwrap();
+    let term = election.campaign().await.unwrap();
+    store.outage(6 * SECOND);
+    pass(5 * SECOND).await;
+    assert_eq!(advertised(&store), None, "it is written by a request of its own");
+    pass(5 * SECOND).await;
+    assert_eq!(advertised(&store).as_deref(), Some("10.0.0.1"));
+    term.check().expect("such an outage ends no term");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_advertised_is_never_put_up_for_a_term_that_is_over() {
+    let store = MemoryStore::new();
+    let faulty = Faulty::new(store.clone());
+    let election = client_of(faulty.clone(), "a").election("e").unwrap().advertise("10.0.0.1").unwrap();
+    let term = election.campaign().await.unwrap();
+    store.outage(HOUR);
+    assert_eq!(term.lost().await, LossReason::Deadline);
+    pass(TTL).await;
+    let asked = faulty.count(Kind::Advertise);
+    assert!(asked > 1, "tried again while the term lasted");
+    pass(2 * HOUR).await;
+    assert_eq!((faulty.count(Kind::Advertise), advertised(&store)), (asked, None));
+    drop(term);
+    let term = election.campaign().await.unwrap();
+    until("put up for the next term", || advertised(&store).is_some()).await;
+    store.take_over("e");
+    assert_eq!(term.lost().await, LossReason::TakenOver);
+    let seen = store.client("watcher").election("e").unwrap().observe().next().await.unwrap().expect("a leader");
+    assert_eq!((seen.owner(), seen.advert()), ("somebody-else", None), "what stands there is out of date");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_ends_the_tries_to_advertise() {
+    let store = MemoryStore::new();
+    let faulty = Faulty::new(store.clone());
+    let client = client_of(faulty.clone(), "a");
+    let term = client.election("e").unwrap().advertise("10.0.0.1").unwrap().campaign().await.unwrap();
+    store.outage(5 * SECOND);
+    pass(SECOND).await;
+    let ((), reason) = tokio::join!(client.shutdown(), async {
+        let reason = term.lost().await;
+        drop(term);
+        reason
+    });
+    assert_eq!(reason, LossReason::ShutDown);
+    let asked = faulty.count(Kind::Advertise);
+    pass(HOUR).await;
+    assert_eq!((faulty.count(Kind::Advertise), advertised(&store)), (asked, None));
+}
+
+fn advertised(store: &MemoryStore) -> Option<String> {
+    tests::memory::record(store, "e").and_then(|record| record.advert().map(str::to_owned))
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_sees_nobody_in_an_outage_and_goes_on_after_it() {
+    let store = MemoryStore::new();
+    let mut leaders = store.client("watcher").election("e").unwrap().observe();
+    assert_eq!(leaders.next().await, Some(None));
+    let leads = tokio::spawn({
+        let election = store.client("a").election("e").unwrap();
+        async move { election.lead(async |_term| pending::<()>().await).await }
+    });
+    assert_eq!(leaders.next().await.unwrap().expect("a leads").owner(), "a");
+    store.outage(60 * SECOND);
+    assert_eq!(within(2 * TTL, "counted as none", leaders.next()).await, Some(None));
+    let again = within(120 * SECOND, "seen after it", leaders.next()).await.unwrap();
+    assert_eq!(again.expect("a leads again").owner(), "a");
+    leads.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_whose_client_was_shut_down_is_told_of_no_end() {
+    let store = MemoryStore::new();
+    let client = store.client("watcher");
+    let mut leaders = client.election("e").unwrap().observe();
+    assert_eq!(leaders.next().await, Some(None));
+    client.shutdown().await;
+    let told = tokio::time::timeout(HOUR, leaders.next()).await;
+    assert!(told.is_err(), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_memory_a_label_is_nobodys_and_changes_nothing() {
+    let store = MemoryStore::new();
+    let election = store.client("a").election("e").unwrap().label_pod();
+    let term = within(SECOND, "leads", election.campaign()).await.unwrap();
+    store.outage(HOUR);
+    assert_eq!(term.lost().await, LossReason::Deadline);
+    let resigned = within(SECOND, "nothing is waited for", term.resign()).await;
+    assert!(matches!(resigned, Err(Error::Lost { .. })), "{resigned:?}");
 }

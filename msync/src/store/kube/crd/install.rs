@@ -21,7 +21,7 @@ use crate::{
     Error,
     clock::{BootClock, Clock},
     error::told,
-    store::{Fatal, Fault},
+    store::{Fatal, Fault, kube::FIELD_MANAGER},
 };
 
 /// The name of the resource.
@@ -106,9 +106,12 @@ async fn first_write(locks: &Api<Lock>) -> Result<(), kube::Error> {
 async fn put(definitions: &Api<CustomResourceDefinition>) -> Result<(), kube::Error> {
     let spec = ReplaceOperation { path: PointerBuf::from_tokens(["spec"]), value: json!(definition().spec) };
     let patch = Patch::<()>::Json(json_patch::Patch(vec![PatchOperation::Replace(spec)]));
-    match definitions.patch(NAME, &PatchParams::default(), &patch).await {
+    let manager = || Some(FIELD_MANAGER.to_owned());
+    let how = PatchParams { field_manager: manager(), ..PatchParams::default() };
+    match definitions.patch(NAME, &how, &patch).await {
         Err(kube::Error::Api(status)) if status.code == 404 => {
-            definitions.create(&PostParams::default(), &definition()).await.map(drop)
+            let how = PostParams { field_manager: manager(), ..PostParams::default() };
+            definitions.create(&how, &definition()).await.map(drop)
         }
         answer => answer.map(drop),
     }

@@ -15,7 +15,7 @@ use std::{
     time::Instant,
 };
 
-use table::{MUTANTS, Mutant};
+use table::{MUTANTS, Mutant, of_the_engine::OF_THE_ENGINE, of_trouble::OF_TROUBLE};
 
 /// Whole engines are simulated for this part of the acquisitions: they take so much longer.
 const WHOLE_PART: u64 = 20;
@@ -42,11 +42,16 @@ fn main() -> io::Result<ExitCode> {
     println!("|---|---|---|---|---|---|---|");
     let is_chosen =
         |number, mutant: &Mutant| chosen.is_empty() || chosen.iter().any(|choice| names(choice, number, mutant));
-    for (_, mutant) in MUTANTS.iter().enumerate().filter(|(number, mutant)| is_chosen(*number, mutant)) {
+    for (_, mutant) in all().enumerate().filter(|(number, mutant)| is_chosen(*number, mutant)) {
         let killed = try_mutant(mutant, &root, &scratch, acquisitions)?;
         survivors += u32::from(!killed && mutant.harmless.is_none());
     }
     Ok(if survivors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// All of them; their numbers are those of this order.
+fn all() -> impl Iterator<Item = &'static Mutant> {
+    MUTANTS.iter().chain(OF_TROUBLE).chain(OF_THE_ENGINE)
 }
 
 /// Says whether an argument means a mutant: by a part of its name, or by a range of rows.
@@ -193,12 +198,12 @@ mod tests {
     #[test]
     fn the_text_of_every_mutant_stands_once_in_its_file() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        for mutant in MUTANTS {
+        for mutant in all() {
             let source = fs::read_to_string(root.join(mutant.file)).unwrap();
             assert_eq!(source.matches(mutant.from).count(), 1, "{} in {}", mutant.name, mutant.file);
             assert_ne!(mutant.from, mutant.to, "{}", mutant.name);
         }
-        let names: BTreeSet<&str> = MUTANTS.iter().map(|mutant| mutant.name).collect();
-        assert_eq!(names.len(), MUTANTS.len());
+        let names: BTreeSet<&str> = all().map(|mutant| mutant.name).collect();
+        assert_eq!(names.len(), all().count());
     }
 }
