@@ -226,8 +226,9 @@ pub(crate) fn told(why: String) -> Arc<dyn std::error::Error + Send + Sync> {
 mod tests {
     use super::*;
 
-    const REASONS: [LossReason; 7] = [
+    const REASONS: [LossReason; 8] = [
         LossReason::Deadline,
+        LossReason::Refused,
         LossReason::TakenOver,
         LossReason::Deleted,
         LossReason::MaxHold,
@@ -252,6 +253,27 @@ mod tests {
             let text = error.to_string();
             assert!(text.starts_with(char::is_lowercase) && !text.ends_with('.'), "{text}");
             assert!(text.contains("lock x") || matches!(error, Error::ShutDown), "{text}");
+        }
+    }
+
+    /// Of whatever has a cause: its text is part of the message, so whoever prints the chain must not find it there again.
+    #[test]
+    fn what_caused_an_error_is_said_once() {
+        let (cause, name) = (told("the disk is full".to_owned()), "x".to_owned());
+        let all = [
+            Error::Unavailable { name, after: Duration::from_secs(1), cause: Arc::clone(&cause) },
+            Error::Store { context: "could not acquire lock x".to_owned(), cause },
+            Error::Forbidden("the disk is full".to_owned()),
+            Error::CrdMissing("the disk is full".to_owned()),
+        ];
+        for error in all {
+            let mut printed = error.to_string();
+            let mut source = std::error::Error::source(&error);
+            while let Some(error) = source {
+                printed.push_str(&error.to_string());
+                source = error.source();
+            }
+            assert_eq!(printed.matches("the disk is full").count(), 1, "{printed}");
         }
     }
 

@@ -296,6 +296,10 @@ impl Keeper {
             cx.notices.push(Notice::Busy(want.ticket));
             return;
         }
+        if let Some(again) = &want.again {
+            // It was the holder itself, until the lock was taken back.
+            self.seen_held = self.seen_held.max(cx.now.local - again.unpolled);
+        }
         self.line_up(want);
     }
 

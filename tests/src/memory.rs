@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    task::{Context, Waker},
     time::Duration,
 };
 
@@ -104,6 +105,12 @@ pub async fn within<T>(limit: Duration, what: &str, future: impl Future<Output =
 pub fn waiter(client: &Client, lock: &str) -> JoinHandle<msync::LockGuard> {
     let lock = client.lock(lock).expect("tests use valid names");
     tokio::spawn(async move { lock.acquire().await.expect("acquired in the end") })
+}
+
+/// Polls a future once, and no more; nobody is woken for it.
+pub fn touch<T>(future: &mut BoxFuture<'_, T>) {
+    let polled = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(polled.is_pending(), "it waits");
 }
 
 /// Runs a future until every other task has had so many turns, then drops it wherever it is. Returns its output if it

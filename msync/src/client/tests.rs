@@ -1,7 +1,26 @@
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use super::*;
-use crate::clock::BootClock;
+use crate::{
+    clock::BootClock,
+    listener::{Listener, Subject, Wait},
+};
+
+/// Counts what it is told.
+#[derive(Default)]
+struct Ear(AtomicUsize);
+
+impl Listener for Ear {
+    fn waited(&self, _: &Subject<'_>, _: Wait, _: Duration) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
 
 /// What a client has of its builder, in the words of its `Debug`.
 fn made(client: &Client) -> (String, String, Timing) {
@@ -25,6 +44,38 @@ fn the_order_of_a_builders_calls_does_not_matter() {
         (set(Client::builder()).memory(&store).build(), set(Client::builder().memory(&store)).build());
     assert_eq!(made(&before), made(&after));
     assert_eq!(before.identity(), after.identity(), "the same pod, the same bits");
+}
+
+/// With the real clock: a listener lives on a thread of its own, which no test can pause.
+#[tokio::test]
+async fn a_listener_hears_wherever_it_is_set() {
+    let (ear, store) = (Arc::new(Ear::default()), MemoryStore::new());
+    let clients = [
+        Client::builder().listener(Arc::clone(&ear)).memory(&store).build(),
+        Client::builder().memory(&store).listener(Arc::clone(&ear)).build(),
+    ];
+    for (nth, client) in clients.into_iter().enumerate() {
+        client.lock("x").unwrap().acquire().await.unwrap().release().await.unwrap();
+        client.shutdown().await;
+        assert_eq!(ear.0.load(Ordering::Relaxed), nth + 1);
+    }
+}
+
+#[cfg(feature = "kube")]
+#[test]
+fn leases_are_chosen_wherever_that_is_said() {
+    let config = || kube::Config::new("http://127.0.0.1:9".parse().unwrap());
+    let kube = runtime::within(BootClock.home(), || kube::Client::try_from(config())).unwrap();
+    let clients = [
+        Client::builder().leases().kube(kube.clone()).build(),
+        Client::builder().kube(kube.clone()).leases().build(),
+        Client::builder().leases().config(config()).build().unwrap(),
+        Client::builder().config(config()).leases().build().unwrap(),
+    ];
+    for client in &clients {
+        assert!(made(client).1.contains("LeaseStore"), "{client:?}");
+    }
+    assert!(!made(&Client::builder().kube(kube).build()).1.contains("LeaseStore"));
 }
 
 #[cfg(feature = "kube")]

@@ -1,6 +1,7 @@
 //! Elections on the memory store, in paused time.
 #![allow(clippy::disallowed_methods, reason = "tokio's clock is the injected one here")]
 
+mod ending;
 mod failures;
 mod observe;
 mod standing;

@@ -13,12 +13,14 @@ mod keep;
 mod liveness;
 mod local;
 mod own_runtime;
+mod reserved;
 mod run;
 mod runtime;
 mod safety;
 mod sets;
 #[cfg(unix)]
 mod signals;
+mod unpolled;
 mod unusable;
 mod views;
 mod watches;

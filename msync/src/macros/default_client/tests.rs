@@ -11,8 +11,11 @@ async fn default_client() -> Result<Client, Error> {
 
 /// Asks the default client, waiting until it leads, who does.
 async fn leader() -> Result<String, Error> {
-    let client = default_client().await?;
-    let term = term(&client, &LockName::new("job")?, None, None, true).await?;
+    let (client, job) = (default_client().await?, LockName::new("job")?);
+    let term = tokio::select! {
+        term = term(&client, &job, None, None, true) => term?,
+        () = client.election(&job)?.pause(Duration::from_secs(60)) => panic!("somebody else leads on"),
+    };
     term.expect("it waits").lease.check()?;
     Ok(client.owner().to_owned())
 }
@@ -26,6 +29,12 @@ async fn who_is_replaced_or_shut_down_leads_no_more() {
         init(client(&store, owner));
         assert_eq!(leader().await.unwrap(), owner);
     }
+    let last = default_client().await.unwrap();
+    let led = term(&last, &LockName::new("job").unwrap(), None, None, true).await.unwrap().unwrap().lease;
+    init(last.clone());
+    drop(last);
+    client(&store, "another").lock("other").unwrap().acquire().await.unwrap().release().await.unwrap();
+    led.check().expect("who is replaced by itself leads on");
     shutdown().await;
     assert!(matches!(leader().await, Err(Error::ShutDown)));
     let record = store.snapshot(&LockName::new("job").unwrap()).unwrap().record;

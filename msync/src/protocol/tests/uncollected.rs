@@ -272,3 +272,16 @@ fn what_is_lost_before_its_collection_is_recalled() {
     bench.step(Event::Deleted(bench.version));
     assert!(bench.told(&Notice::Recall(Ticket(1))) && bench.keeper.is_idle());
 }
+
+/// Whoever was not polled until its time was over is not told that the store could not be used: it was the holder itself.
+#[test]
+fn whoever_had_the_lock_in_vain_has_seen_a_holder() {
+    let mut bench = Bench::unpolled();
+    bench.want(want(1));
+    bench.settle();
+    let had = Bench::at(bench.now);
+    bench.pass(60_000);
+    bench.want(want(2).after(1, ms(50_000)));
+    assert!(bench.keeper.has_seen_holder(had));
+    assert!(!bench.keeper.has_seen_holder(had + ms(20_000)), "not since it was taken back");
+}

@@ -15,20 +15,14 @@ use msync::{
 use tests::{
     faulty::{Fate, Faulty, Sight},
     memory::{
-        DEADLINE, TTL, builder, client, client_of, drop_after, pass, queue, random_of, record, ttl, until, waiter,
-        within, yields,
+        DEADLINE, TTL, builder, client, client_of, drop_after, pass, queue, random_of, record, touch, ttl, until,
+        waiter, within, yields,
     },
 };
 use tokio::time::Instant;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
-
-/// Polls a future once, and no more; nobody is woken for it.
-fn touch<T>(future: &mut BoxFuture<'_, T>) {
-    let polled = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-    assert!(polled.is_pending(), "it waits");
-}
 
 #[tokio::test(start_paused = true)]
 async fn s6_at_least_of_a_cancelled_acquire_keeps_nothing() {

@@ -190,6 +190,30 @@ async fn no_duration_of_any_option_overflows() {
     }
 }
 
+/// What else takes a duration: elections, renewals on demand, sweeps, and a store that is to be out of order.
+#[tokio::test(start_paused = true)]
+async fn no_other_duration_overflows_either() {
+    let ends = [Duration::ZERO, Duration::from_nanos(1), Duration::from_nanos(u64::MAX), Duration::MAX];
+    for duration in ends {
+        let store = MemoryStore::new();
+        let a = client(&store, "a");
+        let term = a.election("e").unwrap().campaign_timeout(duration.max(ms(1))).await.unwrap();
+        assert_eq!(term.ensure(duration).is_ok(), duration < ms(1), "{duration:?}");
+        term.resign().await.unwrap();
+        let guard = a.lock("x").unwrap().acquire().await.unwrap();
+        let renewed = within(Duration::from_secs(60), "renewed", guard.renewed(duration)).await;
+        assert_eq!(renewed.is_ok(), duration < ms(1), "{duration:?}: {renewed:?}");
+        let swept = a.sweep().older_than(duration).patience(Duration::ZERO).run().await.unwrap();
+        assert!(swept.removed.iter().all(|name| name.as_str() == "e"), "{duration:?}: {swept:?}");
+        within(Duration::from_secs(60), "swept", a.sweep().patience(duration).run()).await.unwrap();
+        guard.check().unwrap();
+        store.slow(duration);
+        store.outage(duration);
+        pass(Duration::from_secs(60)).await;
+        assert_eq!(guard.check().is_ok(), duration < ms(1), "{duration:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_time_limit_of_zero_is_one_try() {
     let store = MemoryStore::new();
@@ -206,6 +230,19 @@ async fn a_time_limit_of_zero_is_one_try() {
     held.release().await.unwrap();
     let all = b.lock_all(["w", "x", "y"]).unwrap().acquire_timeout(Duration::ZERO).await.expect("all are free");
     all.check().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_campaign_of_no_time_is_one_try() {
+    let store = MemoryStore::new();
+    let (a, b) = (client(&store, "a").election("e").unwrap(), client(&store, "b").election("e").unwrap());
+    let term = a.campaign_timeout(Duration::ZERO).await.expect("nobody has ever led");
+    let error = b.campaign_timeout(Duration::ZERO).await.unwrap_err();
+    assert!(matches!(error, Error::Timeout { after: Duration::ZERO, .. }), "{error:?}");
+    pass(Duration::from_secs(1)).await;
+    assert_eq!(tests::memory::queue(&store, "e"), 0, "it does not stand");
+    term.resign().await.unwrap();
+    b.campaign_timeout(Duration::ZERO).await.expect("nobody leads any more").check().unwrap();
 }
 
 /// A free record that is kept, as elections and the sidecar leave them.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use msync::{Error, LossReason, MemoryStore};
 use tests::{
-    faulty::{Fate, Faulty},
+    faulty::{Fate, Faulty, Kind},
     memory::{TTL, client, client_of, is_untouched, name, pass, queue, record, ttl, until, waiter, within},
 };
 use tokio::time::Instant;
@@ -222,4 +222,27 @@ async fn a_lock_held_for_longer_than_its_ttl_needs_renewals_alone() {
     pass(Duration::from_secs(100)).await;
     guard.check().unwrap();
     assert_eq!(record(&store, "x").unwrap().ttl, Duration::from_secs(1));
+}
+
+/// Nobody is left who knows what it was for: it may be what `at_least` keeps.
+#[tokio::test(start_paused = true)]
+async fn what_lands_after_the_end_of_its_client_is_left_to_its_ttl() {
+    let store = MemoryStore::new();
+    let faulty = Faulty::new(store.clone());
+    faulty.once(Kind::Create, Fate::Zombie(MINUTE));
+    let (a, b) = (client_of(faulty.clone(), "a"), client(&store, "b"));
+    let waiting = tokio::spawn({
+        let lock = a.lock("x").unwrap();
+        async move { lock.acquire().await.map(drop) }
+    });
+    until("sent", || faulty.count(Kind::Create) == 1).await;
+    within(2 * TTL, "shut down", a.shutdown()).await;
+    assert!(matches!(waiting.await.unwrap(), Err(Error::ShutDown)));
+    until("it lands", || record(&store, "x").is_some()).await;
+    let calls = faulty.total();
+    pass(TTL / 2).await;
+    assert_eq!(faulty.total(), calls, "nothing is sent after the end");
+    assert_eq!(record(&store, "x").unwrap().engine.owner(), "a");
+    within(2 * TTL, "taken over", waiter(&b, "x")).await.unwrap().check().unwrap();
+    drop(a);
 }

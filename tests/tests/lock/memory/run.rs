@@ -176,6 +176,46 @@ async fn a_body_of_the_same_lock_inside_its_body_would_deadlock() {
     until("released", || store.names().is_empty()).await;
 }
 
+/// Whatever has it, and whichever way it is asked for: a lock, one of a set, a term; and nothing is left of what a set had.
+#[tokio::test(start_paused = true)]
+async fn whoever_asks_for_what_its_own_body_has_is_told_at_every_door() {
+    let store = MemoryStore::new();
+    let a = client(&store, "a");
+    let (lock, set, election) = (a.lock("x").unwrap(), a.lock_all(["w", "x"]).unwrap(), a.election("x").unwrap());
+    let second = Duration::from_secs(1);
+    let every_door = async || {
+        let told = [
+            lock.acquire().await.err(),
+            lock.try_acquire().await.err(),
+            lock.acquire_timeout(Duration::ZERO).await.err(),
+            lock.acquire_timeout(second).await.err(),
+            lock.run(async |_| ()).await.err(),
+            set.acquire().await.err(),
+            set.try_acquire().await.err(),
+            set.acquire_timeout(Duration::ZERO).await.err(),
+            set.acquire_timeout(second).await.err(),
+            election.campaign().await.err(),
+            election.try_campaign().await.err(),
+            election.campaign_timeout(Duration::ZERO).await.err(),
+            election.campaign_timeout(second).await.err(),
+            election.lead(async |_| ()).await.err(),
+        ];
+        for (door, error) in told.iter().enumerate() {
+            let error = error.as_ref().unwrap_or_else(|| panic!("door {door}: had"));
+            assert!(matches!(error, Error::WouldDeadlock { .. }) && !error.is_busy(), "door {door}: {error:?}");
+        }
+    };
+    let limit = Duration::from_millis(100);
+    lock.run(async |_| within(limit, "in a lock", every_door()).await).await.unwrap();
+    let wider = a.lock_all(["v", "x"]).unwrap();
+    wider.run(async |_| within(limit, "in a set", every_door()).await).await.unwrap();
+    election.lead(async |_| within(limit, "in a term", every_door()).await).await.unwrap();
+    let term = election.campaign().await.unwrap();
+    Box::pin(term.run(within(limit, "in a body of a term", every_door()))).await.unwrap();
+    term.resign().await.unwrap();
+    until("nothing is left", || ["v", "w", "x"].iter().all(|lock| is_untouched(&store, lock))).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn other_locks_other_clients_and_spawned_tasks_do_not_deadlock() {
     let store = MemoryStore::new();

@@ -54,6 +54,22 @@ async fn a_time_out_that_never_saw_a_holder_is_not_busy_and_says_what_the_store_
     assert!(error.to_string().contains("no call was answered"), "{error}");
 }
 
+/// The lock of a set that could not be had is named, and is not busy, though the one before it was had.
+#[tokio::test(start_paused = true)]
+async fn a_set_names_the_lock_that_could_not_be_had_and_gives_back_the_others() {
+    let store = MemoryStore::new();
+    let faulty = Faulty::new(store.clone());
+    faulty.on(|request| if request.name.as_str() == "y" { Fate::Fail(unknown()) } else { Fate::Pass });
+    let set = client_of(faulty, "a").lock_all(["x", "y"]).unwrap();
+    let limited = set.acquire_timeout(Duration::from_secs(30)).await.unwrap_err();
+    assert!(matches!(&limited, Error::Unavailable { name, .. } if name == "y") && !limited.is_busy(), "{limited:?}");
+    let tried = set.try_acquire().await.unwrap_err();
+    assert!(matches!(&tried, Error::Store { .. }) && tried.to_string().contains("lock y"), "{tried:?}");
+    let once = set.acquire_timeout(Duration::ZERO).await.unwrap_err();
+    assert!(matches!(&once, Error::Store { .. }) && !once.is_busy(), "{once:?}");
+    until("x is given back", || tests::memory::is_untouched(&store, "x")).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_time_out_behind_a_holder_is_busy() {
     let store = MemoryStore::new();

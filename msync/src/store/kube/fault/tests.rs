@@ -201,3 +201,47 @@ fn what_may_have_been_applied_is_unknown() {
         assert!(matches!(&fault, Fault::Unknown(why) if why.to_string().contains(&code.to_string())), "{code}");
     }
 }
+
+/// Every code that there is, with and without details and causes, to every verb: only what is known to be a race is taken for one, and only
+/// rights, credentials and the resource for what may pass. Whatever else an answer is, it is neither tried for ever in silence
+/// nor final while it may be the server's weakness.
+#[test]
+fn no_unknown_answer_is_a_race_and_no_weakness_of_the_server_is_final() {
+    let verbs = [Verb::Get, Verb::Create, Verb::Patch, Verb::Delete, Verb::List, Verb::Watch];
+    let reasons =
+        ["", "Invalid", "NotFound", "AlreadyExists", "Conflict", "Expired", "InternalError", "MethodNotAllowed"];
+    let details = [
+        json!(null),
+        json!({}),
+        json!({"name": "a", "kind": "locks", "group": "metaparticle.io"}),
+        json!({"name": "a", "kind": "pods"}),
+        json!({"causes": [{"reason": "FieldValueInvalid", "field": "spec.term"}]}),
+        json!({"causes": [{"reason": "InternalError", "message": "failed calling webhook"}]}),
+        json!({"causes": [{"reason": "FieldValueTooMany", "field": "spec.waiters"}]}),
+    ];
+    let codes = (400..=431).chain(500..=511);
+    for (code, verb) in codes.flat_map(|code| verbs.map(|verb| (code, verb))) {
+        for (reason, details) in reasons.iter().flat_map(|reason| details.iter().map(move |details| (*reason, details)))
+        {
+            let status = json!({"code": code, "reason": reason, "message": "something is wrong", "details": details});
+            let said = format!("{verb:?}: {status}");
+            let about_nothing = *details == json!({});
+            let race = match code {
+                404 => details["kind"] == "locks",
+                409 => verb == Verb::Delete || (verb == Verb::Create && reason == "AlreadyExists"),
+                422 if verb == Verb::Patch && reason == "Invalid" && about_nothing => true,
+                422 => details["causes"][0]["reason"] == "FieldValueTooMany",
+                _ => false,
+            };
+            let weak = matches!(code, 408..=410 | 429 | 500..) && !race;
+            let fault = fault(verb, status);
+            assert_eq!(matches!(fault, Fault::Refused(_)), race, "{said}: {fault:?}");
+            assert_eq!(matches!(fault, Fault::Busy(_) | Fault::Unknown(_)), weak, "{said}: {fault:?}");
+            if let Fault::Fatal(fatal) = &fault {
+                let may_pass = matches!(code, 401 | 403) || (code == 404 && details.is_null());
+                assert_eq!(fatal.may_pass(), may_pass, "{said}: {fatal:?}");
+                assert!(fatal.to_string().contains("something is wrong"), "{said}: {fatal:?}");
+            }
+        }
+    }
+}

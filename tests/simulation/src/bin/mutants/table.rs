@@ -409,8 +409,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     mutant(
         "a renewal that failed is repeated without a pause",
         REPLY,
-        "(hold.remaining(now) / 3).max(shortest)",
-        "(hold.remaining(now) / 30).min(shortest / 50)",
+        "(end.since(now) / 3).max(shortest)",
+        "(end.since(now) / 30).min(shortest / 50)",
     ),
     mutant(
         "failures are remembered when no call is due",
@@ -423,6 +423,12 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         KEEPER,
         "self.seen_held >= since ||",
         "self.seen_held >= Moment::default().min(since) ||",
+    ),
+    mutant(
+        "whoever had the lock in vain has seen no holder",
+        KEEPER,
+        "self.seen_held.max(cx.now.local - again.unpolled)",
+        "self.seen_held.max(Moment::default().min(cx.now.local - again.unpolled))",
     ),
     mutant(
         "a release is tried for the ttl of the last user",
