@@ -25,6 +25,8 @@ pub(crate) enum State {
     Silent,
     /// It gave none for its ttl: others may take over.
     Dead,
+    /// It lives as long as its session does, whose own row tells.
+    Sheltered,
 }
 
 /// One lock.
@@ -45,6 +47,9 @@ pub(crate) struct Row {
     /// When the present hold began, by the holder's clock.
     pub(crate) since: Option<String>,
     pub(crate) ttl_milliseconds: u64,
+    /// The object that is renewed in place of this lock, if one is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) session: Option<String>,
     pub(crate) renewals: u64,
     /// The fencing token of the present hold is this or less; greater than that of every earlier one.
     pub(crate) token_at_most: Option<u64>,
@@ -76,6 +81,8 @@ impl State {
     pub(crate) fn of(record: &Record, silent: Duration) -> Self {
         if record.is_free() {
             Self::Free
+        } else if !record.under.is_none() {
+            Self::Sheltered
         } else if silent >= record.patience() {
             Self::Dead
         } else if silent > record.patience() / 2 {
@@ -89,7 +96,7 @@ impl State {
     pub(crate) fn changes_after(record: &Record, silent: Duration) -> Option<Duration> {
         let patience = record.patience();
         let steps = [patience / 2 + Duration::from_millis(1), patience];
-        steps.into_iter().find(|step| *step > silent).filter(|_| !record.is_free())
+        steps.into_iter().find(|step| *step > silent).filter(|_| !record.is_free() && record.under.is_none())
     }
 }
 
@@ -111,6 +118,7 @@ impl Row {
             term: held(record.term.to_string()),
             since: record.acquired.and_then(date).and_then(held),
             ttl_milliseconds: u64::try_from(record.ttl.as_millis()).unwrap_or(u64::MAX),
+            session: (!record.under.is_none()).then(|| format!("session.{}", record.under)),
             renewals: record.renewals,
             token_at_most: version.filter(|_| !record.is_free()).map(|version| (version << 16) | 0xffff),
             queue: record.waiters.iter().enumerate().map(|(index, entry)| Place::new(index + 1, entry)).collect(),
@@ -122,6 +130,7 @@ impl Row {
         match (self.state, self.silent_seconds) {
             (State::Free, _) => "free".to_owned(),
             (State::Alive, _) => "alive".to_owned(),
+            (State::Sheltered, _) => "by session".to_owned(),
             (State::Silent, seconds) => format!("silent {}s", seconds.unwrap_or_default()),
             (State::Dead, seconds) => format!("dead {}", span(Duration::from_secs(seconds.unwrap_or_default()))),
         }

@@ -151,6 +151,11 @@ impl Template {
         if text.is_empty() {
             return Some("the name is empty".to_owned());
         }
+        if text.starts_with("session.") {
+            let message =
+                "names that begin with \"session.\" are msync's own; choose another beginning, such as \"session-\"";
+            return Some(message.to_owned());
+        }
         self.parts.iter().find_map(text_fault).or_else(|| self.shape_fault())
     }
 
@@ -370,6 +375,7 @@ mod tests {
     fn bad_names_say_why() {
         let long = "a".repeat(254);
         let cases = [
+            ("session.{x}", "msync's own"),
             ("", "empty"),
             ("Invoices", "write `i`"),
             ("a_b", "write `-`"),

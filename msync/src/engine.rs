@@ -12,9 +12,11 @@ mod message;
 mod obstacle;
 mod offer;
 mod recall;
+mod sessions;
 mod task;
 mod telling;
 mod turn;
+mod witness;
 
 use std::{
     collections::HashMap,
@@ -38,6 +40,7 @@ use obstacle::Fitness;
 pub(crate) use offer::Forfeit;
 use offer::Offer;
 use recall::Recall;
+use sessions::Sessions;
 use task::{Hand, Task};
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
@@ -45,6 +48,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 pub(crate) use turn::Turn;
+use witness::Witnesses;
 
 use crate::{
     Error, FencingToken, Lease, LockName,
@@ -90,6 +94,10 @@ pub(crate) struct Engine {
     shut: CancellationToken,
     retired: Notify,
     recall: Mutex<Recall>,
+    /// Its own sessions.
+    sessions: Sessions,
+    /// Those of others.
+    witnesses: Witnesses,
 }
 
 /// How to reach a running keeper.
@@ -114,6 +122,7 @@ impl Engine {
         random: Random,
         foreign: bool,
         ears: Option<Ears>,
+        sessions: bool,
     ) -> Arc<Self> {
         let home = clock.home();
         let (gate, lookouts) = (Gate::new(Arc::clone(&random)), Lookouts::new(&store, &clock, &random));
@@ -137,6 +146,8 @@ impl Engine {
             shut: CancellationToken::new(),
             retired: Notify::new(),
             recall: Mutex::default(),
+            sessions: Sessions::new(sessions),
+            witnesses: Witnesses::default(),
         })
     }
 
@@ -264,7 +275,7 @@ impl Engine {
     }
 
     /// Completes when the end begins.
-    pub(crate) fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
+    pub(crate) fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
         self.shut.clone().cancelled_owned()
     }
 
@@ -347,8 +358,11 @@ impl Engine {
 
     fn named(&self, wanted: impl Fn(&Handle) -> bool) -> Vec<LockName> {
         let keepers = self.keepers();
-        let mut names: Vec<_> =
-            keepers.iter().filter(|(_, handle)| wanted(handle)).map(|(name, _)| name.clone()).collect();
+        let mut names: Vec<_> = keepers
+            .iter()
+            .filter(|(name, handle)| !name.is_session() && wanted(handle))
+            .map(|(name, _)| name.clone())
+            .collect();
         names.sort_unstable();
         names
     }

@@ -82,6 +82,7 @@ impl Options {
             at_least: self.at_least,
             max_hold: self.max_hold,
             again: None,
+            session: None,
         }
     }
 }

@@ -13,6 +13,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::Error;
 
+/// What the names of sessions begin with, which are msync's own.
+pub(crate) const SESSIONS: &str = "session.";
+
 /// The longest name that Kubernetes allows for an object.
 const MAX_LEN: usize = 253;
 
@@ -31,7 +34,7 @@ const MAX_KEPT: usize = MAX_LEN - 1 - 16;
 /// at most 253 characters.
 ///
 /// # One rule for all names
-/// Every text but the empty one names a lock, wherever a name is given: to [`Client::lock`](crate::Client::lock),
+/// Every text names a lock, but the empty one and what begins with `session.` (those names are msync's own), wherever a name is given: to [`Client::lock`](crate::Client::lock),
 /// `lock_all`, `election`, `leader_loop`, and by the data in the template of an annotated function. A text that Kubernetes
 /// allows is the name; any other becomes the nearest name and a hash, by [`escaped`](Self::escaped), so that the same text
 /// is the same lock everywhere. Only what is *read as a name* must be one: [`new`](Self::new), `FromStr`, `TryFrom`,
@@ -80,6 +83,25 @@ impl LockName {
         }
     }
 
+    /// Takes the name of an object that is there, one of msync's own as well.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`] when it is none that Kubernetes allows.
+    #[cfg(any(feature = "kube", test))]
+    pub(crate) fn stored(name: &str) -> Result<Self, Error> {
+        if name.starts_with(SESSIONS) && shape_fault(name).is_none() { Ok(Self::made(name)) } else { Self::new(name) }
+    }
+
+    /// Returns the name of a session, by its term.
+    pub(crate) fn session(term: impl fmt::Display) -> Self {
+        Self::made(&format!("{SESSIONS}{term}"))
+    }
+
+    /// Says whether it is that of a session, which no user has.
+    pub(crate) fn is_session(&self) -> bool {
+        self.as_str().starts_with(SESSIONS)
+    }
+
     /// Takes a name that the macro has checked.
     pub(crate) const fn checked(name: &'static str) -> Self {
         Self { text: Text::Fixed(name), original: None }
@@ -95,13 +117,18 @@ impl LockName {
         if fault(text).is_none() {
             return Self::made(text);
         }
-        let name = format!("{}-{:016x}", sanitize(text, MAX_KEPT), fnv1a(text.as_bytes()));
+        let mut kept = sanitize(text, MAX_KEPT);
+        if let Some(rest) = kept.strip_prefix(SESSIONS) {
+            kept = format!("session-{rest}");
+        }
+        let name = format!("{kept}-{:016x}", fnv1a(text.as_bytes()));
         Self { original: Some(shortened(text).into()), ..Self::made(&name) }
     }
 
-    /// Makes the name of whatever a caller calls a lock: any text but none at all, which is a mistake and nobody's name.
+    /// Makes the name of whatever a caller calls a lock: any text but none at all, which is a mistake and nobody's name, and but
+    /// what begins as the names of sessions do.
     pub(crate) fn of(text: &str) -> Result<Self, Error> {
-        if text.is_empty() { Self::new(text) } else { Ok(Self::escaped(text)) }
+        if text.is_empty() || text.starts_with(SESSIONS) { Self::new(text) } else { Ok(Self::escaped(text)) }
     }
 
     /// Adds what the name was made of, as it stands in an object.
@@ -224,8 +251,18 @@ fn shortened(original: &str) -> Cow<'_, str> {
     format!("{}…", &original[..end]).into()
 }
 
-/// Says what is wrong with a name, if anything (RFC 1123 subdomain, as `apimachinery` validates object names).
+/// Says what is wrong with a name for a lock, if anything.
 pub(crate) fn fault(name: &str) -> Option<&'static str> {
+    if name.starts_with(SESSIONS) {
+        return Some(
+            "names that begin with \"session.\" are msync's own; choose another beginning, such as \"session-\"",
+        );
+    }
+    shape_fault(name)
+}
+
+/// Says what Kubernetes has against a name, if anything (RFC 1123 subdomain, as `apimachinery` validates object names).
+fn shape_fault(name: &str) -> Option<&'static str> {
     if name.is_empty() {
         return Some("it is empty");
     }
@@ -286,6 +323,23 @@ mod tests {
         for bad in ["", "A", "a_b", "-a", "a-", "a..b", ".a", "a/b", "ä", " ", long.as_str()] {
             assert!(matches!(LockName::new(bad), Err(Error::InvalidName { .. })), "{bad:?} was accepted");
         }
+    }
+
+    #[test]
+    fn r1_names_of_sessions_are_refused_to_users_and_read_from_the_store() {
+        let name = LockName::session(crate::record::Term(7));
+        assert_eq!(name.as_str(), "session.0000000000000007");
+        for refused in [LockName::new(name.as_str()), LockName::of(name.as_str()), name.as_str().parse()] {
+            assert!(refused.unwrap_err().to_string().contains("msync's own"));
+        }
+        let stored = LockName::stored(name.as_str()).unwrap();
+        assert!(stored.is_session() && stored == name);
+        assert!(LockName::stored("session.-").is_err() && LockName::stored("").is_err());
+        for text in ["Session.X", "session.a b", "session..x"] {
+            let escaped = LockName::escaped(text);
+            assert!(!escaped.is_session() && fault(escaped.as_str()).is_none(), "{escaped}");
+        }
+        assert!(LockName::of("sessions").is_ok() && LockName::of("session").is_ok());
     }
 
     #[test]

@@ -14,8 +14,10 @@ mod collect;
 mod contest;
 mod event;
 mod hold;
+mod keeping;
 mod release;
 mod reply;
+mod session;
 mod story;
 #[cfg(test)]
 mod tests;
@@ -23,12 +25,13 @@ mod trouble;
 mod view;
 mod watching;
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use contest::{Contest, Move, Sent};
 pub use event::{Action, Again, Call, Event, Notice, Outcome, Patience, Standing, Ticket, Want};
 pub use hold::{Attempt, Attempts, Hold, User};
 use release::Parting;
+pub use session::{Ask, Foreign, Glance, Own, Rest, Shelter, Step, Verdict, may_beat, pays, shelter};
 pub use story::{Answer, Holding, Renewal, Story, Wait};
 pub use trouble::Report;
 use trouble::Trouble;
@@ -81,6 +84,10 @@ pub struct Keeper {
     pause: Moment,
     /// The timing of the last hold, for what is still to be cleaned up after it.
     timing: Timing,
+    /// The sessions of this engine, the lost ones included; nothing where it has none, nor wants any.
+    own: Option<Arc<[Shelter]>>,
+    /// When this engine was last told what it holds; only of a session.
+    heard: Option<Moment>,
     /// Whatever this engine wants is held by somebody, as a rule.
     crowded: bool,
     shut: bool,
@@ -91,6 +98,16 @@ struct Context<'a> {
     now: Now,
     random: &'a mut dyn FnMut() -> u64,
     notices: Vec<Notice>,
+    own: Option<Arc<[Shelter]>>,
+    opens: Option<Timing>,
+}
+
+// === impl Context ===
+
+impl Context<'_> {
+    fn own(&self) -> &[Shelter] {
+        self.own.as_deref().unwrap_or_default()
+    }
 }
 
 // === impl Keeper ===
@@ -112,6 +129,8 @@ impl Keeper {
             seen_held: Moment::default(),
             pause: Moment::default(),
             timing: Timing::default(),
+            own: None,
+            heard: None,
             crowded: false,
             shut: false,
         }
@@ -128,9 +147,24 @@ impl Keeper {
         self.crowded = crowded;
     }
 
+    /// Tells which sessions this engine has, if it uses any.
+    pub fn know_sessions(&mut self, own: Option<Arc<[Shelter]>>) {
+        self.own = own;
+    }
+
+    /// Tells a session when this engine was last shown what it holds.
+    pub fn has_heard(&mut self, at: Moment) {
+        self.heard = Some(at);
+    }
+
+    /// Lists the sessions of this engine that must not end now.
+    pub fn needs(&self) -> impl Iterator<Item = Term> + '_ {
+        self.hold.iter().flat_map(Hold::needs)
+    }
+
     /// Takes an event and says what to do next.
     pub fn step(&mut self, event: Event, now: Now, random: &mut dyn FnMut() -> u64) -> Action {
-        let mut cx = Context { now, random, notices: Vec::new() };
+        let mut cx = Context { now, random, notices: Vec::new(), own: self.own.clone(), opens: None };
         self.see_holder(now.local);
         self.expire(now.local);
         self.take(event, &mut cx);
@@ -158,6 +192,8 @@ impl Keeper {
             wake: self.wake(now),
             watch: self.contest.as_ref().is_some_and(|contest| contest.watches(&self.view)),
             tell: self.awaits_collection(now.local),
+            ask: self.contest.as_ref().and_then(|contest| contest.asks(&self.view)),
+            opens: cx.opens,
         }
     }
 
@@ -243,6 +279,7 @@ impl Keeper {
                 self.view.doubt(State::Unknown);
             }
             // Deleted while nobody watched; or the list is older than what is believed.
+            Event::Judged(session, verdict) => self.view.judge(session, verdict, now),
             Event::Missing if self.view.record().is_some() => self.view.doubt(State::Unknown),
             Event::Prolong(_) | Event::Unlisted | Event::Missing | Event::Tick => {}
             Event::ShutDown => self.shut_down(cx),
@@ -282,6 +319,7 @@ impl Keeper {
 
     fn expire(&mut self, now: Moment) {
         if let Some(hold) = &mut self.hold {
+            hold.reckon(self.own.as_deref().unwrap_or_default());
             hold.expire(now);
         }
     }
@@ -309,7 +347,7 @@ impl Keeper {
             }
             State::Present(snapshot) if snapshot.record.term == hold.term => {
                 let early = jitter(hold.timing.renew_interval() / 10, cx);
-                hold.confirm(snapshot, early, cx.now.local);
+                hold.confirm(snapshot, early, cx.now.local, cx.own());
             }
             State::Present(_) => end(hold, LossReason::TakenOver),
         }
@@ -322,7 +360,7 @@ impl Keeper {
         }
         let (Some(contest), Some(front)) = (&mut self.contest, self.tickets.front()) else { return };
         let State::Present(snapshot) = self.view.state() else { return };
-        if let Some(hold) = contest.won(snapshot, front, self.trouble.as_deref(), cx.now.local) {
+        if let Some(hold) = contest.won(snapshot, front, self.trouble.as_deref(), cx.own(), cx.now.local) {
             self.hold = Some(hold);
             self.contest = None;
         }
@@ -333,7 +371,11 @@ impl Keeper {
         let wishes_another = self.wishes_another();
         let Some(hold) = &mut self.hold else { return };
         let others_wait = self.view.record().is_some_and(|record| waits_another(record, &self.engine));
-        if wishes_another || !hold.is_free_for_local(cx.now.local) || (others_wait && hold.must_yield(cx.now.local)) {
+        if wishes_another
+            || !hold.is_free_for_local(cx.now.local)
+            || hold.is_stale(cx.now.local)
+            || (others_wait && hold.must_yield(cx.now.local))
+        {
             return;
         }
         let Some(want) = self.tickets.front() else { return };
@@ -358,34 +400,6 @@ impl Keeper {
                 Move::GiveUp(notice) => self.dismiss(notice, cx),
             }
         }
-    }
-
-    /// Keeps a hold alive.
-    fn keep(&mut self, cx: &mut Context<'_>) -> Option<Call> {
-        let hold = self.hold.as_mut()?;
-        let now = cx.now.local;
-        if !hold.is_renewed() || !hold.serves() {
-            return None;
-        }
-        let Some(record) = self.view.record() else { return Some(Call::Read) };
-        if self.shut && hold.user.is_none() {
-            return Some(Call::Apply(release::reserve(hold, record, cx)));
-        }
-        if now < hold.next_renewal {
-            return None;
-        }
-        let (beat, ttl) = (fresh(cx), hold.timing.ttl());
-        hold.attempt(beat, Attempt::new(now, ttl, hold.timing.safety_margin()));
-        hold.next_renewal = now;
-        Some(Call::Apply(Change::Renew {
-            term: hold.term,
-            previous: record.beat,
-            beat,
-            renewals: record.renewals.saturating_add(1),
-            ttl,
-            next_owner: record.next_in_line(),
-            wall: cx.now.wall,
-        }))
     }
 
     /// Returns how long a call may take where calls are not slow.
@@ -419,7 +433,7 @@ impl Keeper {
             .chain(uncollected.into_iter().flatten())
             .chain(due)
             .chain(self.report_due())
-            .filter(|at| *at > now.local)
+            .filter(|at| *at > now.local && *at < session::NEVER)
             .min()
     }
 
@@ -427,7 +441,10 @@ impl Keeper {
     fn due(&self, now: Now) -> Option<Moment> {
         if let Some(hold) = &self.hold {
             let due = self.view.record().map_or(self.pause, |_| hold.next_renewal);
-            return (hold.is_renewed() && hold.serves()).then_some(due);
+            if hold.lingers(self.own.as_deref().unwrap_or_default()) {
+                return Some(self.pause);
+            }
+            return (hold.is_renewed() && hold.serves() && !self.is_deaf(now.local)).then_some(due);
         }
         let starting = self.contest.is_none() && !self.tickets.is_empty();
         let contest = self.contest.as_ref().map(|contest| contest.due(&self.view, now));

@@ -212,6 +212,8 @@ pub struct Record {
     pub next_owner: Option<Arc<str>>,
     /// What a holder says of itself; of another term, it is out of date.
     pub advertised: Option<Advert>,
+    /// The session that keeps the hold alive instead of renewals of its own, if one does; the pair says nothing then.
+    pub under: Term,
 }
 
 // === impl Record ===
@@ -248,6 +250,12 @@ impl Record {
         self.waiters.iter().position(|entry| entry.term() == Some(term))
     }
 
+    /// Names the session that it is held under. Only a hold with a beat of its own says when it would end.
+    fn put_under(&mut self, session: Term) {
+        self.under = session;
+        self.expiry = self.expiry.filter(|_| session.is_none());
+    }
+
     fn held_by(claim: &Claim, beat: Beat, renewals: u64, wall: Wall) -> Self {
         Self {
             engine: claim.engine.clone(),
@@ -262,6 +270,7 @@ impl Record {
             next: EngineId::default(),
             next_owner: None,
             advertised: None,
+            under: Term::NONE,
         }
     }
 }
@@ -277,6 +286,8 @@ pub enum Change {
         claim: Claim,
         /// The nonce of this attempt.
         beat: Beat,
+        /// The session that keeps the hold alive; none when it is to be renewed by itself.
+        under: Term,
         /// The writer's date.
         wall: Wall,
     },
@@ -291,6 +302,8 @@ pub enum Change {
         seen: Pair,
         /// The entries that leave the queue, by ascending index: the claimer's own, and on a take-over those ahead.
         removes: Vec<(usize, Entry)>,
+        /// The session that keeps the hold alive; none when it is to be renewed by itself.
+        under: Term,
         /// The writer's date.
         wall: Wall,
     },
@@ -322,6 +335,8 @@ pub enum Change {
         ttl: Duration,
         /// The owner who is first in the queue then, as far as the holder has seen.
         next_owner: Option<Arc<str>>,
+        /// The session that keeps the hold alive from here on; none when it is renewed by itself.
+        under: Term,
         /// The writer's date.
         wall: Wall,
     },
@@ -389,11 +404,10 @@ impl Change {
     /// # Errors
     /// The condition that did not hold; nothing is changed then.
     pub fn apply(&self, stored: Option<&Record>) -> Result<Record, Refused> {
-        if let Self::Create { claim, beat, wall } = self {
-            return match stored {
-                Some(_) => Err(Refused::Exists),
-                None => Ok(Record::held_by(claim, *beat, 1, *wall)),
-            };
+        if let Self::Create { claim, beat, under, wall } = self {
+            let mut made = Record::held_by(claim, *beat, 1, *wall);
+            made.put_under(*under);
+            return if stored.is_some() { Err(Refused::Exists) } else { Ok(made) };
         }
         let record = stored.ok_or(Refused::Absent)?;
         self.check(record)?;
@@ -443,16 +457,18 @@ impl Change {
             Self::Leave { index, .. } => {
                 next.waiters.remove(*index);
             }
-            Self::Renew { beat, renewals, ttl, next_owner, wall, .. } => {
+            Self::Renew { beat, renewals, ttl, next_owner, under, wall, .. } => {
                 (next.beat, next.renewals, next.ttl) = (*beat, *renewals, *ttl);
                 (next.next_owner, next.expiry) = (next_owner.clone(), Some(*wall + *ttl));
+                next.put_under(*under);
             }
             Self::Reserve { beat, engine, ttl, until, .. } => {
                 (next.engine, next.beat, next.ttl) = (engine.reserved(), *beat, *ttl);
-                next.expiry = Some(*until);
+                (next.expiry, next.under) = (Some(*until), Term::NONE);
             }
-            Self::Claim { claim, beat, removes, wall, .. } => {
+            Self::Claim { claim, beat, removes, under, wall, .. } => {
                 next = Record { advertised: next.advertised, ..Record::held_by(claim, *beat, 1, *wall) };
+                next.put_under(*under);
                 next.waiters = without(&record.waiters, removes.iter().map(|(index, _)| *index));
             }
             Self::Grant { beat, index, entry, duplicates, next: first, wall, .. } => {
@@ -464,7 +480,7 @@ impl Change {
             }
             Self::Advertise(advert) => next.advertised = Some(advert.clone()),
             Self::Free { wall, .. } => {
-                (next.engine, next.term, next.beat) = (EngineId::default(), Term::NONE, Beat::NONE);
+                (next.engine, next.term, next.beat, next.under) = Default::default();
                 (next.next, next.next_owner) = (EngineId::default(), None);
                 (next.acquired, next.expiry) = (Some(*wall), Some(*wall));
             }

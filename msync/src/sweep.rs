@@ -5,7 +5,11 @@
 //! a holder counts as dead when its record was seen unchanged for its ttl by the local clock, which is the rule for taking
 //! over, and the deletion is of the very state that was seen.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::{
     Client, Error, LockName,
@@ -198,9 +202,10 @@ impl Sweep {
 fn judge(sights: &mut Sights, found: &[(LockName, Snapshot)], older_than: Duration, now: Now) -> Judged {
     let before = std::mem::take(sights);
     let mut judged = Judged::default();
+    let sessions: HashSet<_> = found.iter().map(|(name, _)| name).filter(|name| name.is_session()).collect();
     for (name, Snapshot { version, record }) in found {
         // A Lease that others hold is theirs, alive or dead.
-        if record.engine.is_foreign() || !is_old(record, older_than, now) {
+        if record.engine.is_foreign() || !is_old(record, older_than, now) || lives_by_session(record, &sessions) {
             continue;
         }
         let seen = before.get(name).filter(|(seen, _)| seen == version);
@@ -217,8 +222,16 @@ fn judge(sights: &mut Sights, found: &[(LockName, Snapshot)], older_than: Durati
     judged
 }
 
+/// Says whether its session is there. That it is not counts only when it is seen once more: a list that was sent after the
+/// session was first named shows its end.
+fn lives_by_session(record: &Record, sessions: &HashSet<&LockName>) -> bool {
+    !record.under.is_none() && sessions.contains(&LockName::session(record.under))
+}
+
 fn is_old(record: &Record, older_than: Duration, now: Now) -> bool {
-    let age = record.expiry.map(|expiry| now.wall.as_millis().saturating_sub(expiry.as_millis()));
+    // Under a session it has no date of its own but that of its beginning.
+    let date = record.expiry.or(record.acquired.filter(|_| !record.under.is_none()));
+    let age = date.map(|expiry| now.wall.as_millis().saturating_sub(expiry.as_millis()));
     age.is_some_and(|age| u128::try_from(age).is_ok_and(|age| age >= older_than.as_millis()))
 }
 

@@ -42,7 +42,7 @@ pub fn claim(owner: &str, term: u64) -> Claim {
 
 /// Creates a lock held under this term, with beat 10 x term.
 pub fn create(owner: &str, term: u64) -> Change {
-    Change::Create { claim: claim(owner, term), beat: Beat(term * 10), wall: WALL }
+    Change::Create { claim: claim(owner, term), beat: Beat(term * 10), under: Term::NONE, wall: WALL }
 }
 
 /// Joins the queue.
@@ -53,7 +53,16 @@ pub fn enqueue(owner: &str, term: u64) -> Change {
 /// Prolongs a hold.
 pub fn renew(term: u64, previous: u64, beat: u64) -> Change {
     let (previous, beat) = (Beat(previous), Beat(beat));
-    Change::Renew { term: Term(term), previous, beat, renewals: 2, ttl: TTL, next_owner: None, wall: WALL }
+    Change::Renew {
+        term: Term(term),
+        previous,
+        beat,
+        renewals: 2,
+        ttl: TTL,
+        next_owner: None,
+        under: Term::NONE,
+        wall: WALL,
+    }
 }
 
 /// Hands over to the waiter at an index.
@@ -71,7 +80,7 @@ pub fn grant(term: u64, index: usize, entry: Entry) -> Change {
 
 /// Takes a lock with this pair, removing these entries.
 pub fn take(owner: &str, term: u64, seen: Pair, removes: Vec<(usize, Entry)>) -> Change {
-    Change::Claim { claim: claim(owner, term), beat: Beat(term * 10), seen, removes, wall: WALL }
+    Change::Claim { claim: claim(owner, term), beat: Beat(term * 10), seen, removes, under: Term::NONE, wall: WALL }
 }
 
 /// Leaves a lock free.

@@ -21,6 +21,9 @@ impl Name {
         if name.is_empty() {
             return Err("it is empty");
         }
+        if name.starts_with("session.") {
+            return Err("names that begin with \"session.\" are msync's own");
+        }
         if name.len() > MAX {
             return Err("it is longer than 253 characters");
         }

@@ -33,6 +33,7 @@ pub struct ClientBuilder<S = ()> {
     random: Random,
     listeners: Vec<Arc<dyn Listener>>,
     events: bool,
+    sessions: Option<bool>,
 }
 
 /// A store that a builder has chosen.
@@ -71,6 +72,7 @@ impl ClientBuilder {
             random: os_random(),
             listeners: Vec::new(),
             events: false,
+            sessions: None,
         }
     }
 }
@@ -164,6 +166,30 @@ impl<S> ClientBuilder<S> {
         self
     }
 
+    /// Keeps any number of locks alive by one heartbeat, a session (design 4.10): what a client pays to hold locks for long
+    /// does not grow with their number. Off unless told, here or by `MSYNC_SESSIONS=1`; what is told here counts.
+    ///
+    /// Once two locks of one [`Timing`] are held and a renewal is due, the client makes an object `session.` and 16 digits, of the
+    /// same kind as locks, and renews that alone. The locks name it and are held as long as it is. Nothing else changes: first
+    /// acquire one request, hand-over one write, every promise. But who loses its session loses all locks under it at once.
+    /// Elections renew by themselves, always.
+    ///
+    /// All clients that share locks must know of sessions, which is this version and later, before any of them uses one: an
+    /// older one takes a lock that is not renewed for abandoned. On [Leases](Self::leases) it must not be used where client-go
+    /// or others hold the same Lease, who cannot tell; so there it is never on by `MSYNC_SESSIONS`. Where the rights to make such
+    /// an object are missing, locks renew by themselves as ever, and there is one warning.
+    ///
+    /// # Examples
+    /// ```
+    /// use msync::{Client, MemoryStore};
+    ///
+    /// let client = Client::builder().sessions(true).memory(&MemoryStore::new()).build();
+    /// ```
+    pub fn sessions(mut self, sessions: bool) -> Self {
+        self.sessions = Some(sessions);
+        self
+    }
+
     /// Chooses the store in memory: for tests and demos. Clients that are given the same store share its locks.
     pub fn memory(self, store: &MemoryStore) -> ClientBuilder<Chosen> {
         self.choose(Chosen(Backend::Store { store: Arc::new(store.clone()), foreign: false }))
@@ -208,6 +234,7 @@ impl<S> ClientBuilder<S> {
             random: self.random,
             listeners: self.listeners,
             events: self.events,
+            sessions: self.sessions,
         }
     }
 }
@@ -290,6 +317,15 @@ impl<S> ClientBuilder<S> {
         Client { engine, timing: self.timing, cluster: Some(Cluster { client: Arc::new(client), leases }) }
     }
 
+    /// Says whether sessions are to be used: as told here, else by the environment, else not.
+    fn uses_sessions(&self) -> bool {
+        #[cfg(feature = "kube")]
+        let shared = self.leases;
+        #[cfg(not(feature = "kube"))]
+        let shared = false;
+        self.sessions.unwrap_or_else(|| !shared && sessions_by_environment())
+    }
+
     fn chosen_owner(&self) -> String {
         name::owner(&self.owner.clone().unwrap_or_else(host_name))
     }
@@ -309,7 +345,7 @@ impl<S> ClientBuilder<S> {
         };
         let (clock, random) = (Arc::clone(&self.clock), Arc::clone(&self.random));
         let ears = Ears::open(listeners, open);
-        Grip::first(Engine::new(id, store, clock, random, foreign, ears))
+        Grip::first(Engine::new(id, store, clock, random, foreign, ears, self.uses_sessions()))
     }
 }
 
@@ -327,6 +363,10 @@ impl std::fmt::Debug for Backend {
             Self::Kube(_) => f.write_str("Kube"),
         }
     }
+}
+
+fn sessions_by_environment() -> bool {
+    std::env::var("MSYNC_SESSIONS").is_ok_and(|told| matches!(told.as_str(), "1" | "on" | "true"))
 }
 
 fn host_name() -> String {

@@ -152,6 +152,7 @@ pub(super) async fn run(engine: Weak<Engine>) {
     loop {
         let sighting = lookout.next().await;
         let Some(engine) = engine.upgrade() else { return };
+        engine.hear();
         match sighting {
             Sighting::Listed(found) => {
                 // The first list is older than the first hold, as a rule: what it lacks is no news.

@@ -17,10 +17,11 @@ use tokio::sync::{mpsc, watch};
 use super::{
     Engine,
     call::Terms,
-    gate::Arrival,
+    gate::{Arrival, Purpose},
     lookouts::Listener,
     message::{Acknowledge, Asked, Bid, Message, Why},
     offer::Offer,
+    sessions::Berth,
 };
 use crate::{
     Error, LockName, LossReason,
@@ -31,7 +32,7 @@ use crate::{
 
 /// A wait that ends before this opens no watch of the lock. Over HTTP/1.1 a watch takes a connection with it: the release
 /// would have to make a new one first, which takes ten times as long as the release itself.
-const SHORT_WAIT: Duration = Duration::from_millis(250);
+pub(super) const SHORT_WAIT: Duration = Duration::from_millis(250);
 
 /// A call in flight: what the keeper is to be told, and the fault behind it, for the words of an error.
 type Flight = BoxFuture<'static, (Outcome, Option<Fault>)>;
@@ -56,6 +57,8 @@ pub(super) struct Driver {
     pub(super) story: Story<Asked>,
     /// Its last user was elected.
     pub(super) elects: bool,
+    /// What it has to do with sessions; nothing, as a rule, where there are none.
+    pub(super) berth: Option<Box<Berth>>,
     retired: bool,
 }
 
@@ -85,6 +88,7 @@ impl Driver {
             last_fault: None,
             story: Story::default(),
             elects: false,
+            berth: None,
             retired: false,
         }
     }
@@ -191,7 +195,7 @@ impl Driver {
         }
         while let Some(event) = events.pop_front() {
             self.tell_event(&event, now.local);
-            let action = self.keeper.step(event, now, &mut || random());
+            let action = self.step_keeper(event, now, &mut || random());
             self.tell_action(&action, now.local);
             self.publish();
             self.look_out(action.watch);
@@ -199,6 +203,7 @@ impl Driver {
                 self.engine.open_next();
             }
             self.set_alarm(action.wake);
+            self.ask(action.ask);
             let tell = action.tell;
             events.extend(self.act(action));
             if tell && self.offer.as_ref().is_some_and(|(_, offer)| !offer.urge()) {
@@ -262,6 +267,9 @@ impl Driver {
 
     /// Sends the call and the notices; returns what is to be said of who does not listen.
     fn act(&mut self, action: Action) -> Vec<Event> {
+        if let Some(timing) = action.opens {
+            self.engine.open_session(timing);
+        }
         if let Some(call) = action.call {
             self.flight = Some(self.send(call, action.turn, action.timeout)).into();
         }
@@ -272,7 +280,10 @@ impl Driver {
         let (engine, name) = (Arc::clone(&self.engine), self.name.clone());
         let arrival = *self.arrival.get_or_insert_with(|| engine.arrive());
         let guesses = self.keeper.guesses();
-        let terms = Terms { turn, guesses, ..Terms::of(&call, self.keeper.urgency(), arrival, timeout) };
+        let mut terms = Terms { turn, guesses, ..Terms::of(&call, self.keeper.urgency(), arrival, timeout) };
+        if name.is_session() {
+            terms.purpose = Purpose::Keep(Moment::default());
+        }
         Box::pin(async move { engine.call(&name, &call, terms).await })
     }
 
@@ -327,6 +338,7 @@ impl Driver {
 impl Drop for Driver {
     /// The runtime may end while a client, which may be a static, lives on: its next acquisition starts a new keeper.
     fn drop(&mut self) {
+        self.disembark();
         if !self.retired {
             self.desert();
             self.messages.close();
@@ -354,7 +366,7 @@ mod tests {
 
     fn driver() -> Driver {
         let (store, clock) = (Arc::new(MemoryStore::new()), Arc::new(TokioClock::default()));
-        let engine = Engine::new(EngineId::new("me", 1), store, clock, Arc::new(|| 7), false, None);
+        let engine = Engine::new(EngineId::new("me", 1), store, clock, Arc::new(|| 7), false, None, false);
         let (name, (_, inbox)) = (LockName::new("x").unwrap(), mpsc::unbounded_channel());
         let keeper = engine.keeper(&name);
         Driver::new(engine, name, keeper, inbox, watch::channel(Standing::default()).0)
@@ -427,6 +439,6 @@ mod tests {
             size_of::<F>()
         }
         let (driver, task) = (size_of::<Driver>(), future(Driver::run));
-        assert!(driver <= 1216 && task <= 320, "driver {driver}, task {task}");
+        assert!(driver <= 1312 && task <= 320, "driver {driver}, task {task}");
     }
 }

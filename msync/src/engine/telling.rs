@@ -142,7 +142,7 @@ impl Driver {
     }
 
     fn tell(&self, asked: &Asked, what: impl FnOnce() -> What) {
-        let Some(ears) = &self.engine.ears else { return };
+        let Some(ears) = self.engine.ears.as_ref().filter(|_| !self.name.is_session()) else { return };
         let uid = self.keeper.view().snapshot_version().map(|version| Arc::clone(&version.uid));
         let (name, label, election) = (self.name.clone(), asked.label.clone(), asked.election);
         ears.tell(News { name, label, election, uid, what: what() });

@@ -5,8 +5,8 @@ mod poll;
 use std::{ops::Range, time::Duration};
 
 use super::{
-    Attempt, Attempts, Call, Context, Flight, Hold, Keeper, Notice, Patience, State, Ticket, Trouble, View, Want,
-    fresh, jitter,
+    Ask, Attempt, Attempts, Call, Context, Flight, Hold, Keeper, Notice, Patience, Shelter, State, Ticket, Trouble,
+    Verdict, View, Want, fresh, jitter, session,
 };
 use crate::{
     Timing,
@@ -78,7 +78,7 @@ pub(super) enum Move {
 
 impl Contest {
     fn new(engine: &EngineId, want: &Want, cx: &mut Context<'_>) -> Self {
-        let term = Term::random((cx.random)());
+        let term = want.session.unwrap_or_else(|| Term::random((cx.random)()));
         Self {
             claim: Claim { engine: engine.clone(), term, ttl: want.timing.ttl(), instant: want.instant },
             want: want.clone(),
@@ -156,6 +156,14 @@ impl Contest {
         view.record().is_some_and(|record| record.rank_of(self.claim.term).is_some()) && !self.watches(view)
     }
 
+    /// Says what it wants to know of the session that the record stands under.
+    pub(super) fn asks(&self, view: &View) -> Option<Ask> {
+        let record = view.record().filter(|record| !record.under.is_none() && record.engine != self.claim.engine)?;
+        let (session, hasty) = (record.under, self.want.patience != Patience::Wait);
+        let unknown = view.verdict(session) != Verdict::Dead;
+        unknown.then(|| Ask { session, watch: self.watches(view), hasty })
+    }
+
     /// Makes a hold of a record that shows this term, if enough of its deadline remains, which is more where calls
     /// are slow; otherwise it must be accepted.
     pub(super) fn won(
@@ -163,6 +171,7 @@ impl Contest {
         snapshot: &Snapshot,
         front: &Want,
         trouble: Option<&Trouble>,
+        own: &[Shelter],
         now: Moment,
     ) -> Option<Hold> {
         let record = &snapshot.record;
@@ -175,18 +184,27 @@ impl Contest {
             self.granted = Some(record.beat);
             self.attempts.clear();
         }
-        let deadline = attempt.map(|attempt| attempt.deadline).or_else(|| self.granted_deadline(record))?;
+        let beat = attempt.map(|attempt| attempt.deadline).or_else(|| self.granted_deadline(record))?;
+        let deadline = session::bound(record.under, beat, own);
         let timing = &self.want.timing;
         let least = trouble.map_or(timing.attempt_timeout(), |trouble| trouble.least_left(timing));
         if deadline.since(now) < least.max(self.least_left(attempt.is_none())) {
             return None;
         }
-        let mut hold = Hold::new(self.claim.term, front, snapshot.version.number, deadline, now);
+        let mut hold = Hold::new(self.claim.term, front, snapshot.version.number, beat, now);
         hold.retained = self.want.retained;
-        let confirmed = attempt.map_or(Moment::default(), |attempt| attempt.sent);
-        hold.attempts = self.attempts.iter().filter(|(_, a)| a.sent > confirmed).map(|(b, a)| (*b, *a)).collect();
+        hold.attempts = self.attempts.clone();
+        hold.settle_under(record.beat, record.under);
+        hold.reckon(own);
         hold.next_renewal = match attempt {
             _ if front.timing.ttl() != self.claim.ttl => now,
+            _ if !record.under.is_none() => {
+                if front.timing == self.want.timing {
+                    session::NEVER
+                } else {
+                    now
+                }
+            }
             Some(attempt) => attempt.sent + self.first_interval(),
             // A short body is over before this: its hand-off costs one write, not two.
             None => now + self.want.timing.attempt_timeout() / 4,
@@ -226,6 +244,8 @@ impl Contest {
             State::Unknown if self.fresh && self.want.retained => self.claim_free(None, cx),
             State::Unknown if self.fresh && self.joins_first => self.enqueue(cx),
             State::Unknown if self.fresh => self.create(cx),
+            // A session is made once at the most: others may have seen the end of it.
+            State::Absent if self.want.session.is_some() && !self.fresh => Move::GiveUp(Notice::Busy(ticket)),
             State::Absent => self.create(cx),
             State::Exists if waits && !self.joined && cx.now.local >= self.full_until => self.enqueue(cx),
             State::Unknown | State::Exists => Move::Send(Call::Read),
@@ -281,6 +301,8 @@ impl Contest {
         let watched = *self.watched.get_or_insert(record.pair());
         let kept = if record.is_reserved() {
             cx.now.local < self.claim_due(record, None, view, cx.now)
+        } else if !record.under.is_none() {
+            view.verdict(record.under) == Verdict::Alive || cx.now.local >= self.gives_up_at(record, view)
         } else {
             promises_life && cx.now.local < view.claimable_at(record, cx.now)
         };
@@ -288,6 +310,12 @@ impl Contest {
             return Move::GiveUp(Notice::Busy(ticket));
         }
         self.challenge(record, None, view, cx)
+    }
+
+    /// Returns when whoever tries waits no more to hear of a session: the store does not answer, or nobody may look.
+    fn gives_up_at(&self, record: &Record, view: &View) -> Moment {
+        let doubtful = !record.under.is_none() && view.verdict(record.under) != Verdict::Dead;
+        if doubtful { self.started + 2 * record.patience() } else { session::NEVER }
     }
 
     /// Takes over from a holder without a sign of life. Whoever does not watch the lock looks once more before.
@@ -320,6 +348,9 @@ impl Contest {
 
     /// Returns when this contest acts next, if nothing happens before.
     pub(super) fn due(&self, view: &View, now: Now) -> Moment {
+        if let Some(until) = self.waits_for_verdict(view) {
+            return until;
+        }
         let Some(record) = view.record().filter(|_| !self.polls()) else { return Moment::default() };
         let ours = record.is_free() || record.term == self.claim.term;
         let rank = record.rank_of(self.claim.term);
@@ -330,12 +361,14 @@ impl Contest {
         let claim = self.claim_due(record, rank, view, now);
         let look = if self.watches(view) { claim } else { self.look_due(record, view) };
         let join = if may_join { self.full_until } else { claim };
-        claim.min(look).min(join)
+        let tries = self.want.patience == Patience::Try;
+        let patience = if tries { self.gives_up_at(record, view) } else { session::NEVER };
+        claim.min(look).min(join).min(patience)
     }
 
     fn create(&mut self, cx: &mut Context<'_>) -> Move {
-        let beat = self.attempt(cx);
-        Move::Send(Call::Apply(Change::Create { claim: self.claim.clone(), beat, wall: cx.now.wall }))
+        let (beat, under) = self.attempt(Beat::NONE, cx);
+        Move::Send(Call::Apply(Change::Create { claim: self.claim.clone(), beat, under, wall: cx.now.wall }))
     }
 
     fn claim_free(&mut self, record: Option<&Record>, cx: &mut Context<'_>) -> Move {
@@ -350,8 +383,8 @@ impl Contest {
     }
 
     fn claim_from(&mut self, seen: Pair, removes: Vec<(usize, Entry)>, cx: &mut Context<'_>) -> Move {
-        let (claim, beat, wall) = (self.claim.clone(), self.attempt(cx), cx.now.wall);
-        Move::Send(Call::Apply(Change::Claim { claim, beat, seen, removes, wall }))
+        let (claim, (beat, under), wall) = (self.claim.clone(), self.attempt(seen.beat, cx), cx.now.wall);
+        Move::Send(Call::Apply(Change::Claim { claim, beat, seen, removes, under, wall }))
     }
 
     fn enqueue(&mut self, cx: &mut Context<'_>) -> Move {
@@ -362,7 +395,7 @@ impl Contest {
 
     /// Accepts a grant: only this write's confirmation makes us holder.
     fn accept(&mut self, record: &Record, cx: &mut Context<'_>) -> Move {
-        let beat = self.attempt(cx);
+        let (beat, under) = self.attempt(record.beat, cx);
         Move::Send(Call::Apply(Change::Renew {
             term: record.term,
             previous: record.beat,
@@ -370,17 +403,19 @@ impl Contest {
             renewals: record.renewals.saturating_add(1),
             ttl: self.claim.ttl,
             next_owner: record.next_in_line(),
+            under,
             wall: cx.now.wall,
         }))
     }
 
-    /// Notes one attempt to hold, with a beat of its own.
-    fn attempt(&mut self, cx: &mut Context<'_>) -> Beat {
-        let beat = fresh(cx);
-        let attempt = Attempt::new(cx.now.local, self.claim.ttl, self.want.timing.safety_margin());
+    /// Notes one attempt to hold, with a beat of its own, under the session that there is for it.
+    fn attempt(&mut self, tests: Beat, cx: &mut Context<'_>) -> (Beat, Term) {
+        let (beat, now) = (fresh(cx), cx.now.local);
+        let under = if self.claim.instant { session::shelter(cx.own(), &self.want.timing, now) } else { Term::NONE };
+        let attempt = Attempt::new(now, self.claim.ttl, self.want.timing.safety_margin());
         self.fresh = false;
-        self.attempts.insert(beat, attempt);
-        beat
+        self.attempts.insert(beat, attempt.of(tests, under));
+        (beat, under)
     }
 
     /// Begins a new term: the old one was removed from the queue, and is never believed again.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Report;
+use super::{Ask, Report, Verdict};
 use crate::{
     FencingToken, LossReason, Timing,
     clock::Moment,
@@ -58,6 +58,8 @@ pub struct Want {
     pub max_hold: Option<Duration>,
     /// It had the lock before, in vain.
     pub again: Option<Again>,
+    /// It is to be a session, of this term.
+    pub session: Option<Term>,
 }
 
 // === impl Want ===
@@ -75,6 +77,7 @@ impl Want {
             at_least: Duration::ZERO,
             max_hold: None,
             again: None,
+            session: None,
         }
     }
 
@@ -115,6 +118,8 @@ pub enum Event {
     Unlisted,
     /// A watch of this lock itself started over and did not find it: a reason to read it, no more.
     Missing,
+    /// What is known now of a session that the record named.
+    Judged(Term, Verdict),
     /// The client shuts down.
     ShutDown,
     /// Time has passed.
@@ -264,4 +269,8 @@ pub struct Action {
     pub watch: bool,
     /// Whether the user is to say so at once when it collects the lock: something waits for that.
     pub tell: bool,
+    /// What is to be found out of a session of another engine.
+    pub ask: Option<Ask>,
+    /// A session would pay for locks of this timing, if more of them are held.
+    pub opens: Option<Timing>,
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Standing, Ticket, Want};
+use super::{Shelter, Standing, Ticket, Want, session::NEVER};
 use crate::{
     FencingToken, LossReason, Timing,
     clock::Moment,
@@ -24,6 +24,10 @@ pub struct Attempt {
     pub deadline: Moment,
     /// The last of its term: it leaves the record to nobody, as long as `at_least` promises.
     pub last: bool,
+    /// The beat that it tests: once another one is seen it can come true no more.
+    pub tests: Beat,
+    /// The session whose deadline it confirms instead of its own.
+    pub under: Term,
 }
 
 // === impl Attempt ===
@@ -31,7 +35,13 @@ pub struct Attempt {
 impl Attempt {
     /// Anchors a deadline at the send, never at the reply.
     pub fn new(sent: Moment, ttl: Duration, margin: Duration) -> Self {
-        Self { sent, ttl, deadline: sent + ttl - margin, last: false }
+        Self { sent, ttl, deadline: sent + ttl - margin, last: false, tests: Beat::NONE, under: Term::NONE }
+    }
+
+    /// Says which beat it tests, and which session it names.
+    #[must_use]
+    pub fn of(self, tests: Beat, under: Term) -> Self {
+        Self { tests, under, ..self }
     }
 }
 
@@ -67,8 +77,14 @@ impl User {
 pub struct Hold {
     /// The term.
     pub term: Term,
-    /// Up to when this engine believes that it has the lock.
+    /// Up to when this engine believes that it has the lock: as [reckoned](Self::reckon).
     pub deadline: Moment,
+    /// What the newest beat that was seen confirms by itself.
+    pub(super) beat_deadline: Moment,
+    /// The session that the record names with it.
+    pub under: Term,
+    /// Somebody wants more time than its session gives: it leads out.
+    pub(super) prolonged: bool,
     /// Renewals not confirmed yet.
     pub attempts: Attempts,
     /// When the next renewal is due.
@@ -110,6 +126,9 @@ impl Hold {
         Self {
             term,
             deadline,
+            beat_deadline: deadline,
+            under: Term::NONE,
+            prolonged: false,
             attempts: Attempts::new(),
             next_renewal: now,
             timing: want.timing,
@@ -153,31 +172,36 @@ impl Hold {
 
     /// Notes an attempt that is about to be sent. One that shortens the ttl shortens the deadline at once: others may
     /// see it before we see that it was applied.
-    pub fn attempt(&mut self, beat: Beat, attempt: Attempt) {
-        if !attempt.last {
-            self.deadline = self.deadline.min(attempt.deadline);
-        }
+    pub fn attempt(&mut self, beat: Beat, attempt: Attempt, own: &[Shelter]) {
         self.attempts.insert(beat, attempt);
+        self.reckon(own);
     }
 
     /// Lets the next renewal be sent at once.
     pub fn prolong(&mut self, now: Moment) {
         self.next_renewal = self.next_renewal.min(now);
+        self.prolonged = true;
     }
 
     /// Takes a believed record of this term: confirms the attempt whose beat it shows. The next renewal is sent a
     /// random bit `early`, so that the renewals of many locks spread over time.
-    pub fn confirm(&mut self, snapshot: &Snapshot, early: Duration, now: Moment) {
+    pub fn confirm(&mut self, snapshot: &Snapshot, early: Duration, now: Moment, own: &[Shelter]) {
         self.version = snapshot.version.number;
-        if let Some(attempt) = self.attempts.get(&snapshot.record.beat).copied() {
-            self.attempts.retain(|_, other| other.sent > attempt.sent);
+        let (beat, under) = (snapshot.record.beat, snapshot.record.under);
+        if let Some(attempt) = self.attempts.get(&beat).copied() {
             self.left_behind |= attempt.last;
-            self.deadline = self.deadline.max(attempt.deadline);
+            self.beat_deadline = attempt.deadline;
+            self.prolonged &= !under.is_none();
             self.next_renewal = attempt.sent + self.timing.renew_interval().saturating_sub(early);
+            if !under.is_none() {
+                self.next_renewal = if self.prolonged { now } else { NEVER };
+            }
             if self.base.is_none() {
                 (self.base, self.sequence) = (Some(snapshot.version.number), 0);
             }
         }
+        self.settle_under(beat, under);
+        self.reckon(own);
         let edited_by_hand = snapshot.record.ttl != self.timing.ttl() && self.attempts.is_empty();
         if edited_by_hand {
             self.next_renewal = now;
@@ -193,7 +217,8 @@ impl Hold {
         } else {
             (self.base, self.next_renewal) = (None, now);
         }
-        if want.timing.ttl() != self.timing.ttl() {
+        let moves_out = !self.under.is_none() && want.timing != self.timing;
+        if want.timing.ttl() != self.timing.ttl() || moves_out {
             self.next_renewal = now;
         }
         (self.timing, self.retained, self.instant) = (want.timing, want.retained, want.instant);
@@ -219,7 +244,10 @@ impl Hold {
     /// not before the user had a moment's time.
     pub fn collect_by(&self, user: &User) -> Moment {
         let attempt = self.timing.attempt_timeout();
-        (self.deadline - attempt).max(user.since + attempt / 2)
+        // A session goes on, whoever has not come.
+        let granted = user.since + self.timing.ttl() - self.timing.safety_margin();
+        let deadline = if self.under.is_none() { self.deadline } else { self.deadline.min(granted) };
+        (deadline - attempt).max(user.since + attempt / 2)
     }
 
     /// Says whether renewing it serves somebody: a user who has it, one who waits for more time, or `at_least`. What the last
@@ -252,7 +280,7 @@ impl Hold {
     /// Says whether the next local acquisition could have it after a renewal only, which what the last one never had is not
     /// worth: neither might this one.
     pub fn is_stale(&self, now: Moment) -> bool {
-        self.spurned && (self.base.is_none() || !self.is_free_for_local(now))
+        self.spurned && (!self.under.is_none() || self.base.is_none() || !self.is_free_for_local(now))
     }
 
     /// Says whether waiters of other engines have waited for long enough: 16 local hand-overs, or one ttl.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{Attempt, Call, Context, Hold, Keeper, Notice, State, Ticket, fresh, trouble::FEW};
+use super::{Attempt, Call, Context, Hold, Keeper, Notice, State, Ticket, fresh, jitter, trouble::FEW};
 use crate::{
     LossReason,
     clock::{Moment, Wall},
@@ -68,6 +68,11 @@ impl Keeper {
         }
         let Some(hold) = self.hold.take() else { return };
         self.insist_until = now + hold.longest_ttl(self.view.record());
+        // All that stood under a session is released at once, and mostly in vain.
+        if lost && !hold.under.is_none() && self.tickets.is_empty() && !self.shut {
+            let spread = hold.timing.ttl() / 3;
+            self.pause = self.pause.max(now + jitter(spread * 2, cx).saturating_sub(spread));
+        }
         let parting = self.parting.get_or_insert_default();
         (parting.retained, parting.successor) = (hold.retained, hold.successor);
         let renewing = matches!(&self.flight, Some(flight) if matches!(flight.call, Call::Apply(Change::Renew { .. })));
@@ -218,10 +223,8 @@ impl Keeper {
 pub(super) fn reserve(hold: &mut Hold, record: &Record, cx: &mut Context<'_>) -> Change {
     let (now, beat) = (cx.now, fresh(cx));
     let left = hold.keep_until.since(now.local);
-    hold.attempt(
-        beat,
-        Attempt { last: true, ..Attempt::new(now.local, hold.timing.ttl(), hold.timing.safety_margin()) },
-    );
+    let attempt = Attempt::new(now.local, hold.timing.ttl(), hold.timing.safety_margin()).of(record.beat, Term::NONE);
+    hold.attempt(beat, Attempt { last: true, ..attempt }, cx.own());
     let (term, previous, engine) = (hold.term, record.beat, record.engine.clone());
     Change::Reserve { term, previous, beat, engine, ttl: last_ttl(left), until: (now.wall + left).min(Wall::LATEST) }
 }

@@ -5,12 +5,14 @@ mod adopting;
 mod belief;
 mod bugs;
 mod ending;
+mod foreign;
 mod giving_up;
 mod pauses;
 mod pausing;
 mod queueing;
 mod releasing;
 mod reserving;
+mod sessions;
 mod shown;
 mod slow;
 mod story;
@@ -80,7 +82,7 @@ impl Bench {
     /// A bench whose lock is held by another engine, with a beat of its own.
     fn held(ttl: u64) -> Self {
         let mut bench = Self::new();
-        bench.other(&Change::Create { claim: rival(1, ttl), beat: Beat(1), wall: bench.wall() });
+        bench.other(&Change::Create { claim: rival(1, ttl), beat: Beat(1), under: Term::NONE, wall: bench.wall() });
         bench
     }
 
@@ -247,7 +249,16 @@ impl Bench {
         let (record, wall) = (self.record().clone(), self.wall());
         let (term, previous, renewals) = (record.term, record.beat, record.renewals + 1);
         let beat = Beat(previous.0 + 1);
-        self.other(&Change::Renew { term, previous, beat, renewals, ttl: record.ttl, next_owner: None, wall });
+        self.other(&Change::Renew {
+            term,
+            previous,
+            beat,
+            renewals,
+            ttl: record.ttl,
+            next_owner: None,
+            under: Term::NONE,
+            wall,
+        });
     }
 
     /// The holder, another engine, grants to the head of the queue; nobody is told.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::session::{NEVER, Verdict};
 use crate::{
     clock::{Moment, Now, Wall},
     config::{ACCEPT_TIMEOUT, MAX_TTL},
@@ -12,10 +13,8 @@ use crate::{
     store::{Snapshot, Version},
 };
 
-/// Later than any deadline.
-const NEVER: Moment = Moment::from_nanos(u64::MAX);
-
 /// What is known of the stored object.
+#[allow(clippy::large_enum_variant, reason = "what is held or waited for is there: a box would only add to it")]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum State {
     /// Nothing.
@@ -51,6 +50,8 @@ pub struct View {
     sight: Option<Sight>,
     /// When each entry of the queue was first seen *as an entry*: an instant grant is aged by it.
     entries: BTreeMap<Term, Moment>,
+    /// What is known of the session that a record named, and since when.
+    judged: Option<(Term, Verdict, Moment)>,
 }
 
 // === impl View ===
@@ -163,6 +164,10 @@ impl View {
     /// pair is safe. A grant that nobody confirmed may be claimed sooner, since its holder believes nothing (accept), or
     /// believes from an anchor before its entry was there (instant). Nobody believes in a reservation: its date ends it.
     pub fn claimable_at(&self, record: &Record, now: Now) -> Moment {
+        if !record.under.is_none() {
+            // The pair says nothing: it does not change while the session lives.
+            return self.dead_since(record.under);
+        }
         let Some(Sight { since, .. }) = self.sight else { return NEVER };
         let (ttl, accept) = (record.patience(), ACCEPT_TIMEOUT);
         let full = since + ttl;
@@ -181,6 +186,35 @@ impl View {
             Some(entry_since) => full.min((*entry_since + ttl).max(since + accept)),
             None => full,
         }
+    }
+
+    /// Takes what is known of a session. Dead is for ever.
+    pub fn judge(&mut self, session: Term, verdict: Verdict, now: Moment) {
+        let known = self.judged.filter(|(known, ..)| *known == session).map(|(_, verdict, _)| verdict);
+        if known != Some(verdict) && known != Some(Verdict::Dead) {
+            self.judged = Some((session, verdict, now));
+        }
+    }
+
+    /// Returns what is known of a session.
+    pub fn verdict(&self, session: Term) -> Verdict {
+        self.judged.filter(|(known, ..)| *known == session).map(|(_, verdict, _)| verdict).unwrap_or_default()
+    }
+
+    /// Returns the newest pair that was seen, whatever is known now.
+    pub fn last_pair(&self) -> Option<Pair> {
+        self.sight.as_ref().map(|sight| sight.pair)
+    }
+
+    /// Returns since when the pair is as it is, as far as it was seen.
+    pub fn unchanged_since(&self) -> Option<Moment> {
+        self.sight.as_ref().map(|sight| sight.since)
+    }
+
+    /// Says since when a session is known to be dead.
+    fn dead_since(&self, session: Term) -> Moment {
+        let dead = self.judged.filter(|(known, verdict, _)| *known == session && *verdict == Verdict::Dead);
+        dead.map_or(NEVER, |(.., since)| since)
     }
 
     /// Says whether the holder has shown that it lives: it has written since this engine first looked at the lock. What it

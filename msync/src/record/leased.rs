@@ -88,6 +88,7 @@ impl Leased {
         notes.extend(record.advertised.as_ref().map(|advert| (note("advertised"), advert.to_string())));
         let places = record.waiters.iter().zip(0..);
         notes.extend(places.map(|(entry, place)| (waiter(entry), joined(entry, Wall::from_millis(place)))));
+        notes.extend(Some((note("under"), record.under.to_string())).filter(|(_, under)| !under.is_empty()));
         let labels = [(ENGINE_LABEL, badge(holder)), (NEXT_LABEL, badge(record.next.as_str()))];
         let labels = labels.map(|(label, badge)| (label.to_owned(), badge)).into();
         Self { spec, annotations: Some(notes), labels: Some(labels), version: 0 }
@@ -115,6 +116,7 @@ impl Leased {
                 ttl: self.ttl(),
                 next: EngineId::from_text(self.noted_text("next").unwrap_or_default()),
                 next_owner: self.noted_next_owner().map(Into::into),
+                under: self.noted_session(),
                 ..self.noted()
             },
             Holder::Foreign => self.foreign(self.identity(), self.foreign_ttl()),
@@ -226,6 +228,12 @@ impl Leased {
 
     fn noted_next_owner(&self) -> Option<&str> {
         self.noted_text("next-owner").filter(|owner| !owner.is_empty())
+    }
+
+    /// The session that keeps it. What is not legible is one that nobody can see: then its absence must be seen.
+    fn noted_session(&self) -> Term {
+        let text = self.noted_text("under").unwrap_or_default();
+        text.parse().unwrap_or_else(|_| Term::random(hash(text.as_bytes())))
     }
 
     /// The last engine that held, unless it has left by itself. It may believe, whatever else somebody has spoilt by hand.

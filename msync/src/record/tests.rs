@@ -30,11 +30,11 @@ fn pair(term: u64, beat: u64) -> Pair {
 }
 
 fn create() -> Change {
-    Change::Create { claim: claim("a", 1), beat: Beat(10), wall: WALL }
+    Change::Create { claim: claim("a", 1), beat: Beat(10), under: Term::NONE, wall: WALL }
 }
 
 fn take(seen: Pair, removes: Vec<(usize, Entry)>) -> Change {
-    Change::Claim { claim: claim("c", 3), beat: Beat(30), seen, removes, wall: LATER }
+    Change::Claim { claim: claim("c", 3), beat: Beat(30), seen, removes, under: Term::NONE, wall: LATER }
 }
 
 fn renew(term: u64, previous: u64) -> Change {
@@ -46,6 +46,7 @@ fn renew(term: u64, previous: u64) -> Change {
         renewals: 5,
         ttl,
         next_owner: Some("b".into()),
+        under: Term::NONE,
         wall: LATER,
     }
 }
@@ -434,4 +435,35 @@ fn advertisements_are_read_as_they_are_written_and_nothing_else_is() {
     for bad in ["", "x", " x", "0000000000000000 x", "7 x", "000000000000000G x"] {
         assert_eq!(Advert::parse(bad), None, "{bad:?}");
     }
+}
+
+#[test]
+fn r4_each_write_that_makes_prolongs_or_ends_a_hold_names_its_session_or_none() {
+    let at = |change: &Change, stored: Option<&Record>| change.apply(stored).unwrap();
+    let (under, claim, wall) = (T(7), claim("a", 1), WALL);
+    let made = at(&Change::Create { claim: claim.clone(), beat: Beat(1), under, wall }, None);
+    assert_eq!((made.under, made.expiry), (T(7), None), "when it would end is its session's business");
+    let renew = |under| Change::Renew {
+        term: T(1),
+        previous: Beat(1),
+        beat: Beat(2),
+        renewals: 2,
+        ttl: claim.ttl,
+        next_owner: None,
+        under,
+        wall,
+    };
+    let out = at(&renew(Term::NONE), Some(&made));
+    assert_eq!((out.under, out.expiry), (Term::NONE, Some(WALL + claim.ttl)));
+    assert_eq!(at(&renew(T(8)), Some(&made)).under, T(8));
+    let taken = Change::Claim { claim: claim.clone(), beat: Beat(3), seen: out.pair(), removes: vec![], under, wall };
+    assert_eq!(at(&taken, Some(&out)).under, T(7));
+    let queued = at(&Change::Enqueue { claim: claim.clone(), wall }, Some(&made));
+    assert_eq!((queued.under, queued.expiry), (T(7), None), "whoever joins leaves it as it is");
+    let granted = at(&queued.hand_on(0, || Beat(4), wall).unwrap(), Some(&queued));
+    assert_eq!((granted.under, granted.expiry), (Term::NONE, Some(WALL + claim.ttl)));
+    assert_eq!(at(&Change::Free { term: T(1), wall }, Some(&made)).under, Term::NONE);
+    let (engine, ttl) = (claim.engine.clone(), claim.ttl);
+    let left = Change::Reserve { term: T(1), previous: Beat(1), beat: Beat(5), engine, ttl, until: wall };
+    assert_eq!((at(&left, Some(&made)).under, at(&left, Some(&made)).expiry), (Term::NONE, Some(wall)));
 }

@@ -146,3 +146,21 @@ async fn what_was_taken_between_the_look_and_the_removal_stays() {
     assert!(!sweep.remove(&name("x"), &judged).await.unwrap());
     assert!(store.snapshot(&name("x")).is_some());
 }
+
+#[test]
+fn a_lock_under_a_session_goes_when_that_is_missed_twice_and_stays_while_it_is_there() {
+    let lock = Record { under: Term(7), expiry: None, acquired: record(true, vec![]).expiry, ..record(true, vec![]) };
+    let alone = seen(5, lock);
+    let mut both = seen(6, record(true, vec![]));
+    both[0].0 = LockName::session(Term(7));
+    both.extend(alone.clone());
+    let mut sights = Sights::new();
+    let goes_in = |sights: &mut Sights, found: &[(LockName, Snapshot)], time| {
+        judge(sights, found, 24 * HOUR, after(time)).unwanted.iter().any(|(gone, _)| *gone == name("x"))
+    };
+    for hours in 25..28 {
+        assert!(!goes_in(&mut sights, &both, hours * HOUR), "its session is there");
+    }
+    assert!(!goes_in(&mut sights, &alone, 28 * HOUR), "looks once more");
+    assert!(goes_in(&mut sights, &alone, 28 * HOUR + TTL));
+}

@@ -70,7 +70,7 @@ async fn renew(room: &Room<'_>, waiters: usize, sizes: &Sizes, table: &mut Table
     };
     let fault = |fault| anyhow!("{fault:?}");
     for store in &stores {
-        let create = Change::Create { claim: claim(1), beat: Beat(1), wall: BootClock.wall() };
+        let create = Change::Create { claim: claim(1), beat: Beat(1), under: Term::NONE, wall: BootClock.wall() };
         store.apply(&name, &create).await.map_err(fault)?;
         for term in (2..).take(waiters) {
             store.apply(&name, &Change::Enqueue { claim: claim(term), wall: BootClock.wall() }).await.map_err(fault)?;
@@ -81,8 +81,16 @@ async fn renew(room: &Room<'_>, waiters: usize, sizes: &Sizes, table: &mut Table
         for (store, took) in stores.iter().zip(&mut took) {
             let (previous, next, wall) = (Beat(beat), Beat(beat + 1), BootClock.wall());
             let ttl = Duration::from_secs(15);
-            let renew =
-                Change::Renew { term: Term(1), previous, beat: next, renewals: beat + 1, ttl, next_owner: None, wall };
+            let renew = Change::Renew {
+                term: Term(1),
+                previous,
+                beat: next,
+                renewals: beat + 1,
+                ttl,
+                next_owner: None,
+                under: Term::NONE,
+                wall,
+            };
             let start = std::time::Instant::now();
             store.apply(&name, &renew).await.map_err(fault)?;
             took.push(millis(start.elapsed()));

@@ -91,7 +91,7 @@ pub(crate) fn object(name: &str, waiters: usize) -> Result<Lock> {
         let (engine, ttl) = (EngineId::new("raw", number), Duration::from_secs(15));
         Claim { engine, term: Term(number), ttl, instant: true }
     };
-    let create = Change::Create { claim: claim(0), beat: Beat(1), wall: BootClock.wall() };
+    let create = Change::Create { claim: claim(0), beat: Beat(1), under: Term::NONE, wall: BootClock.wall() };
     let mut record: Record = create.apply(None).ok().context("a creation needs no record")?;
     for number in (1..).take(waiters) {
         let enqueue = Change::Enqueue { claim: claim(number), wall: Wall::default() };

@@ -1,6 +1,6 @@
-//! Long runs: `cargo run --release -p simulation -- [whole|leases] 30000000 [first seed [enough]]`. Prints every seed that breaks
+//! Long runs: `cargo run --release -p simulation -- [whole|leases|sessions] 30000000 [first seed [enough]]`. Prints every seed that breaks
 //! a promise, and ends when that is enough (20) of them. `whole` plays whole engines instead of cores, `leases`
-//! the same on a Lease, beside somebody who elects as client-go does.
+//! the same on a Lease, beside somebody who elects as client-go does, and `sessions` the same with several locks under sessions.
 
 use std::{fmt::Debug, time::Instant};
 
@@ -14,8 +14,12 @@ fn main() {
     let enough = numbers.next().unwrap_or(20);
     let tells = std::env::var_os("MSYNC_TRACE").is_some();
     let told = |what: &str| arguments.iter().any(|argument| argument == what);
-    let broken = if told("whole") || told("leases") {
-        let play = if told("leases") { whole::play_on_leases } else { whole::play };
+    let broken = if told("whole") || told("leases") || told("sessions") {
+        let play = match () {
+            () if told("leases") => whole::play_on_leases,
+            () if told("sessions") => whole::play_with_sessions,
+            () => whole::play,
+        };
         let add = |sum: &mut whole::Story, story: &_| {
             sum.add(story);
             sum.acquisitions

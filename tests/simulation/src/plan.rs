@@ -19,6 +19,7 @@ pub enum Vocabulary {
 }
 
 /// The story of one seed. Chances are per thousand.
+#[allow(clippy::struct_excessive_bools, reason = "a plan is several things at once")]
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     /// How many processes take part.
@@ -39,6 +40,10 @@ pub(crate) struct Plan {
     pub(crate) adopt: bool,
     /// Of what their identities tell.
     pub(crate) home: Home,
+    /// Engines use sessions.
+    pub(crate) sessions: bool,
+    /// How many locks there are.
+    pub(crate) locks: usize,
     /// Acquisitions whose future is not polled for a while, or ever, when it has the lock.
     pub(crate) unpolled: u64,
     /// Requests that never arrive.
@@ -109,6 +114,20 @@ impl Plan {
         Self { leases: true, ..Self::draw(rng, Vocabulary::Whole) }
     }
 
+    /// Draws a plan of several locks, held for long, by engines that use sessions; often of one ttl, now and then of some.
+    pub(crate) fn with_sessions(rng: &mut Rng) -> Self {
+        let mut plan = Self::draw(rng, Vocabulary::Whole);
+        (plan.sessions, plan.locks) = (true, usize::try_from(rng.between(2, 5)).unwrap_or(2));
+        plan.tasks = plan.locks + usize::try_from(rng.below(3)).unwrap_or(0);
+        (plan.long, plan.wants) = (rng.pick(&[100, 300, 600]), 90);
+        plan.instant = plan.instant.max(500);
+        if rng.chance(600) {
+            plan.timings.truncate(1);
+            plan.ttl = u64::try_from(plan.timings[0].ttl().as_nanos()).unwrap_or(plan.ttl);
+        }
+        plan
+    }
+
     /// Says whether nothing goes wrong in it: processes end in good order at the most.
     pub(crate) fn is_orderly(&self) -> bool {
         let calls = self.request_lost + self.reply_lost + self.late + self.twice + self.busy + self.slow;
@@ -134,6 +153,8 @@ impl Plan {
             leases: false,
             adopt: false,
             home: Home::None,
+            sessions: false,
+            locks: 1,
             unpolled: rng.pick(&[0, 0, 50, 300]),
             request_lost: 0,
             reply_lost: 0,

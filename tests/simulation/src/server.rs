@@ -44,6 +44,17 @@ impl Server {
         self.stored.as_ref()
     }
 
+    /// Takes at which version all objects together are: versions grow over all of them.
+    pub(crate) fn at(&mut self, version: u64) -> &mut Self {
+        self.version = self.version.max(version);
+        self
+    }
+
+    /// Returns the newest version.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
     /// Carries out a call; the outcome is what an undisturbed reply says.
     pub(crate) fn serve(&mut self, call: &Call, rng: &mut Rng) -> (Outcome, Option<Commit>) {
         self.version += rng.below(3);

@@ -9,10 +9,11 @@ mod foreigner;
 mod judge;
 mod machine;
 mod stage;
+mod story;
 mod users;
 mod wire;
 
-pub use judge::Story;
+pub use story::Story;
 
 pub use crate::plan::Vocabulary;
 use crate::{plan::Plan, rng::Rng};
@@ -51,6 +52,17 @@ pub fn play_on_leases(seed: u64, trace: bool) -> Result<Story, String> {
     play_plan(seed, trace, Plan::on_leases)
 }
 
+/// Plays the episode of a seed with several locks, by engines that use sessions.
+///
+/// # Errors
+/// The promise that was broken, with the seed.
+///
+/// # Panics
+/// When the library panics.
+pub fn play_with_sessions(seed: u64, trace: bool) -> Result<Story, String> {
+    play_plan(seed, trace, Plan::with_sessions)
+}
+
 fn play_plan(seed: u64, trace: bool, draw: impl FnOnce(&mut Rng) -> Plan) -> Result<Story, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -62,7 +74,7 @@ fn play_plan(seed: u64, trace: bool, draw: impl FnOnce(&mut Rng) -> Plan) -> Res
         stage.say(|| format!("{:?}", stage.plan));
         episode::Director::new(std::sync::Arc::clone(&stage)).play().await;
         stage.with(|state| match state.judge.verdict.take() {
-            None => Ok(state.judge.told()),
+            None => Ok(state.told()),
             Some(broken) => Err(format!("seed {seed}: {broken}")),
         })
     })

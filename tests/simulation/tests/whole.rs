@@ -1,6 +1,6 @@
 //! Whole engines under every fault we know: `MSYNC_SEED=…` plays one episode, `MSYNC_TRACE=1` tells it.
 
-use simulation::whole::{Story, Vocabulary, play, play_of, play_on_leases, play_until};
+use simulation::whole::{Story, Vocabulary, play, play_of, play_on_leases, play_until, play_with_sessions};
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -15,6 +15,12 @@ fn no_promise_is_broken() {
 #[test]
 fn no_promise_is_broken_on_leases() {
     judge(play_on_leases, 30_000);
+}
+
+/// Several locks in each engine, which keeps them alive by sessions.
+#[test]
+fn no_promise_is_broken_under_sessions() {
+    judge(play_with_sessions, 20_000);
 }
 
 fn judge(play: fn(u64, bool) -> Result<Story, String>, acquisitions: u64) {
@@ -41,7 +47,7 @@ fn no_promise_is_broken_by_an_episode_that_broke_one_before() {
 #[test]
 fn an_episode_is_the_same_for_the_same_seed() {
     for seed in 1..=40 {
-        for play in [play, play_on_leases] {
+        for play in [play, play_on_leases, play_with_sessions] {
             let (once, again) = (play(seed, false), play(seed, false));
             assert_eq!(once, again, "seed {seed}");
         }

@@ -45,7 +45,7 @@ impl Counting {
             };
             store.watch(scope).map(shown).boxed()
         });
-        Engine::new(EngineId::new("a", 1), Arc::new(store), clock, os_random(), false, None)
+        Engine::new(EngineId::new("a", 1), Arc::new(store), clock, os_random(), false, None, false)
     }
 
     fn open(&self) -> usize {

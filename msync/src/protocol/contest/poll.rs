@@ -3,7 +3,7 @@
 //! It never waits for a holder and never joins the queue. It judges a silent holder by what was observed over earlier
 //! tries, which the engine remembers, and never by the wall clock.
 
-use super::{Call, Contest, Context, Move, Notice, Patience, Record, State, Ticket, View};
+use super::{Call, Contest, Context, Moment, Move, Notice, Patience, Record, State, Ticket, Verdict, View};
 
 // === impl Contest: polling ===
 
@@ -37,7 +37,17 @@ impl Contest {
         if cx.now.local >= self.claim_due(record, None, view, cx.now) {
             return self.claim_seen(record, 0..record.waiters.len(), cx);
         }
+        if self.waits_for_verdict(view).is_some_and(|until| cx.now.local < until) {
+            return Move::Wait;
+        }
         Move::GiveUp(Notice::Busy(ticket))
+    }
+
+    /// Returns until when one who polls waits to hear of the session that a holder's life depends on.
+    pub(super) fn waits_for_verdict(&self, view: &View) -> Option<Moment> {
+        let record = view.record().filter(|record| self.polls() && !record.under.is_none())?;
+        let unknown = record.engine != self.claim.engine && view.verdict(record.under) == Verdict::Unknown;
+        unknown.then(|| self.started + self.want.timing.attempt_timeout())
     }
 }
 

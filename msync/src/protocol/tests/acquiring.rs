@@ -295,7 +295,7 @@ fn a_restarted_pod_claims_its_old_record_at_once() {
     let mut bench = Bench::new();
     bench.keeper = Keeper::new(EngineId::of_pod("side", crate::record::Role::Sidecar, 1, 2));
     let old = Claim { engine: EngineId::of_pod("side", crate::record::Role::Sidecar, 1, 1), ..rival(1, TTL) };
-    bench.other(&Change::Create { claim: old, beat: Beat(1), wall: bench.wall() });
+    bench.other(&Change::Create { claim: old, beat: Beat(1), under: Term::NONE, wall: bench.wall() });
     bench.want(Want { adopt: true, ..campaign(1) });
     bench.settle();
     assert!(bench.has(1));
@@ -307,7 +307,7 @@ fn another_pod_of_the_same_name_is_not_adopted() {
     let mut bench = Bench::new();
     bench.keeper = Keeper::new(EngineId::of_pod("side", crate::record::Role::Sidecar, 1, 2));
     let old = Claim { engine: EngineId::of_pod("side", crate::record::Role::Sidecar, 3, 1), ..rival(1, TTL) };
-    bench.other(&Change::Create { claim: old, beat: Beat(1), wall: bench.wall() });
+    bench.other(&Change::Create { claim: old, beat: Beat(1), under: Term::NONE, wall: bench.wall() });
     bench.want(Want { adopt: true, ..campaign(1) });
     bench.settle();
     assert!(!bench.has(1));

@@ -10,7 +10,7 @@ fn incarnation(bits: u64) -> EngineId {
 fn held_by(engine: EngineId) -> Bench {
     let mut bench = Bench { keeper: Keeper::new(incarnation(2)), ..Bench::new() };
     let claim = Claim { engine, ..rival(1, TTL) };
-    bench.other(&Change::Create { claim, beat: Beat(1), wall: bench.wall() });
+    bench.other(&Change::Create { claim, beat: Beat(1), under: Term::NONE, wall: bench.wall() });
     bench
 }
 
@@ -56,7 +56,7 @@ fn s2_kin_that_takes_what_this_engine_had_is_alive() {
     bench.settle();
     let (seen, wall) = (bench.record().pair(), bench.wall());
     let claim = Claim { engine: incarnation(1), ..rival(9, TTL) };
-    bench.other(&Change::Claim { claim, beat: Beat(9), seen, removes: Vec::new(), wall });
+    bench.other(&Change::Claim { claim, beat: Beat(9), seen, removes: Vec::new(), under: Term::NONE, wall });
     bench.seen();
     assert_eq!(bench.loss(1), Some(LossReason::TakenOver));
     bench.release(1);

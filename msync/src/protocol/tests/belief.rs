@@ -23,7 +23,14 @@ fn bug_14_a_stale_event_never_grants() {
     let seen = stale.record.pair();
     let wall = bench.wall();
     bench.sleep(2 * TTL);
-    bench.other(&Change::Claim { claim: rival(3, TTL), beat: Beat(3), seen, removes: Vec::new(), wall });
+    bench.other(&Change::Claim {
+        claim: rival(3, TTL),
+        beat: Beat(3),
+        seen,
+        removes: Vec::new(),
+        under: Term::NONE,
+        wall,
+    });
     bench.seen();
     bench.step(Event::Seen(stale));
     assert!(!bench.has(1));
@@ -55,7 +62,7 @@ fn a_read_sent_later_is_believed_whatever_its_version() {
     // An etcd restore: versions go back, the record is another one.
     bench.version = 1;
     bench.stored = None;
-    bench.other(&Change::Create { claim: rival(8, TTL), beat: Beat(8), wall: Wall::from_millis(0) });
+    bench.other(&Change::Create { claim: rival(8, TTL), beat: Beat(8), under: Term::NONE, wall: Wall::from_millis(0) });
     bench.pass(TTL + 1);
     assert_eq!(bench.keeper.view().record().unwrap().term, Term(8));
 }
@@ -102,7 +109,7 @@ fn the_acknowledgement_of_a_deletion_does_not_hide_what_was_seen_meanwhile() {
     bench.release(1);
     let answer = bench.land();
     let claim = Claim { engine: me(), ..rival(9, TTL) };
-    bench.other(&Change::Create { claim, beat: Beat(9), wall: Wall::from_millis(0) });
+    bench.other(&Change::Create { claim, beat: Beat(9), under: Term::NONE, wall: Wall::from_millis(0) });
     bench.seen();
     bench.reply(answer);
     assert_eq!(bench.keeper.view().record().map(|record| record.term), Some(Term(9)));
@@ -119,7 +126,14 @@ fn a_pair_that_was_free_between_is_another_pair() {
     let wall = bench.wall();
     bench.other(&Change::Free { term: Term(1), wall });
     let seen = Pair::FREE;
-    bench.other(&Change::Claim { claim: rival(2, TTL), beat: Beat(2), seen, removes: Vec::new(), wall });
+    bench.other(&Change::Claim {
+        claim: rival(2, TTL),
+        beat: Beat(2),
+        seen,
+        removes: Vec::new(),
+        under: Term::NONE,
+        wall,
+    });
     bench.seen();
     bench.settle();
     bench.pass(TTL - 1);

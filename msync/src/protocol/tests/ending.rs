@@ -23,12 +23,27 @@ fn the_confirmation_of_an_attempt_settles_those_before_it_and_not_those_after() 
     let mut bench = Bench::holding();
     let (record, mut hold) = (bench.record().clone(), bench.keeper.hold().unwrap().clone());
     for (beat, sent) in [(7, 101_000), (8, 102_000), (9, 103_000)] {
-        hold.attempt(Beat(beat), Attempt::new(Bench::at(sent), ms(TTL), ms(1_000)));
+        let attempt = Attempt::new(Bench::at(sent), ms(TTL), ms(1_000));
+        hold.attempt(Beat(beat), attempt.of(if beat == 9 { Beat(8) } else { record.beat }, Term::NONE), &[]);
     }
     let snapshot = bench.store(Record { beat: Beat(8), ..record });
-    hold.confirm(&snapshot, Duration::ZERO, Bench::at(103_500));
+    hold.confirm(&snapshot, Duration::ZERO, Bench::at(103_500), &[]);
     assert_eq!(hold.attempts.keys().collect::<Vec<_>>(), [&Beat(9)]);
     assert_eq!(hold.deadline, Bench::at(111_000));
+}
+
+#[test]
+fn a_release_does_not_look_first_for_a_renewal_that_another_beat_has_refuted() {
+    let mut bench = Bench::holding();
+    bench.step(Event::Prolong(Ticket(1)));
+    bench.land();
+    bench.lose();
+    bench.sleep(200);
+    bench.step(Event::Tick);
+    bench.reply(Outcome::Refused(Refused::Mismatch));
+    bench.serve();
+    bench.release(1);
+    assert!(matches!(bench.call, Some(Call::Delete(_))), "{:?}", bench.call);
 }
 
 #[test]
@@ -110,7 +125,7 @@ fn the_longest_ttl_of_a_hold_counts_what_the_record_shows_and_what_a_renewal_may
     assert_eq!(hold.longest_ttl(Some(&record)), ms(1_000));
     assert_eq!(hold.longest_ttl(Some(&shows(TTL, record.term))), ms(TTL));
     assert_eq!(hold.longest_ttl(Some(&shows(TTL, Term(99)))), ms(1_000), "another's");
-    hold.attempt(Beat(7), Attempt::new(Bench::at(101_000), ms(TTL), ms(1_000)));
+    hold.attempt(Beat(7), Attempt::new(Bench::at(101_000), ms(TTL), ms(1_000)), &[]);
     assert_eq!(hold.longest_ttl(None), ms(TTL));
 }
 
@@ -133,14 +148,13 @@ fn what_landed_unseen_is_not_given_up_after_one_call_that_took_long() {
 fn a_release_looks_first_if_a_renewal_may_still_land() {
     let mut bench = Bench::holding();
     bench.step(Event::Prolong(Ticket(1)));
-    bench.land();
     bench.lose();
-    bench.pass(10);
     bench.sleep(200);
     bench.step(Event::Tick);
     bench.reply(Outcome::Refused(Refused::Mismatch));
     bench.serve();
     bench.release(1);
+    bench.serve();
     assert_eq!(bench.call, Some(Call::Read));
     bench.settle();
     assert_eq!(bench.stored, None);

@@ -181,7 +181,7 @@ fn an_entry_that_was_seen_needs_no_look_though_its_answer_was_lost() {
 fn who_sees_another_while_its_creation_gets_lost_joins_without_a_look() {
     let mut bench = Bench::new();
     bench.want(want(1));
-    bench.other(&Change::Create { claim: rival(1, TTL), beat: Beat(1), wall: bench.wall() });
+    bench.other(&Change::Create { claim: rival(1, TTL), beat: Beat(1), under: Term::NONE, wall: bench.wall() });
     bench.seen();
     bench.lose();
     bench.wake();

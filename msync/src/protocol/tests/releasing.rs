@@ -114,7 +114,14 @@ fn bug_7_a_release_leaves_another_holder_alone() {
     bench.sleep(2 * TTL);
     let seen = bench.record().pair();
     let wall = bench.wall();
-    bench.other(&Change::Claim { claim: rival(3, TTL), beat: Beat(3), seen, removes: Vec::new(), wall });
+    bench.other(&Change::Claim {
+        claim: rival(3, TTL),
+        beat: Beat(3),
+        seen,
+        removes: Vec::new(),
+        under: Term::NONE,
+        wall,
+    });
     let theirs = bench.stored.clone();
     bench.release(1);
     bench.settle();
@@ -173,7 +180,14 @@ fn bug_23_a_foreign_term_is_a_loss_at_once() {
     let mut bench = Bench::holding();
     let seen = bench.record().pair();
     let wall = bench.wall();
-    bench.other(&Change::Claim { claim: rival(3, TTL), beat: Beat(3), seen, removes: Vec::new(), wall });
+    bench.other(&Change::Claim {
+        claim: rival(3, TTL),
+        beat: Beat(3),
+        seen,
+        removes: Vec::new(),
+        under: Term::NONE,
+        wall,
+    });
     bench.seen();
     assert_eq!(bench.loss(1), Some(LossReason::TakenOver));
 }

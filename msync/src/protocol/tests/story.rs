@@ -27,7 +27,7 @@ fn sends(story: &mut Story<&'static str>, change: Change, holds: bool) {
 
 fn renewal() -> Change {
     let (term, previous, beat, wall) = (Term(1), Beat(1), Beat(2), Wall::default());
-    Change::Renew { term, previous, beat, renewals: 2, ttl: ms(TTL), next_owner: None, wall }
+    Change::Renew { term, previous, beat, renewals: 2, ttl: ms(TTL), next_owner: None, under: Term::NONE, wall }
 }
 
 #[test]

@@ -263,7 +263,7 @@ fn an_instant_grant_is_anchored_before_the_first_of_two_enqueues() {
 #[test]
 fn a_term_ages_as_an_entry_and_not_as_a_holder() {
     let mut bench = Bench::new();
-    bench.other(&Change::Create { claim: rival(2, TTL), beat: Beat(1), wall: Wall::from_millis(0) });
+    bench.other(&Change::Create { claim: rival(2, TTL), beat: Beat(1), under: Term::NONE, wall: Wall::from_millis(0) });
     bench.want(want(1));
     bench.settle();
     bench.pass(6_000);
@@ -271,7 +271,14 @@ fn a_term_ages_as_an_entry_and_not_as_a_holder() {
     let grantor = rival(3, TTL);
     let seen = bench.record().pair();
     let removes = Vec::new();
-    bench.other(&Change::Claim { claim: grantor, beat: Beat(3), seen, removes, wall: Wall::from_millis(0) });
+    bench.other(&Change::Claim {
+        claim: grantor,
+        beat: Beat(3),
+        seen,
+        removes,
+        under: Term::NONE,
+        wall: Wall::from_millis(0),
+    });
     bench.other(&Change::Enqueue { claim: rival(2, TTL), wall: Wall::default() });
     let (term, entry) = (Term(3), rival(2, TTL).entry(Wall::default()));
     let wall = Wall::from_millis(0);

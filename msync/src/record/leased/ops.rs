@@ -67,10 +67,10 @@ impl Leased {
         let mut draft = Draft::new(self);
         match change {
             Change::Create { .. } => return None,
-            Change::Claim { claim, beat, removes, wall, .. } => {
+            Change::Claim { claim, beat, removes, under, wall, .. } => {
                 draft.test_seen();
                 draft.take_out(removes);
-                draft.hold(claim, *beat, 1, *wall);
+                draft.hold(claim, *beat, 1, *under, *wall);
                 draft.first("");
             }
             Change::Enqueue { claim, wall } => {
@@ -78,12 +78,12 @@ impl Leased {
                 draft.note_as(waiter(&entry), joined(&entry, *wall));
             }
             Change::Leave { entry, .. } => draft.take_out(&[(0, entry.clone())]),
-            Change::Renew { previous, beat, renewals, ttl, next_owner, wall, .. } => {
+            Change::Renew { previous, beat, renewals, ttl, next_owner, under, wall, .. } => {
                 draft.test_held();
                 draft.test_note("beat", previous.to_string());
                 draft.note("beat", beat);
                 draft.note("renewals", renewals);
-                draft.note("expiry", &(*wall + *ttl));
+                draft.put_under(*under, *wall + *ttl);
                 draft.last(*ttl, renew_time(self.date("renewTime"), *wall));
                 if self.noted_next_owner() != next_owner.as_deref() {
                     draft.note("next-owner", &next_owner.as_deref().unwrap_or_default());
@@ -94,7 +94,7 @@ impl Leased {
                 draft.test_note("beat", previous.to_string());
                 draft.hold_as(engine.reserved().as_str());
                 draft.note("beat", beat);
-                draft.note("expiry", until);
+                draft.put_under(Term::NONE, *until);
                 draft.last(*ttl, before(*until, *ttl));
             }
             Change::Grant { beat, index, entry, duplicates, next, wall, .. } => {
@@ -103,7 +103,7 @@ impl Leased {
                 gone.retain(|(_, other)| waiter(other) != waiter(entry));
                 gone.push((*index, entry.clone()));
                 draft.take_out(&gone);
-                draft.hold(&entry.claim()?, *beat, 0, *wall);
+                draft.hold(&entry.claim()?, *beat, 0, Term::NONE, *wall);
                 draft.first(next.as_str());
                 draft.note("next-owner", &next.owner());
             }
@@ -269,13 +269,25 @@ impl<'a> Draft<'a> {
         self.spec.push(("renewTime", json!(micros(renewed))));
     }
 
-    fn hold(&mut self, claim: &Claim, beat: Beat, renewals: u64, wall: Wall) {
+    /// Names the session under which it is held. Only a hold with a beat of its own says when it would end.
+    fn put_under(&mut self, session: Term, expiry: Wall) {
+        if session.is_none() {
+            self.note("expiry", &expiry);
+        } else {
+            self.note("expiry", &"");
+        }
+        if !session.is_none() || self.seen.noted_text("under").is_some() {
+            self.note("under", &session);
+        }
+    }
+
+    fn hold(&mut self, claim: &Claim, beat: Beat, renewals: u64, under: Term, wall: Wall) {
         self.hold_as(claim.engine.as_str());
         self.note("term", &claim.term);
         self.note("beat", &beat);
         self.note("renewals", &renewals);
         self.note("instant", &claim.instant);
-        self.note("expiry", &(wall + claim.ttl));
+        self.put_under(under, wall + claim.ttl);
         self.last(claim.ttl, wall);
         self.spec.push(("acquireTime", json!(micros(wall))));
         // Who left it free has counted the next holder.
@@ -300,7 +312,7 @@ impl<'a> Draft<'a> {
             self.note(key, &"");
         }
         self.first("");
-        self.note("expiry", &wall);
+        self.put_under(Term::NONE, wall);
         self.spec.push(("leaseDurationSeconds", json!(1)));
         self.spec.push(("renewTime", json!(micros(wall))));
         self.spec.push(("acquireTime", json!(micros(wall))));

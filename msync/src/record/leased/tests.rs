@@ -13,7 +13,7 @@ fn claim(owner: &str, term: u64) -> Claim {
 
 /// Held by `a` under term 1 with beat 10.
 fn held() -> Leased {
-    let create = Change::Create { claim: claim("a", 1), beat: Beat(10), wall: WALL };
+    let create = Change::Create { claim: claim("a", 1), beat: Beat(10), under: Term::NONE, wall: WALL };
     Leased { version: 5, ..Leased::of(&create.apply(None).unwrap()) }
 }
 
@@ -23,12 +23,19 @@ fn change(leased: &Leased, change: &Change) -> Result<Leased, Refused> {
 }
 
 fn take(seen: Pair) -> Change {
-    Change::Claim { claim: claim("b", 2), beat: Beat(20), seen, removes: vec![], wall: WALL + A_WHILE }
+    Change::Claim {
+        claim: claim("b", 2),
+        beat: Beat(20),
+        seen,
+        removes: vec![],
+        under: Term::NONE,
+        wall: WALL + A_WHILE,
+    }
 }
 
 fn renew(previous: u64, beat: u64, wall: Wall) -> Change {
     let (term, previous, beat) = (Term(1), Beat(previous), Beat(beat));
-    Change::Renew { term, previous, beat, renewals: 2, ttl: TTL, next_owner: None, wall }
+    Change::Renew { term, previous, beat, renewals: 2, ttl: TTL, next_owner: None, under: Term::NONE, wall }
 }
 
 fn enqueue(owner: &str, term: u64) -> Change {
@@ -417,7 +424,7 @@ fn no_renewal_shows_a_second_that_was_shown_before() {
 #[test]
 fn a_lease_that_is_made_anew_within_a_second_does_not_look_as_it_did_before() {
     let whole_seconds = |wall: Wall| {
-        let create = Change::Create { claim: claim("a", 1), beat: Beat(10), wall };
+        let create = Change::Create { claim: claim("a", 1), beat: Beat(10), under: Term::NONE, wall };
         let mut spec = Leased::of(&create.apply(None).unwrap()).spec;
         for date in ["acquireTime", "renewTime"] {
             spec.insert(date.to_owned(), spec[date].as_str().unwrap()[..19].into());

@@ -2,7 +2,7 @@
 //!
 //! Whatever people write into a `Lock` by hand must not stop a service, so each field is read for itself and an illegible
 //! one counts as its neutral value. The exceptions are term and beat: the conditions of every change compare them, and
-//! guessing one would be a guess about who holds. Nothing here decides who does.
+//! guessing one would be a guess about who holds; and the session, whose life is what a challenger goes by. Nothing here decides who does.
 
 use std::{fmt::Display, time::Duration};
 
@@ -54,6 +54,7 @@ pub const ORIGINAL_NAME: &str = "metaparticle.io/original-name";
     printcolumn(name = "Kind", type_ = "string", json_path = ".spec.kind"),
     printcolumn(name = "Next", type_ = "string", json_path = ".spec.nextOwner"),
     printcolumn(name = "Waiters", type_ = "string", json_path = ".spec.waiters", priority = 1),
+    printcolumn(name = "Under", type_ = "string", json_path = ".spec.under", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", priority = 1)
 )]
 #[serde(default, rename_all = "camelCase")]
@@ -96,6 +97,10 @@ pub struct LockSpec {
     /// What the leader says of itself, such as its address: its term, a blank, the text. Out of date with another term.
     #[schemars(length(max = MAX_ADVERTISED))]
     pub advertised: String,
+    /// The session that keeps this hold alive, the object `session.` and this; its expiry is this one's. Empty for a hold that
+    /// is renewed by itself.
+    #[schemars(regex(pattern = NONCE))]
+    pub under: String,
     /// The fields that the object came without. The resource gives every field a default, so that the API server leaves
     /// none out: it does when the resource that is installed is an older one, which does not know them.
     #[serde(skip)]
@@ -137,6 +142,8 @@ struct Found {
     ttl: Option<String>,
     #[serde(deserialize_with = "neutral")]
     advertised: Option<String>,
+    #[serde(deserialize_with = "text")]
+    under: Option<String>,
 }
 
 /// Reads a field, or its neutral value when it is not of its type: possible only where our schema is not installed.
@@ -183,6 +190,7 @@ impl From<Found> for LockSpec {
             kind: found.kind.unwrap_or_default(),
             ttl: found.ttl.unwrap_or_default(),
             advertised: take(found.advertised, "advertised", absent),
+            under: take(found.under, "under", absent),
             absent: Vec::new(),
         };
         Self { absent: std::mem::take(absent), ..spec }
@@ -215,6 +223,7 @@ impl From<&Record> for LockSpec {
             next: record.next.to_string(),
             next_owner: record.next_owner.as_deref().unwrap_or_default().to_owned(),
             advertised: record.advertised.as_ref().map(ToString::to_string).unwrap_or_default(),
+            under: record.under.to_string(),
             absent: Vec::new(),
         }
     }
@@ -224,7 +233,7 @@ impl LockSpec {
     /// Reads the record.
     ///
     /// # Errors
-    /// What is wrong with the term or the beat.
+    /// What is wrong with the term, the beat or the session.
     fn record(&self) -> Result<Record, String> {
         let illegible = |what: &str, found: &str| format!("its {what} is {found:?}, which msync never writes");
         Ok(Record {
@@ -240,6 +249,7 @@ impl LockSpec {
             next: EngineId::from_text(&self.next),
             next_owner: Some(self.next_owner.as_str()).filter(|owner| !owner.is_empty()).map(Into::into),
             advertised: Advert::parse(&self.advertised),
+            under: self.under.parse().map_err(|_| illegible("session", &self.under))?,
         })
     }
 }
@@ -298,7 +308,7 @@ impl Lock {
     /// # Errors
     /// [`Fatal::Other`] when the API server allowed a name that is none.
     pub(crate) fn lock_name(&self) -> Result<LockName, Fault> {
-        let name = LockName::new(self.name_any()).map_err(|error| self.unusable(error))?;
+        let name = LockName::stored(&self.name_any()).map_err(|error| self.unusable(error))?;
         Ok(name.with_original(self.annotations().get(ORIGINAL_NAME).map(String::as_str)))
     }
 

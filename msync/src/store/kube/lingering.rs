@@ -95,7 +95,7 @@ mod tests {
 
     fn held() -> Record {
         let claim = Claim { engine: EngineId::new("a", 1), term: Term(1), ttl: Duration::from_secs(15), instant: true };
-        Change::Create { claim, beat: Beat(1), wall: Wall::default() }.apply(None).unwrap()
+        Change::Create { claim, beat: Beat(1), under: Term::NONE, wall: Wall::default() }.apply(None).unwrap()
     }
 
     #[test]

@@ -22,22 +22,22 @@ pub(super) fn of(change: &Change) -> Option<Patch> {
     let mut ops = Operations::default();
     match change {
         Change::Create { .. } => return None,
-        Change::Claim { claim, beat, seen, removes, wall } => {
+        Change::Claim { claim, beat, seen, removes, under, wall } => {
             ops.test_pair(*seen);
             ops.take_out(removes.iter());
-            ops.hold(claim, *beat, 1, *wall);
+            ops.hold(claim, *beat, 1, *under, *wall);
             ops.set("next", json!(""));
             ops.set("nextOwner", json!(""));
         }
         Change::Enqueue { claim, wall } => ops.add(["waiters", "-"], json!(claim.entry(*wall).as_str())),
         Change::Leave { index, entry } => ops.take_out([&(*index, entry.clone())]),
-        Change::Renew { term, previous, beat, renewals, ttl, next_owner, wall } => {
+        Change::Renew { term, previous, beat, renewals, ttl, next_owner, under, wall } => {
             ops.test_pair(Pair { term: *term, beat: *previous });
             ops.set("beat", json!(beat.to_string()));
             ops.set("renewals", json!(i64::try_from(*renewals).unwrap_or(i64::MAX)));
             ops.set("nextOwner", json!(next_owner.as_deref().unwrap_or_default()));
             ops.set_ttl(*ttl);
-            ops.set("expiry", json!((*wall + *ttl).to_string()));
+            ops.put_under(*under, *wall + *ttl);
         }
         Change::Reserve { term, previous, beat, engine, ttl, until } => {
             ops.test_pair(Pair { term: *term, beat: *previous });
@@ -45,13 +45,13 @@ pub(super) fn of(change: &Change) -> Option<Patch> {
             ops.set("owner", json!(engine.owner()));
             ops.set("beat", json!(beat.to_string()));
             ops.set_ttl(*ttl);
-            ops.set("expiry", json!(until.to_string()));
+            ops.put_under(Term::NONE, *until);
         }
         Change::Grant { term, beat, index, entry, duplicates, next, wall } => {
             let claim = entry.claim()?;
             ops.test_term(*term);
             ops.take_out(duplicates.iter().chain([&(*index, entry.clone())]));
-            ops.hold(&claim, *beat, 0, *wall);
+            ops.hold(&claim, *beat, 0, Term::NONE, *wall);
             ops.set("next", json!(next.as_str()));
             ops.set("nextOwner", json!(next.owner()));
         }
@@ -63,7 +63,7 @@ pub(super) fn of(change: &Change) -> Option<Patch> {
         Change::Free { term, wall } => {
             ops.test_term(*term);
             ops.test(["waiters"], json!([]));
-            for field in ["owner", "engine", "term", "beat", "next", "nextOwner"] {
+            for field in ["owner", "engine", "term", "beat", "next", "nextOwner", "under"] {
                 ops.set(field, json!(""));
             }
             ops.set("acquired", json!(wall.to_string()));
@@ -122,7 +122,14 @@ impl Operations {
         }
     }
 
-    fn hold(&mut self, claim: &Claim, beat: Beat, renewals: u64, wall: Wall) {
+    /// Names the session under which it is held. Only a hold with a beat of its own says when it would end.
+    fn put_under(&mut self, session: Term, expiry: Wall) {
+        self.set("under", json!(session.to_string()));
+        let expiry = if session.is_none() { expiry.to_string() } else { String::new() };
+        self.set("expiry", json!(expiry));
+    }
+
+    fn hold(&mut self, claim: &Claim, beat: Beat, renewals: u64, under: Term, wall: Wall) {
         self.set("owner", json!(claim.engine.owner()));
         self.set("engine", json!(claim.engine.as_str()));
         self.set("term", json!(claim.term.to_string()));
@@ -132,7 +139,7 @@ impl Operations {
         self.set("kind", json!(kind(claim.instant)));
         self.set_ttl(claim.ttl);
         self.set("acquired", json!(wall.to_string()));
-        self.set("expiry", json!((wall + claim.ttl).to_string()));
+        self.put_under(under, wall + claim.ttl);
     }
 }
 

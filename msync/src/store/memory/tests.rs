@@ -17,7 +17,7 @@ fn claim(engine: &str, term: u64) -> Claim {
 }
 
 fn create(engine: &str, term: u64) -> Change {
-    Change::Create { claim: claim(engine, term), beat: Beat(term + 100), wall: Wall::default() }
+    Change::Create { claim: claim(engine, term), beat: Beat(term + 100), under: Term::NONE, wall: Wall::default() }
 }
 
 fn drain(watch: &mut Watch) -> Vec<Sighting> {

@@ -10,7 +10,7 @@ use super::{
     foreigner::Foreigner,
     judge::Judge,
     machine::{LocalTime, Machine},
-    stage::{Stage, State},
+    stage::{Stage, State, name},
     users::User,
     wire::Wire,
 };
@@ -93,6 +93,7 @@ impl Director {
             .owner(stage.plan.home.owner(index))
             .timing(stage.plan.timings[0])
             .clock(LocalTime(Arc::clone(&machine)))
+            .sessions(stage.plan.sessions)
             .random(move || random.lock().expect("never poisoned").bits());
         if stage.plan.adopt {
             let owner = stage.plan.home.owner(index);
@@ -127,7 +128,7 @@ impl Director {
 
     fn user(&mut self, process: &Process) -> User {
         let (stage, machine) = (Arc::clone(&self.stage), Arc::clone(&process.machine));
-        User { stage, machine, client: process.client.clone(), rng: Rng::new(self.rng.bits()) }
+        User { stage, machine, client: process.client.clone(), rng: Rng::new(self.rng.bits()), name: name() }
     }
 
     /// Lets things go wrong with a process, again and again while it lives and the faults last.
@@ -171,7 +172,10 @@ impl Director {
     /// Says whether everybody has had the time to come to an end, and has not. Faults that let nobody get on end here.
     fn is_over(&mut self) -> bool {
         let now = self.stage.time.now();
-        let progress = self.stage.with(|state| state.judge.story.acquisitions + state.judge.story.in_vain);
+        let progress = self.stage.with(|state| {
+            let story = state.told();
+            story.acquisitions + story.in_vain
+        });
         let stands_still = std::mem::replace(&mut self.progress, progress) == progress;
         if !self.stage.is_calm() {
             if stands_still {
@@ -232,7 +236,7 @@ impl Director {
         let process = &mut self.processes[index];
         stage.say(|| format!("{:?} is dead", process.machine));
         process.machine.kill();
-        stage.with(|state| state.judge.dies(&process.machine));
+        stage.with(|state| state.all_judges().for_each(|judge| judge.dies(&process.machine)));
         process.users.drain(..).for_each(|user| user.abort());
         process.busy = 0;
         let down = if stage.is_calm() || rng.chance(500) { MILLI } else { stage.long(rng) };
@@ -254,7 +258,7 @@ impl Director {
         self.stage.with(|state| {
             state.judge.story.shutdowns += 1;
             if jumps {
-                state.judge.forget_kept(&machine);
+                state.all_judges().for_each(|judge| judge.forget_kept(&machine));
             }
         });
         self.pending += 1;
@@ -300,12 +304,12 @@ impl Director {
             if let Some(left) = left {
                 state.judge.broken(at, left);
             }
-            state.judge.story.calls
+            state.told().calls
         });
         self.stage.time.sleep(3 * ttl).await;
         let at = self.stage.time.now();
         self.stage.with(|state| {
-            let more = state.judge.story.calls - calls;
+            let more = state.told().calls - calls;
             if more > 0 {
                 state.judge.broken(at, format!("S6: {more} calls after everybody was done"));
             }
@@ -327,9 +331,11 @@ impl Director {
 
     fn left(&self, there: There) -> Option<String> {
         self.stage.with(|state| {
-            let record = state.server.stored().map(|snapshot| &snapshot.record);
-            let found = self.processes.iter().find(|process| there(record, &process.machine));
-            found.map(|process| format!("liveness: {:?} is still in the record {record:?}", process.machine))
+            let in_one = |record| {
+                let found = self.processes.iter().find(|process| there(Some(record), &process.machine));
+                found.map(|process| format!("liveness: {:?} is still in the record {record:?}", process.machine))
+            };
+            state.records().find_map(in_one)
         })
     }
 

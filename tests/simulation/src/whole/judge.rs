@@ -21,42 +21,11 @@ use msync::{
     },
 };
 
-use super::machine::Machine;
+use super::{machine::Machine, story::Story};
 use crate::plan::MILLI;
 
 /// More calls than this in a second are a loop that nothing slows down.
 const MOST_CALLS: u32 = 300;
-
-/// What an episode, or a run of them, amounted to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Story {
-    /// Episodes played.
-    pub episodes: u64,
-    /// Acquisitions: guards, bodies that ran, terms of leaders.
-    pub acquisitions: u64,
-    /// Of them without a write, from another task of the same process.
-    pub local: u64,
-    /// Acquisitions that were given up, or found the lock busy.
-    pub in_vain: u64,
-    /// Acquisitions that were alive and not polled for a while.
-    pub neglected: u64,
-    /// Losses that a user was told of.
-    pub losses: u64,
-    /// Writes to the fenced register that it took.
-    pub written: u64,
-    /// Writes that it refused, of holders who went on after their loss.
-    pub fenced_off: u64,
-    /// Calls to the store.
-    pub calls: u64,
-    /// Processes frozen.
-    pub freezes: u64,
-    /// Processes killed, and started again.
-    pub crashes: u64,
-    /// Clients shut down in good order, and started again.
-    pub shutdowns: u64,
-    /// A digest of all that was sent, acquired and lost, in its order: the same for the same seed.
-    pub trace: u64,
-}
 
 /// An acquisition that was asked for.
 struct Ask {
@@ -113,6 +82,7 @@ pub(crate) struct Judge {
     /// The first promise that was broken.
     pub(crate) verdict: Option<String>,
     orderly: bool,
+    sessions: bool,
     asks: BTreeMap<u64, Ask>,
     holds: BTreeMap<u64, Hold>,
     lives: BTreeMap<(usize, u64), Life>,
@@ -128,32 +98,11 @@ pub(crate) struct Judge {
     digest: DefaultHasher,
 }
 
-// === impl Story ===
-
-impl Story {
-    /// Adds another's.
-    pub fn add(&mut self, other: &Self) {
-        self.episodes += other.episodes;
-        self.acquisitions += other.acquisitions;
-        self.local += other.local;
-        self.in_vain += other.in_vain;
-        self.neglected += other.neglected;
-        self.losses += other.losses;
-        self.written += other.written;
-        self.fenced_off += other.fenced_off;
-        self.calls += other.calls;
-        self.freezes += other.freezes;
-        self.crashes += other.crashes;
-        self.shutdowns += other.shutdowns;
-        self.trace = self.trace.rotate_left(1) ^ other.trace;
-    }
-}
-
 // === impl Judge: what users see ===
 
 impl Judge {
-    pub(crate) fn new(orderly: bool) -> Self {
-        Self { orderly, ..Self::default() }
+    pub(crate) fn new(orderly: bool, sessions: bool) -> Self {
+        Self { orderly, sessions, ..Self::default() }
     }
 
     /// Notes that a promise was broken.
@@ -390,12 +339,13 @@ impl Judge {
         let mut asks = self.asks.values().filter(|ask| same(&ask.machine, machine)).peekable();
         let asked = asks.peek().is_some();
         let neglected = self.orderly && !user && asked && asks.all(|ask| ask.neglected);
+        // Of a hold that is over its session would keep the record alive: it is led out, and no more.
+        let leads_out = self.sessions;
         let lost = matches!(call, Call::Apply(Change::Renew { term, .. }) if self.lost.contains(term));
         let life = self.life(machine);
         // Whoever gave up at this very moment may not have been heard yet.
         let wanted = user || asked || life.kept_until >= at || life.unwanted_since == at;
-        life.window = if at < life.window.0 + 1000 * MILLI { (life.window.0, life.window.1 + 1) } else { (at, 1) };
-        let hot = life.window.1 > MOST_CALLS;
+        let hot = life.is_hot(at);
         let untaken = neglected && life.kept_until < at && life.goes_on(at, call);
         match call {
             Call::Apply(Change::Renew { .. }) if !wanted => {
@@ -404,7 +354,7 @@ impl Judge {
             Call::Apply(Change::Renew { .. }) if untaken => {
                 self.broken(at, format!("S6: {machine:?} renews what nobody has taken for a ttl"));
             }
-            Call::Apply(Change::Renew { .. }) if lost => {
+            Call::Apply(Change::Renew { under, .. }) if lost && !(leads_out && under.is_none()) => {
                 self.broken(at, format!("S4: {machine:?} renews what it has called lost"));
             }
             Call::Apply(Change::Grant { .. } | Change::Free { .. }) | Call::Delete(_) if user => {
@@ -412,6 +362,19 @@ impl Judge {
             }
             _ if hot => self.broken(at, format!("{machine:?} calls more than {MOST_CALLS} times in a second")),
             _ => {}
+        }
+    }
+
+    /// A process sends something about a session. How often it may is told by the same measure.
+    pub(crate) fn sent_of_session(&mut self, at: u64, machine: &Machine, call: &Call) {
+        if machine.is_dead() {
+            return;
+        }
+        self.story.calls += 1;
+        self.story.of_sessions += 1;
+        self.note((at, machine.index, call));
+        if self.life(machine).is_hot(at) {
+            self.broken(at, format!("{machine:?} calls more than {MOST_CALLS} times in a second"));
         }
     }
 
@@ -431,7 +394,8 @@ impl Judge {
         };
         // Whose annotations somebody has spoilt by hand, gives back what is its own by the spec.
         let spoilt = before.engine == EngineId::foreign(sender.as_str());
-        if release && before.engine != *sender && !spoilt {
+        // A reservation that landed late is still its own: its term has not changed.
+        if release && ![sender, &sender.reserved()].contains(&&before.engine) && !spoilt {
             self.broken(at, format!("S5: {sender} gave back a term of {}", before.engine));
         }
         let term = |hold: &Hold| self.terms.get(&(hold.token.get() >> 16)).copied();
@@ -449,6 +413,7 @@ impl Judge {
     /// Remembers which term a version shows.
     pub(crate) fn committed(&mut self, after: Option<&Snapshot>) {
         self.terms.extend(after.map(|snapshot| (snapshot.version.number, snapshot.record.term)));
+        self.story.sheltered += u64::from(after.is_some_and(|s| !s.record.under.is_none() && s.record.renewals == 1));
     }
 
     /// Nothing of the living may be left in the record at the end.
@@ -468,6 +433,12 @@ impl Judge {
 // === impl Life ===
 
 impl Life {
+    /// Counts a call, and says whether there are too many in a second.
+    fn is_hot(&mut self, at: u64) -> bool {
+        self.window = if at < self.window.0 + 1000 * MILLI { (self.window.0, self.window.1 + 1) } else { (at, 1) };
+        self.window.1 > MOST_CALLS
+    }
+
     /// Says whether a call renews a term that was renewed a ttl ago already: more than its acceptance.
     fn goes_on(&mut self, at: u64, call: &Call) -> bool {
         let Call::Apply(Change::Renew { term, ttl, .. }) = call else { return false };

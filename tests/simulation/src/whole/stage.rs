@@ -1,6 +1,9 @@
 //! What the processes of an episode share: true time, the server, its watches, the judge.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use futures::channel::mpsc::UnboundedSender;
 use msync::{
@@ -18,6 +21,7 @@ use msync::{
 use super::{
     judge::Judge,
     machine::{Machine, TrueTime},
+    story::Story,
     wire::unknown,
 };
 use crate::{
@@ -29,6 +33,9 @@ use crate::{
 
 /// The one lock of an episode.
 pub(crate) const LOCK: &str = "simulated";
+
+/// What the names of sessions begin with.
+const SESSION: &str = "session.";
 
 /// Who edits by hand.
 const HAND: &str = "a hand";
@@ -45,7 +52,13 @@ pub(crate) struct Stage {
 pub(crate) struct State {
     pub(crate) rng: Rng,
     pub(crate) server: Server,
+    /// The other objects: more locks, and sessions.
+    others: BTreeMap<LockName, Server>,
+    /// The newest version of any.
+    version: u64,
     pub(crate) judge: Judge,
+    /// Those of the other locks.
+    judges: BTreeMap<LockName, Judge>,
     /// The faults have ended.
     pub(crate) calm: bool,
     /// The last effect of a fault.
@@ -78,7 +91,10 @@ impl Stage {
         let state = State {
             rng,
             server: Server::default(),
-            judge: Judge::new(plan.is_orderly()),
+            others: BTreeMap::new(),
+            version: 0,
+            judge: Judge::new(plan.is_orderly(), plan.sessions),
+            judges: (1..plan.locks).map(|index| (lock(index), Judge::new(plan.is_orderly(), plan.sessions))).collect(),
             calm: false,
             trouble_until: 0,
             denial: Denial::default(),
@@ -90,7 +106,18 @@ impl Stage {
 
     /// Gives access to what changes.
     pub(crate) fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
-        act(&mut self.state.lock().expect("nobody panics on stage"))
+        let mut state = self.state.lock().expect("nobody panics on stage");
+        let outcome = act(&mut state);
+        let State { judge, judges, .. } = &mut *state;
+        if judge.verdict.is_none() {
+            judge.verdict = judges.values_mut().find_map(|other| other.verdict.take());
+        }
+        outcome
+    }
+
+    /// Gives access to the judge of a lock.
+    pub(crate) fn judge<T>(&self, name: &LockName, act: impl FnOnce(&mut Judge) -> T) -> T {
+        self.with(|state| act(state.judge_of(name)))
     }
 
     /// Says whether one more acquisition may begin. The faults end with the last.
@@ -136,7 +163,7 @@ impl Stage {
         let now = self.time.now();
         self.with(|state| {
             state.trouble_until = state.trouble_until.max(now + span);
-            state.judge.freezes(now, machine);
+            state.all_judges().for_each(|judge| judge.freezes(now, machine));
         });
         // Whole milliseconds, as timers are: when it is frozen no more, its tasks run.
         machine.freeze((now + span).next_multiple_of(MILLI));
@@ -155,25 +182,32 @@ impl Stage {
         &self,
         sender: &EngineId,
         machine: &Machine,
+        name: &LockName,
         call: &Call,
         ops: &[Op],
     ) -> (Outcome, Option<Leased>) {
         let now = self.time.now();
         let (outcome, leased) = self.with(|state| {
-            let before = state.server.stored().map(|stored| stored.record.clone()).unwrap_or_default();
-            let (outcome, commit) = if self.plan.leases {
-                state.server.serve_lease(call, ops, &mut state.rng)
-            } else {
-                state.server.serve(call, &mut state.rng)
-            };
+            let version = state.version;
+            let State { server, others, rng, .. } = state;
+            let server = if name.as_str() == LOCK { server } else { others.entry(name.clone()).or_default() };
+            let before = server.stored().map(|stored| stored.record.clone()).unwrap_or_default();
+            let server = server.at(version);
+            let (outcome, commit) =
+                if self.plan.leases { server.serve_lease(call, ops, rng) } else { server.serve(call, rng) };
+            state.version = server.version();
+            let leased = server.leased().cloned();
             if let Some(commit) = commit {
-                state.judge.served(now, sender, machine, call, &before);
-                state.judge.committed(commit.after.as_ref());
-                state.tell(now, &self.plan, &commit);
+                if !is_session(name) {
+                    let judge = state.judge_of(name);
+                    judge.served(now, sender, machine, call, &before);
+                    judge.committed(commit.after.as_ref());
+                }
+                state.tell(now, &self.plan, name, &commit);
             }
-            (outcome, state.server.leased().cloned())
+            (outcome, leased)
         });
-        self.say(|| format!("  served {machine:?} {call:?} -> {outcome:?}"));
+        self.say(|| format!("  served {machine:?} {name} {call:?} -> {outcome:?}"));
         (outcome, leased)
     }
 
@@ -187,6 +221,7 @@ impl Stage {
             }
             let before = state.server.stored().map(|stored| stored.record.clone()).unwrap_or_default();
             let commit = state.server.put(leased.clone());
+            state.version = state.server.version();
             // By hand anything may be written over anything; a release is no take-over, whomever it hits.
             let holder = leased.spec.get("holderIdentity").and_then(serde_json::Value::as_str);
             let takes_over = who != HAND && holder == Some(who) && !before.is_free();
@@ -194,7 +229,7 @@ impl Stage {
                 state.judge.superseded(now, who);
             }
             state.judge.committed(commit.after.as_ref());
-            state.tell(now, &self.plan, &commit);
+            state.tell(now, &self.plan, &name(), &commit);
             Some(commit.version)
         });
         self.say(|| format!("  {who} puts {:?} at {version:?}: {written:?}", leased.spec));
@@ -213,8 +248,10 @@ impl Stage {
         }
         let now = self.time.now();
         self.with(|state| {
-            if let Some(commit) = state.server.scribble(&mut state.rng) {
-                state.tell(now, &self.plan, &commit);
+            let version = state.version;
+            if let Some(commit) = state.server.at(version).scribble(&mut state.rng) {
+                state.version = commit.version;
+                state.tell(now, &self.plan, &name(), &commit);
             }
         });
     }
@@ -239,18 +276,44 @@ impl State {
         (self.calm, self.wants) = (true, 0);
     }
 
+    /// Returns the judge of a lock.
+    pub(crate) fn judge_of(&mut self, name: &LockName) -> &mut Judge {
+        self.judges.get_mut(name).unwrap_or(&mut self.judge)
+    }
+
+    /// Returns all of them.
+    pub(crate) fn all_judges(&mut self) -> impl Iterator<Item = &mut Judge> {
+        std::iter::once(&mut self.judge).chain(self.judges.values_mut())
+    }
+
+    /// Returns what the episode amounts to so far, over all locks.
+    pub(crate) fn told(&mut self) -> Story {
+        let mut sum = self.judge.told();
+        for other in self.judges.values_mut() {
+            sum.add(&Story { episodes: 0, ..other.told() });
+        }
+        sum
+    }
+
+    /// Returns all records that there are.
+    pub(crate) fn records(&self) -> impl Iterator<Item = &Record> {
+        let all = std::iter::once(&self.server).chain(self.others.values());
+        all.filter_map(|server| Some(&server.stored()?.record))
+    }
+
     fn listed(&self, scope: &Scope) -> Sighting {
-        let name = name();
-        let found = self.server.stored().filter(|snapshot| scope.matches(&name, &snapshot.record));
-        Sighting::Listed(found.map(|snapshot| (name.clone(), snapshot.clone())).into_iter().collect())
+        let own = [(name(), &self.server)];
+        let all = own.into_iter().chain(self.others.iter().map(|(name, server)| (name.clone(), server)));
+        let there = all.filter_map(|(name, server)| Some((name, server.stored()?.clone())));
+        Sighting::Listed(there.filter(|(name, snapshot)| scope.matches(name, &snapshot.record)).collect())
     }
 
     /// Tells every watch of a commit, as far as it still hears anything.
-    fn tell(&mut self, now: u64, plan: &Plan, commit: &Commit) {
+    fn tell(&mut self, now: u64, plan: &Plan, name: &LockName, commit: &Commit) {
         let mut watchers = std::mem::take(&mut self.watchers);
         watchers.retain(|watcher| !watcher.queue.is_closed());
         for watcher in &mut watchers {
-            let Some(sighting) = seen(&watcher.scope, commit) else { continue };
+            let Some(sighting) = seen(&watcher.scope, name, commit) else { continue };
             watcher.silent |= watcher.machine.is_cut() || watcher.machine.is_dead();
             let (lost, late) = if self.calm { (0, 0) } else { (plan.event_lost, plan.event_late) };
             // Lost is an event in two ways: the watch goes deaf, or it breaks and starts over.
@@ -302,15 +365,25 @@ fn edited(mut leased: Leased, rng: &mut Rng) -> Leased {
     leased
 }
 
-/// Returns the name of the one lock.
+/// Returns the name of the first lock.
 pub(crate) fn name() -> LockName {
-    LockName::new(LOCK).expect("a valid name")
+    lock(0)
+}
+
+/// Returns the name of a lock, by its number.
+pub(crate) fn lock(index: usize) -> LockName {
+    let name = if index == 0 { LOCK.to_owned() } else { format!("{LOCK}-{index}") };
+    LockName::new(name).expect("a valid name")
+}
+
+/// Says whether an object is a session.
+pub(crate) fn is_session(name: &LockName) -> bool {
+    name.as_str().starts_with(SESSION)
 }
 
 /// Returns what a watch of a scope sees of a commit, as the API server shows it.
-fn seen(scope: &Scope, commit: &Commit) -> Option<Sighting> {
-    let name = name();
-    let matches = |record: &Record| scope.matches(&name, record);
+fn seen(scope: &Scope, name: &LockName, commit: &Commit) -> Option<Sighting> {
+    let (matches, name) = (|record: &Record| scope.matches(name, record), name.clone());
     let before = commit.before.as_ref().is_some_and(matches);
     let after: Option<&Snapshot> = commit.after.as_ref().filter(|snapshot| matches(&snapshot.record));
     match after {

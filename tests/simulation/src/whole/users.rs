@@ -9,13 +9,13 @@ use std::{
 };
 
 use futures::{FutureExt, future::BoxFuture, poll};
-use msync::{Client, Error, FencingToken, Lease, Lock, LockGuard, LossReason, Timing, locked};
+use msync::{Client, Error, FencingToken, Lease, Lock, LockGuard, LockName, LossReason, Timing, locked};
 use tokio::task::yield_now;
 
 use super::{
     judge::Grip,
     machine::Machine,
-    stage::{LOCK, Stage},
+    stage::{LOCK, Stage, lock},
 };
 use crate::{plan::MILLI, rng::Rng};
 
@@ -25,6 +25,8 @@ pub(crate) struct User {
     pub(crate) machine: Arc<Machine>,
     pub(crate) client: Client,
     pub(crate) rng: Rng,
+    /// The lock that it wants now.
+    pub(crate) name: LockName,
 }
 
 /// What a user has drawn for its next acquisition.
@@ -61,12 +63,14 @@ type Slot = Arc<Mutex<Option<Guard>>>;
 /// An acquisition in use. The judge hears of its end when this is dropped: just before the guard, or with the body.
 struct Held {
     stage: Arc<Stage>,
+    name: LockName,
     id: u64,
 }
 
 /// An acquisition that is waited for; in vain unless it is had.
 struct Asking {
     stage: Arc<Stage>,
+    name: LockName,
     id: u64,
 }
 
@@ -76,14 +80,14 @@ impl Drop for Held {
     fn drop(&mut self) {
         let now = self.stage.time.now();
         self.stage.say(|| format!("  {} is given up", self.id));
-        self.stage.with(|state| state.judge.gone(now, self.id));
+        self.stage.judge(&self.name, |judge| judge.gone(now, self.id));
     }
 }
 
 impl Drop for Asking {
     fn drop(&mut self) {
         let now = self.stage.time.now();
-        self.stage.with(|state| state.judge.in_vain(now, self.id));
+        self.stage.judge(&self.name, |judge| judge.in_vain(now, self.id));
     }
 }
 
@@ -138,6 +142,9 @@ impl User {
             if !self.stage.begin() {
                 return;
             }
+            if self.stage.plan.locks > 1 {
+                self.name = lock(usize::try_from(self.rng.below(self.stage.plan.locks as u64)).unwrap_or(0));
+            }
             let want = self.draw();
             if let Err(Error::ShutDown) = self.session(&want).await {
                 return;
@@ -147,8 +154,11 @@ impl User {
 
     /// Acquires once more, when nothing goes wrong any longer.
     pub(crate) async fn last(mut self) {
-        let want = Want { way: Way::Acquire, at_least: Duration::ZERO, max_hold: None, ..self.draw() };
-        let _ = self.session(&want).await;
+        for index in 0..self.stage.plan.locks {
+            self.name = lock(index);
+            let want = Want { way: Way::Acquire, at_least: Duration::ZERO, max_hold: None, ..self.draw() };
+            let _ = self.session(&want).await;
+        }
     }
 
     fn draw(&mut self) -> Want {
@@ -177,10 +187,10 @@ impl User {
         let (stage, machine) = (Arc::clone(&self.stage), Arc::clone(&self.machine));
         let patient = !matches!(want.way, Way::Try);
         let at_least = u64::try_from(want.at_least.as_nanos()).unwrap_or(0);
-        let id =
-            stage.with(|state| state.judge.asks(&machine, patient, machine.true_span(want.at_least).max(at_least)));
-        stage.say(|| format!("{machine:?} asks {id}: {:?}", want.way));
-        let asking = Asking { stage: Arc::clone(&stage), id };
+        let id = stage
+            .judge(&self.name, |judge| judge.asks(&machine, patient, machine.true_span(want.at_least).max(at_least)));
+        stage.say(|| format!("{machine:?} asks {id} {}: {:?}", self.name, want.way));
+        let asking = Asking { stage: Arc::clone(&stage), name: self.name.clone(), id };
         let gives_up = !stage.is_calm() && self.rng.chance(stage.plan.cancel);
         let until = self.moment(gives_up);
         let outcome = tokio::select! {
@@ -238,10 +248,11 @@ impl User {
                 None => return Ok(()),
             },
             Way::Campaign => {
-                let election = self.client.election(LOCK)?.timing(want.timing);
+                let election = self.client.election(&self.name)?.timing(want.timing);
                 Guard::Term(self.neglected(id, election.campaign()).await?)
             }
             Way::Run => return self.run(want, id).await,
+            Way::Locked if self.name.as_str() != LOCK => return self.run(want, id).await,
             Way::Locked => return self.locked(id).await,
             Way::Lead => return self.lead(want, id).await,
         };
@@ -256,15 +267,15 @@ impl User {
                 return acquired;
             }
             let span = self.duration();
-            self.stage.with(|state| state.judge.neglects(id, true));
+            self.stage.judge(&self.name, |judge| judge.neglects(id, true));
             self.machine.sleep(span).await;
-            self.stage.with(|state| state.judge.neglects(id, false));
+            self.stage.judge(&self.name, |judge| judge.neglects(id, false));
         }
         acquiring.await
     }
 
     fn lock(&self, want: &Want) -> Result<Lock, Error> {
-        let mut lock = self.client.lock(LOCK)?.timing(want.timing).at_least(want.at_least);
+        let mut lock = self.client.lock(&self.name)?.timing(want.timing).at_least(want.at_least);
         if let Some(max) = want.max_hold {
             lock = lock.max_hold(max);
         }
@@ -309,7 +320,7 @@ impl User {
         let successor = (matches!(guard, Guard::Term(_)) && self.rng.chance(300)).then(|| {
             let other = self.rng.below(self.stage.plan.processes as u64);
             let owner = format!("p{other}");
-            self.stage.with(|state| state.judge.wishes(&self.machine, &owner));
+            self.stage.judge(&self.name, |judge| judge.wishes(&self.machine, &owner));
             owner
         });
         let cancelled = self.rng.chance(150);
@@ -345,7 +356,7 @@ impl User {
     }
 
     async fn lead(&mut self, want: &Want, id: u64) -> Result<(), Error> {
-        let term = self.client.election(LOCK)?.timing(want.timing).campaign().await?;
+        let term = self.client.election(&self.name)?.timing(want.timing).campaign().await?;
         let (token, lost) = (term.token(), term.lost().boxed());
         let held = self.acquired(id, Grip { token, lost, remaining: None, body: true });
         let led = term.run(async { self.work(&{ held }, &|| term.check()).await }).await;
@@ -357,20 +368,20 @@ impl User {
     fn told(&self, token: Option<FencingToken>, ran: Result<(), Error>) -> Result<(), Error> {
         if let (Some(token), Err(Error::Lost { reason, .. })) = (token, &ran) {
             let now = self.stage.time.now();
-            self.stage.with(|state| state.judge.lost(now, token, *reason));
+            self.stage.judge(&self.name, |judge| judge.lost(now, token, *reason));
         }
         ran
     }
 
     fn acquired(&mut self, id: u64, grip: Grip) -> Held {
         let (now, token) = (self.stage.time.now(), grip.token);
-        self.stage.with(|state| state.judge.acquired(now, id, grip));
+        self.stage.judge(&self.name, |judge| judge.acquired(now, id, grip));
         self.stage.say(|| format!("{:?} has {id} with {token}", self.machine));
         if !self.stage.is_calm() && self.rng.chance(self.stage.plan.pause / 4) {
             let span = self.stage.long(&mut self.rng);
             self.stage.freeze(&self.machine, span);
         }
-        Held { stage: Arc::clone(&self.stage), id }
+        Held { stage: Arc::clone(&self.stage), name: self.name.clone(), id }
     }
 
     /// Works for a while, and looks at the guard between.
@@ -391,10 +402,10 @@ impl User {
             _ => None,
         };
         let writes = self.rng.chance(500);
-        self.stage.with(|state| {
-            state.judge.looked(now, held.id, loss);
+        self.stage.judge(&held.name, |judge| {
+            judge.looked(now, held.id, loss);
             if writes {
-                state.judge.writes(now, held.id, said.is_ok());
+                judge.writes(now, held.id, said.is_ok());
             }
         });
         said

@@ -21,7 +21,10 @@ use msync::{
 };
 use tokio::sync::oneshot;
 
-use super::{machine::Machine, stage::Stage};
+use super::{
+    machine::Machine,
+    stage::{Stage, is_session},
+};
 use crate::{network::Fate, plan::MILLI};
 
 /// The wire of one process.
@@ -59,40 +62,45 @@ impl Wire {
         Self { stage: Arc::clone(stage), machine: Arc::clone(machine), known: Arc::default() }
     }
 
-    async fn call(&self, call: Call) -> Result<Outcome, Fault> {
-        self.decides(&call);
-        self.request(call, Vec::new()).await
+    async fn call(&self, name: &LockName, call: Call) -> Result<Outcome, Fault> {
+        self.decides(name, &call);
+        self.request(name, call, Vec::new()).await
     }
 
     /// Sends a change of a Lease as the store on Leases does. It is decided on now: what the store has to look at before is of
     /// the same call, and whoever gives up meanwhile finds it under way.
-    async fn change(&self, change: &Change) -> Result<Outcome, Fault> {
+    async fn change(&self, name: &LockName, change: &Change) -> Result<Outcome, Fault> {
         let call = Call::Apply(change.clone());
         match Leased::approach(self.known().as_ref(), change) {
             Approach::Send(ops) => {
-                self.decides(&call);
-                self.request(call, ops).await
+                self.decides(name, &call);
+                self.request(name, call, ops).await
             }
             Approach::Refused => Ok(Outcome::Refused(Refused::Mismatch)),
             Approach::Look => {
-                self.decides(&call);
-                self.look_and_change(change).await
+                self.decides(name, &call);
+                self.look_and_change(name, change).await
             }
         }
     }
 
-    async fn look_and_change(&self, change: &Change) -> Result<Outcome, Fault> {
-        self.call(Call::Read).await?;
+    async fn look_and_change(&self, name: &LockName, change: &Change) -> Result<Outcome, Fault> {
+        self.call(name, Call::Read).await?;
         let Some(seen) = self.known() else { return Ok(Outcome::Refused(Refused::Absent)) };
         match seen.send(change) {
-            Approach::Send(ops) => self.request(Call::Apply(change.clone()), ops).await,
+            Approach::Send(ops) => self.request(name, Call::Apply(change.clone()), ops).await,
             Approach::Refused | Approach::Look => Ok(Outcome::Refused(Refused::Mismatch)),
         }
     }
 
     /// The process has decided on a call.
-    fn decides(&self, call: &Call) {
-        self.stage.with(|state| state.judge.sent(self.stage.time.now(), &self.machine, call));
+    fn decides(&self, name: &LockName, call: &Call) {
+        let now = self.stage.time.now();
+        if is_session(name) {
+            self.stage.with(|state| state.judge.sent_of_session(now, &self.machine, call));
+        } else {
+            self.stage.judge(name, |judge| judge.sent(now, &self.machine, call));
+        }
     }
 
     /// Takes what the answer of a write has shown; a watch may have shown more since.
@@ -108,7 +116,7 @@ impl Wire {
         self.known.lock().expect("never poisoned").clone()
     }
 
-    async fn request(&self, call: Call, ops: Vec<Op>) -> Result<Outcome, Fault> {
+    async fn request(&self, name: &LockName, call: Call, ops: Vec<Op>) -> Result<Outcome, Fault> {
         self.stop_at_random();
         self.machine.awake().await;
         let course = self.course();
@@ -121,8 +129,8 @@ impl Wire {
             return Err(Fault::Busy(None));
         }
         let (reply, answer) = oneshot::channel();
-        let sent = self.clone();
-        tokio::spawn(async move { sent.deliver(&call, &ops, course, reply).await });
+        let (sent, name) = (self.clone(), name.clone());
+        tokio::spawn(async move { sent.deliver(&name, &call, &ops, course, reply).await });
         let answer = answer.await;
         self.machine.awake().await;
         if self.machine.is_cut() {
@@ -171,14 +179,14 @@ impl Wire {
         })
     }
 
-    async fn deliver(self, call: &Call, ops: &[Op], course: Course, reply: oneshot::Sender<Answer>) {
+    async fn deliver(self, name: &LockName, call: &Call, ops: &[Op], course: Course, reply: oneshot::Sender<Answer>) {
         let Self { stage, machine, known: _ } = self;
         let sender: EngineId = machine.engine.get().cloned().unwrap_or_default();
         let sent = stage.time.now();
         let mut answer = None;
         for delay in [course.fate.first, course.fate.second].into_iter().flatten() {
             stage.time.sleep_until(sent + delay).await;
-            answer = Some(stage.serve(&sender, &machine, call, ops));
+            answer = Some(stage.serve(&sender, &machine, name, call, ops));
         }
         match (answer, course.fate.reply) {
             (Some(answer), Some(back)) => {
@@ -202,26 +210,26 @@ impl fmt::Debug for Wire {
 }
 
 impl Store for Wire {
-    fn read<'a>(&'a self, _: &'a LockName) -> BoxFuture<'a, Result<Option<Snapshot>, Fault>> {
-        Box::pin(async {
-            match self.call(Call::Read).await? {
+    fn read<'a>(&'a self, name: &'a LockName) -> BoxFuture<'a, Result<Option<Snapshot>, Fault>> {
+        Box::pin(async move {
+            match self.call(name, Call::Read).await? {
                 Outcome::Read(found) => Ok(found),
                 other => Err(refused(&other)),
             }
         })
     }
 
-    fn apply<'a>(&'a self, _: &'a LockName, change: &'a Change) -> BoxFuture<'a, Result<Snapshot, Fault>> {
+    fn apply<'a>(&'a self, name: &'a LockName, change: &'a Change) -> BoxFuture<'a, Result<Snapshot, Fault>> {
         Box::pin(async {
             let on_a_lease = self.stage.plan.leases && !matches!(change, Change::Create { .. });
             let outcome = match change {
-                _ if !on_a_lease => self.call(Call::Apply(change.clone())).await?,
+                _ if !on_a_lease => self.call(name, Call::Apply(change.clone())).await?,
                 // Where there may have been no annotations yet.
-                Change::Enqueue { .. } => match self.change(change).await? {
-                    Outcome::Refused(Refused::Mismatch) => self.look_and_change(change).await?,
+                Change::Enqueue { .. } => match self.change(name, change).await? {
+                    Outcome::Refused(Refused::Mismatch) => self.look_and_change(name, change).await?,
                     outcome => outcome,
                 },
-                _ => self.change(change).await?,
+                _ => self.change(name, change).await?,
             };
             match outcome {
                 Outcome::Applied(snapshot) => Ok(snapshot),
@@ -230,9 +238,9 @@ impl Store for Wire {
         })
     }
 
-    fn delete<'a>(&'a self, _: &'a LockName, version: &'a Version) -> BoxFuture<'a, Result<(), Fault>> {
+    fn delete<'a>(&'a self, name: &'a LockName, version: &'a Version) -> BoxFuture<'a, Result<(), Fault>> {
         Box::pin(async {
-            match self.call(Call::Delete(version.clone())).await? {
+            match self.call(name, Call::Delete(version.clone())).await? {
                 Outcome::Deleted => Ok(()),
                 other => Err(refused(&other)),
             }

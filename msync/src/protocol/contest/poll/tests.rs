@@ -25,7 +25,7 @@ fn of_pod(owner: &str, bits: u64) -> EngineId {
 
 fn held_by(engine: EngineId, version: u64) -> Snapshot {
     let claim = Claim { engine, term: Term(77), ttl: TTL, instant: true };
-    let create = Change::Create { claim, beat: Beat(88), wall: Wall::from_millis(0) };
+    let create = Change::Create { claim, beat: Beat(88), under: Term::NONE, wall: Wall::from_millis(0) };
     Snapshot { version: Version { uid: "u".into(), number: version }, record: create.apply(None).unwrap() }
 }
 

@@ -24,6 +24,7 @@ fn record() -> Record {
         next: claim(2).engine,
         next_owner: Some("web-2k1x".into()),
         advertised: Some(Advert { term: Term(0x5f0c), text: "10.0.0.7:8080".into() }),
+        under: Term(0x5e55),
     }
 }
 
@@ -60,6 +61,7 @@ fn a_record_is_written_as_the_resource_says() {
         "next": "web-7f9c.00000000000000ab",
         "nextOwner": "web-2k1x",
         "advertised": "0000000000005f0c 10.0.0.7:8080",
+        "under": "0000000000005e55",
     });
     assert_eq!(wire, expected);
 }
@@ -130,7 +132,7 @@ fn every_field_has_a_default_and_the_spec_has_one_too() {
     let spec = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
     assert_eq!(spec["default"], json!({}));
     let fields = spec["properties"].as_object().unwrap();
-    assert_eq!(fields.len(), 15);
+    assert_eq!(fields.len(), 16);
     let neutral = serde_json::to_value(LockSpec::default()).unwrap();
     for (name, schema) in fields {
         assert_eq!(schema["default"], neutral[name], "{name}");
@@ -176,8 +178,17 @@ fn people_see_who_since_when_for_how_long_of_what_kind_and_who_is_next() {
     let definition = serde_json::to_value(definition()).unwrap();
     let columns = definition["spec"]["versions"][0]["additionalPrinterColumns"].as_array().unwrap();
     let told = |column: &Value| (column["name"].as_str().unwrap().to_owned(), column["priority"].as_i64().unwrap_or(0));
-    let expected =
-        [("Owner", 0), ("Since", 0), ("TTL", 0), ("Expiry", 0), ("Kind", 0), ("Next", 0), ("Waiters", 1), ("Age", 1)];
+    let expected = [
+        ("Owner", 0),
+        ("Since", 0),
+        ("TTL", 0),
+        ("Expiry", 0),
+        ("Kind", 0),
+        ("Next", 0),
+        ("Waiters", 1),
+        ("Under", 1),
+        ("Age", 1),
+    ];
     assert_eq!(
         columns.iter().map(told).collect::<Vec<_>>(),
         expected.map(|(name, priority)| (name.to_owned(), priority))

@@ -149,7 +149,7 @@ impl Form for Lease {
     }
 
     fn lock_name(&self) -> Result<LockName, Fault> {
-        let name = LockName::new(self.name_any()).map_err(|error| self.unusable(error))?;
+        let name = LockName::stored(&self.name_any()).map_err(|error| self.unusable(error))?;
         Ok(name.with_original(self.annotations().get(ORIGINAL_NAME).map(String::as_str)))
     }
 

@@ -78,8 +78,8 @@ fn entry() -> impl Strategy<Value = Entry> {
 pub(in crate::store::kube) fn record() -> impl Strategy<Value = Record> {
     let waiters = prop_oneof![8 => vec(entry(), 0..6), 1 => vec(entry(), 62..=64)];
     let dates = (proptest::option::of(wall()), proptest::option::of(wall()));
-    ((engine(), engine(), owner()), term(), beat(), 0..9_u64, any::<bool>(), ttl(), dates, waiters).prop_map(
-        |((engine, next, next_owner), term, beat, renewals, instant, ttl, (acquired, expiry), waiters)| Record {
+    ((engine(), engine(), owner(), term()), term(), beat(), 0..9_u64, any::<bool>(), ttl(), dates, waiters).prop_map(
+        |((engine, next, next_owner, under), term, beat, renewals, instant, ttl, (acquired, expiry), waiters)| Record {
             engine,
             term,
             beat,
@@ -92,6 +92,8 @@ pub(in crate::store::kube) fn record() -> impl Strategy<Value = Record> {
             next,
             next_owner,
             advertised: None,
+            // A record that nobody holds is under nothing.
+            under: if term.is_none() { Term::NONE } else { under },
         },
     )
 }
@@ -123,16 +125,18 @@ pub(in crate::store::kube) fn change(record: &Record) -> impl Strategy<Value = C
         1 => (term(), beat()).prop_map(|(term, beat)| Pair { term, beat }),
     ];
     let holder = prop_oneof![3 => Just(own.1), 1 => term()];
-    let claims = (claim(), beat(), pair.clone(), seen_in(record), wall());
-    let renews = (pair.clone(), beat(), 0..9_u64, ttl(), owner(), wall());
+    let claims = (claim(), beat(), pair.clone(), seen_in(record), (term(), wall()));
+    let renews = (pair.clone(), beat(), 0..9_u64, ttl(), owner(), (term(), wall()));
     let reserves = (pair, beat(), engine(), ttl(), wall());
     let grants = (holder.clone(), beat(), place_in(record), seen_in(record), (engine(), wall()));
     prop_oneof![
-        claims.prop_map(|(claim, beat, seen, removes, wall)| Change::Claim { claim, beat, seen, removes, wall }),
+        claims.prop_map(|(claim, beat, seen, removes, (under, wall))| {
+            Change::Claim { claim, beat, seen, removes, under, wall }
+        }),
         (claim(), wall()).prop_map(|(claim, wall)| Change::Enqueue { claim, wall }),
         place_in(record).prop_map(|(index, entry)| Change::Leave { index, entry }),
-        renews.prop_map(|(pair, beat, renewals, ttl, next_owner, wall)| {
-            Change::Renew { term: pair.term, previous: pair.beat, beat, renewals, ttl, next_owner, wall }
+        renews.prop_map(|(pair, beat, renewals, ttl, next_owner, (under, wall))| {
+            Change::Renew { term: pair.term, previous: pair.beat, beat, renewals, ttl, next_owner, under, wall }
         }),
         reserves.prop_map(|(pair, beat, engine, ttl, until)| {
             Change::Reserve { term: pair.term, previous: pair.beat, beat, engine, ttl, until }
@@ -182,7 +186,7 @@ fn conditions_come_before_effects() {
     let entries = [(0, Entry::from_text("a")), (1, Entry::from_text("b"))];
     let claim = Claim { engine: EngineId::new("c", 1), term: Term(3), ttl: Duration::from_secs(15), instant: true };
     let (seen, removes, wall) = (Pair { term: Term(1), beat: Beat(2) }, entries.to_vec(), Wall::default());
-    let patch = of(&Change::Claim { claim, beat: Beat(9), seen, removes, wall }).unwrap();
+    let patch = of(&Change::Claim { claim, beat: Beat(9), seen, removes, under: Term::NONE, wall }).unwrap();
     let is_test = |op: &PatchOperation| matches!(op, PatchOperation::Test(_));
     assert_eq!(patch.0.iter().take_while(|op| is_test(op)).count(), 4);
     assert_eq!(patch.0.iter().filter(|op| is_test(op)).count(), 4);

@@ -75,7 +75,11 @@ fn try_mutant(mutant: &Mutant, root: &Path, scratch: &Path, acquisitions: u64) -
     let failed = failing_tests(scratch)?;
     let budget = if mutant.is_of_the_core() { acquisitions } else { 0 };
     let core = simulate(scratch, &[&budget.to_string(), "1", "1"])?;
-    let stage = if mutant.is_of_leases() { "leases" } else { "whole" };
+    let stage = match mutant {
+        _ if mutant.is_of_leases() => "leases",
+        _ if mutant.of_sessions => "sessions",
+        _ => "whole",
+    };
     let whole = simulate(scratch, &[stage, &(acquisitions / WHOLE_PART).to_string(), "1", "1"])?;
     let killed = failed > 0 || core.broken.is_some() || whole.broken.is_some();
     let note = match (killed, mutant.harmless) {

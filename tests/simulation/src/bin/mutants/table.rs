@@ -12,15 +12,21 @@ pub(crate) struct Mutant {
     pub(crate) to: &'static str,
     /// Why nobody needs to notice.
     pub(crate) harmless: Option<&'static str>,
+    /// It breaks what only sessions need: then engines are simulated that use them.
+    pub(crate) of_sessions: bool,
 }
 
 const fn mutant(name: &'static str, file: &'static str, from: &'static str, to: &'static str) -> Mutant {
-    Mutant { name, file, from, to, harmless: None }
+    Mutant { name, file, from, to, harmless: None, of_sessions: false }
 }
 
 impl Mutant {
     const fn because(self, why: &'static str) -> Self {
         Self { harmless: Some(why), ..self }
+    }
+
+    const fn of_sessions(self) -> Self {
+        Self { of_sessions: true, ..self }
     }
 
     /// Says whether it breaks what only Leases need: then whole engines are simulated on one.
@@ -30,7 +36,7 @@ impl Mutant {
 
     /// Says whether the simulation of the core runs what it breaks.
     pub(crate) fn is_of_the_core(&self) -> bool {
-        let elsewhere = self.is_of_leases();
+        let elsewhere = self.is_of_leases() || self.of_sessions;
         !elsewhere && self.is_of_core_files()
     }
 
@@ -44,9 +50,13 @@ impl Mutant {
 const RECORD: &str = "msync/src/record.rs";
 const IDENTITY: &str = "msync/src/record/identity.rs";
 const KEEPER: &str = "msync/src/protocol.rs";
+const KEEPING: &str = "msync/src/protocol/keeping.rs";
 const COLLECT: &str = "msync/src/protocol/collect.rs";
 const CONTEST: &str = "msync/src/protocol/contest.rs";
 const HOLD: &str = "msync/src/protocol/hold.rs";
+const SESSION: &str = "msync/src/protocol/session.rs";
+const OWN: &str = "msync/src/protocol/session/own.rs";
+const FOREIGN: &str = "msync/src/protocol/session/foreign.rs";
 const REPLY: &str = "msync/src/protocol/reply.rs";
 const TROUBLE: &str = "msync/src/protocol/trouble.rs";
 const RELEASE: &str = "msync/src/protocol/release.rs";
@@ -85,12 +95,12 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     mutant(
         "a repeated claim reuses its beat",
         CONTEST,
-        "let beat = fresh(cx);\n        let attempt",
-        "let beat = Beat(self.claim.term.0);\n        let attempt",
+        "let (beat, now) = (fresh(cx), cx.now.local);",
+        "let (beat, now) = (Beat(self.claim.term.0), cx.now.local);",
     ),
     mutant(
         "a repeated renewal reuses its beat",
-        KEEPER,
+        KEEPING,
         "let (beat, ttl) = (fresh(cx), hold.timing.ttl());",
         "let beat = hold.attempts.keys().next_back().copied().unwrap_or_else(|| fresh(cx));\n        \
          let ttl = hold.timing.ttl();",
@@ -98,8 +108,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     mutant(
         "deadline anchored at the reply of a renewal",
         HOLD,
-        "self.deadline.max(attempt.deadline)",
-        "self.deadline.max(now + attempt.deadline.since(attempt.sent))",
+        "self.beat_deadline = attempt.deadline;",
+        "self.beat_deadline = now + attempt.deadline.since(attempt.sent);",
     ),
     mutant(
         "deadline anchored at the reply of a claim",
@@ -165,14 +175,14 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     mutant(
         "an unconfirmed renewal trusted",
         HOLD,
-        "self.deadline = self.deadline.min(attempt.deadline);",
-        "self.deadline = self.deadline.max(attempt.deadline);",
+        "self.attempts.insert(beat, attempt);",
+        "self.attempts.insert(beat, attempt);\n        self.beat_deadline = attempt.deadline;",
     ),
     mutant(
         "a shorter ttl without a shorter deadline",
-        HOLD,
-        "self.deadline = self.deadline.min(attempt.deadline);",
-        "",
+        SESSION,
+        "pending.fold(bound(self.under, self.beat_deadline, own), Moment::min)",
+        "bound(self.under, self.beat_deadline, own)",
     ),
     mutant("a late read believed", VIEW, "Some(snapshot) if overtaken", "Some(snapshot) if overtaken && false"),
     mutant(
@@ -279,8 +289,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     mutant(
         "what nobody had is renewed for the next of the process",
         HOLD,
-        "self.spurned && (self.base",
-        "self.spurned && false && (self.base",
+        "self.spurned && (!self.under",
+        "self.spurned && false && (!self.under",
     ),
     mutant(
         "what nobody has collected is kept",
@@ -385,4 +395,186 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "let retires = inbox.is_empty();",
         "let retires = inbox.is_empty() || true;",
     ),
+    mutant(
+        "a lock claimed because its session stood still",
+        FOREIGN,
+        "State::Present(_) if now >= self.due() => Verdict::Due,",
+        "State::Present(_) if now >= self.due() => Verdict::Dead,",
+    )
+    .of_sessions(),
+    mutant(
+        "a kill that was refused counts as one",
+        FOREIGN,
+        "Outcome::Refused(_) => self.view.doubt(State::Exists),",
+        "Outcome::Refused(_) => self.dead = true,",
+    )
+    .of_sessions(),
+    mutant(
+        "a kill does not test the beat",
+        SERVER,
+        "Some(snapshot) if snapshot.version != *version",
+        "Some(snapshot) if snapshot.version.uid != version.uid",
+    )
+    .of_sessions(),
+    mutant(
+        "a move does not test the beat",
+        RECORD,
+        "record.pair() == Pair { term: *term, beat: *previous }",
+        "record.term == *term && *previous != Beat::NONE",
+    )
+    .of_sessions(),
+    mutant(
+        "a move keeps its beat",
+        KEEPING,
+        "let (beat, ttl) = (fresh(cx), hold.timing.ttl());",
+        "let kept = if under.is_none() { fresh(cx) } else { record.beat };\n        \
+         let (beat, ttl) = (kept, hold.timing.ttl());",
+    )
+    .of_sessions(),
+    mutant(
+        "a hold believed beyond its session",
+        SESSION,
+        "find(under, own).map_or(Moment::default(), Shelter::bound)",
+        "find(under, own).map_or(beat, |shelter| shelter.bound().max(beat))",
+    )
+    .of_sessions(),
+    mutant(
+        "a hold believed by a session alone, whatever is on its way",
+        SESSION,
+        "pending.fold(bound(self.under, self.beat_deadline, own), Moment::min)",
+        "bound(self.under, self.beat_deadline, own)",
+    )
+    .of_sessions(),
+    mutant(
+        "a session used before its beat was seen",
+        OWN,
+        "Self { term, timing, ticket, shelter: None, unused: None, closed: false }",
+        "let shelter = Shelter { term, timing, deadline: crate::protocol::session::NEVER, lost: None };\n        \
+         Self { term, timing, ticket, shelter: Some(shelter), unused: None, closed: false }",
+    )
+    .of_sessions(),
+    mutant(
+        "a write forgotten at its time-out",
+        REPLY,
+        "            self.unsettled = true;\n            if self.hold",
+        "            self.unsettled = true;\n            \
+         self.hold.iter_mut().for_each(|hold| hold.attempts.clear());\n            if self.hold",
+    )
+    .of_sessions(),
+    mutant(
+        "a session that was lost is revived",
+        OWN,
+        "if self.shelter.is_some_and(|shelter| shelter.lost.is_some()) {\n            return;",
+        "if false {\n            return;",
+    )
+    .of_sessions(),
+    mutant("a session removed while it is believed", OWN, "if uses > 0 {", "if uses > 0 && false {").of_sessions(),
+    mutant(
+        "a session not needed by what is on its way under it",
+        SESSION,
+        "pending.chain([self.under])",
+        "pending.filter(|_| false).chain([self.under])",
+    )
+    .of_sessions(),
+    mutant(
+        "a session killed before its own ttl is over",
+        FOREIGN,
+        "since + record.patience() + spread",
+        "since + record.patience() * 9 / 10 + spread",
+    )
+    .of_sessions(),
+    mutant("a session that a list lacks is dead", FOREIGN, "self.view.doubt(State::Unknown);", "self.dead = true;")
+        .of_sessions(),
+    mutant(
+        "a session that is dead lives when it is shown",
+        FOREIGN,
+        "Glance::Seen(snapshot) => self.view.believe(&snapshot, now.local),",
+        "Glance::Seen(snapshot) => {\n                self.dead = false;\n                \
+         self.view.believe(&snapshot, now.local)\n            }",
+    )
+    .of_sessions(),
+    mutant(
+        "who does not watch a session kills it without a look",
+        FOREIGN,
+        "let informed = self.watched ||",
+        "let informed = true || self.watched ||",
+    )
+    .of_sessions(),
+    mutant(
+        "what may not be killed is dead by any read",
+        FOREIGN,
+        "same && flight.sent >= self.due_of(&snapshot.record)",
+        "same && flight.sent >= Moment::default()",
+    )
+    .of_sessions(),
+    mutant(
+        "a lock under a session claimed by its own age",
+        VIEW,
+        "if !record.under.is_none() {",
+        "if !record.under.is_none() && false {",
+    )
+    .of_sessions(),
+    mutant(
+        "a session made a second time",
+        CONTEST,
+        "State::Absent if self.want.session.is_some() && !self.fresh",
+        "State::Absent if self.want.session.is_some() && false",
+    )
+    .of_sessions(),
+    mutant(
+        "a session renewed by who is deaf",
+        SESSION,
+        "now.since(heard) <= DEAF.max(2 * ttl)",
+        "now.since(heard) <= DEAF.max(2 * ttl) * 1000",
+    )
+    .of_sessions(),
+    mutant(
+        "a session used without time left",
+        SESSION,
+        "self.deadline.since(now) >= timing.attempt_timeout()",
+        "self.deadline >= now.before(timing.attempt_timeout())",
+    )
+    .of_sessions(),
+    mutant(
+        "a session of another timing used",
+        SESSION,
+        "self.lost.is_none() && self.timing == *timing &&",
+        "self.lost.is_none() &&",
+    )
+    .of_sessions(),
+    mutant(
+        "a leader's term put under a session",
+        CONTEST,
+        "if self.claim.instant { session::shelter",
+        "if true { session::shelter",
+    )
+    .of_sessions(),
+    mutant(
+        "what is over for its user stays under its session",
+        SESSION,
+        "over && self.serves()",
+        "over && false && self.serves()",
+    )
+    .of_sessions(),
+    mutant(
+        "what nobody collects stays under its session",
+        HOLD,
+        "if self.under.is_none() { self.deadline } else { self.deadline.min(granted) }",
+        "if true { self.deadline } else { self.deadline.min(granted) }",
+    )
+    .of_sessions(),
+    mutant(
+        "a hold that is asked to be prolonged stays under its session",
+        SESSION,
+        "!self.instant || self.prolonged ||",
+        "!self.instant ||",
+    )
+    .of_sessions(),
+    mutant(
+        "a grant keeps the session of who hands on",
+        RECORD,
+        "next = Record { advertised: next.advertised, ..Record::held_by(&claim, *beat, 0, *wall) };",
+        "next = Record { advertised: next.advertised, under: next.under, ..Record::held_by(&claim, *beat, 0, *wall) };",
+    )
+    .of_sessions(),
 ];

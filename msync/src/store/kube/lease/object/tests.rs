@@ -196,7 +196,7 @@ fn conditions_come_before_effects() {
         instant: true,
     };
     let (beat, removes) = (crate::record::Beat(9), vec![(0, Entry::from_text("a"))]);
-    let claim = Change::Claim { claim, beat, seen: Pair::FREE, removes, wall: JOINED };
+    let claim = Change::Claim { claim, beat, seen: Pair::FREE, removes, under: Term::NONE, wall: JOINED };
     let ops = Leased::default().ops(&claim).unwrap();
     let tests = ops.iter().take_while(|op| matches!(op, Op::Test(..))).count();
     assert_eq!(tests, ops.iter().filter(|op| matches!(op, Op::Test(..))).count());
