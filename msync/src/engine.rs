@@ -19,7 +19,7 @@ mod turn;
 mod witness;
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     ops::ControlFlow,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -84,7 +84,8 @@ pub(crate) struct Engine {
     gate: Gate,
     attempts: Attempts,
     lookouts: Arc<Lookouts>,
-    keepers: Mutex<HashMap<LockName, Handle>>,
+    /// In order, so that whoever tells them all does so in the same order each time: an episode of the simulation can be repeated.
+    keepers: Mutex<BTreeMap<LockName, Handle>>,
     inbox: Mutex<Option<JoinHandle<()>>>,
     /// What the inbox has found out about the resource.
     fitness: Arc<watch::Sender<Fitness>>,
@@ -358,13 +359,8 @@ impl Engine {
 
     fn named(&self, wanted: impl Fn(&Handle) -> bool) -> Vec<LockName> {
         let keepers = self.keepers();
-        let mut names: Vec<_> = keepers
-            .iter()
-            .filter(|(name, handle)| !name.is_session() && wanted(handle))
-            .map(|(name, _)| name.clone())
-            .collect();
-        names.sort_unstable();
-        names
+        let named = keepers.iter().filter(|(name, handle)| !name.is_session() && wanted(handle));
+        named.map(|(name, _)| name.clone()).collect()
     }
 
     fn make(self: &Arc<Self>, name: &LockName) -> (Handle, Option<Box<Driver>>) {
@@ -439,7 +435,7 @@ impl Engine {
         }
     }
 
-    fn keepers(&self) -> MutexGuard<'_, HashMap<LockName, Handle>> {
+    fn keepers(&self) -> MutexGuard<'_, BTreeMap<LockName, Handle>> {
         self.keepers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

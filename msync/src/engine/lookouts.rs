@@ -6,7 +6,7 @@
 //! Nobody gets every state that a lock goes through: a listener that is slow gets the newest instead.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -45,7 +45,7 @@ pub(super) struct Lookouts {
 #[derive(Default)]
 struct State {
     serial: u64,
-    names: HashMap<LockName, Watched>,
+    names: BTreeMap<LockName, Watched>,
     /// How many of the names have a watch of their own.
     own: usize,
     all: Option<All>,

@@ -2,7 +2,7 @@
 //! is judged is told in [`protocol::Foreign`](crate::protocol::Foreign).
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
@@ -31,7 +31,7 @@ pub(super) struct Witnesses(Mutex<HashMap<Term, Witness>>);
 
 struct Witness {
     /// Who asks, and whether it is to be watched for that.
-    asks: HashMap<LockName, Ask>,
+    asks: BTreeMap<LockName, Ask>,
     verdict: Verdict,
     changed: Arc<Notify>,
 }
@@ -89,7 +89,7 @@ impl Engine {
         let witness = match known {
             Some(witness) => witness,
             None => all.entry(ask.session).or_insert_with(|| Witness {
-                asks: HashMap::new(),
+                asks: BTreeMap::new(),
                 verdict: Verdict::Unknown,
                 changed: Arc::default(),
             }),
