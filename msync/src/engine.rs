@@ -2,6 +2,7 @@
 //!
 //! It decides nothing about locks: rules live in `protocol.rs`.
 
+mod berth;
 mod call;
 mod gate;
 mod grip;

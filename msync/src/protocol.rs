@@ -13,8 +13,10 @@
 mod collect;
 mod contest;
 mod event;
+mod foreign;
 mod hold;
 mod keeping;
+mod own;
 mod release;
 mod reply;
 mod session;
@@ -22,6 +24,7 @@ mod story;
 #[cfg(test)]
 mod tests;
 mod trouble;
+mod under;
 mod view;
 mod watching;
 
@@ -29,9 +32,11 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use contest::{Contest, Move, Sent};
 pub use event::{Action, Again, Call, Event, Notice, Outcome, Patience, Standing, Ticket, Want};
+pub use foreign::{Foreign, Glance, Step};
 pub use hold::{Attempt, Attempts, Hold, User};
+pub use own::{Own, Rest};
 use release::Parting;
-pub use session::{Ask, Foreign, Glance, Own, Rest, Shelter, Step, Verdict, may_beat, pays, shelter};
+pub use session::{Ask, Shelter, Verdict, may_beat, pays, shelter};
 pub use story::{Answer, Holding, Renewal, Story, Wait};
 pub use trouble::Report;
 use trouble::Trouble;

@@ -16,12 +16,12 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     Engine,
+    berth::Berth,
     call::Terms,
     gate::{Arrival, Purpose},
     lookouts::Listener,
     message::{Acknowledge, Asked, Bid, Message, Why},
     offer::Offer,
-    sessions::Berth,
 };
 use crate::{
     Error, LockName, LossReason,

@@ -66,14 +66,6 @@ struct Uses {
     held: HashMap<Timing, usize>,
 }
 
-/// What a driver has said that its hold needs, and what it wants to know.
-#[derive(Default)]
-pub(super) struct Berth {
-    needs: Vec<Term>,
-    timing: Option<Timing>,
-    asked: Option<Ask>,
-}
-
 // === impl Sessions ===
 
 impl Sessions {

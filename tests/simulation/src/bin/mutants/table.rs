@@ -55,8 +55,9 @@ const COLLECT: &str = "msync/src/protocol/collect.rs";
 const CONTEST: &str = "msync/src/protocol/contest.rs";
 const HOLD: &str = "msync/src/protocol/hold.rs";
 const SESSION: &str = "msync/src/protocol/session.rs";
-const OWN: &str = "msync/src/protocol/session/own.rs";
-const FOREIGN: &str = "msync/src/protocol/session/foreign.rs";
+const UNDER: &str = "msync/src/protocol/under.rs";
+const OWN: &str = "msync/src/protocol/own.rs";
+const FOREIGN: &str = "msync/src/protocol/foreign.rs";
 const REPLY: &str = "msync/src/protocol/reply.rs";
 const TROUBLE: &str = "msync/src/protocol/trouble.rs";
 const RELEASE: &str = "msync/src/protocol/release.rs";
@@ -180,7 +181,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         "a shorter ttl without a shorter deadline",
-        SESSION,
+        UNDER,
         "pending.fold(bound(self.under, self.beat_deadline, own), Moment::min)",
         "bound(self.under, self.beat_deadline, own)",
     ),
@@ -440,7 +441,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     .of_sessions(),
     mutant(
         "a hold believed by a session alone, whatever is on its way",
-        SESSION,
+        UNDER,
         "pending.fold(bound(self.under, self.beat_deadline, own), Moment::min)",
         "bound(self.under, self.beat_deadline, own)",
     )
@@ -471,7 +472,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     mutant("a session removed while it is believed", OWN, "if uses > 0 {", "if uses > 0 && false {").of_sessions(),
     mutant(
         "a session not needed by what is on its way under it",
-        SESSION,
+        UNDER,
         "pending.chain([self.under])",
         "pending.filter(|_| false).chain([self.under])",
     )
@@ -551,7 +552,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     .of_sessions(),
     mutant(
         "what is over for its user stays under its session",
-        SESSION,
+        UNDER,
         "over && self.serves()",
         "over && false && self.serves()",
     )
@@ -565,7 +566,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     .of_sessions(),
     mutant(
         "a hold that is asked to be prolonged stays under its session",
-        SESSION,
+        UNDER,
         "!self.instant || self.prolonged ||",
         "!self.instant ||",
     )

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::{NEVER, Verdict};
+use super::{Verdict, session::NEVER};
 use crate::{
     clock::{Moment, Now},
     protocol::{Call, Outcome, State, View},
