@@ -52,7 +52,7 @@ async fn people_see_who_has_what_and_who_is_next() -> Result<()> {
     let since = cell(&seen, "invoices", "SINCE");
     assert!(since.ends_with('s') && since.len() <= 4, "an age: {since}");
     let wide = table(&kube, cluster.namespace(), true).await?;
-    assert_eq!(&wide[0][7..], ["WAITERS", "AGE"]);
+    assert_eq!(&wide[0][7..], ["WAITERS", "UNDER", "AGE"]);
     let waiters = cell(&wide, "invoices", "WAITERS");
     let date = msync::clock::BootClock;
     let today = msync::clock::Clock::wall(&date).to_string();
