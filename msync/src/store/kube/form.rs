@@ -3,7 +3,7 @@
 use std::fmt;
 
 use k8s_openapi::NamespaceResourceScope;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::fault::{LOCKS, Resource};
 use crate::{
@@ -25,6 +25,7 @@ pub(super) trait Form:
     kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>
     + Clone
     + fmt::Debug
+    + Serialize
     + DeserializeOwned
     + Send
     + Sync

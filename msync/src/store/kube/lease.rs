@@ -13,18 +13,10 @@ use std::{
 };
 
 use futures::{StreamExt, future::BoxFuture};
-use kube::{
-    Api, Client,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
-};
+use kube::Client;
 
 pub use self::object::Lease;
-use super::{
-    FIELD_MANAGER, PAGE,
-    fault::{Call, LEASES, Verb},
-    form::Form,
-    lingering, watch,
-};
+use super::{form::Form, lingering, table::Table};
 use crate::{
     LockName,
     record::{
@@ -43,8 +35,7 @@ const MOST_KNOWN: usize = 20_000;
 /// The Leases of one namespace, as locks.
 #[derive(Clone)]
 pub struct LeaseStore {
-    leases: Api<Lease>,
-    namespace: Arc<str>,
+    leases: Table<Lease>,
     known: Known,
 }
 
@@ -96,25 +87,12 @@ impl Known {
 impl LeaseStore {
     /// Makes a store of a client and a namespace.
     pub fn new(client: Client, namespace: &str) -> Self {
-        let leases = Api::namespaced(client, namespace);
-        Self { leases, namespace: namespace.into(), known: Known::default() }
-    }
-
-    fn call(&self, verb: Verb) -> Call {
-        Call { verb, namespace: Arc::clone(&self.namespace), resource: &LEASES }
+        Self { leases: Table::new(client, namespace), known: Known::default() }
     }
 
     async fn create(&self, name: &LockName, change: &Change) -> Result<Lease, Fault> {
         let record = change.apply(None).map_err(Fault::Refused)?;
-        let how = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-        match self.leases.create(&how, &Lease::of(name, &record)).await {
-            Ok(lease) => Ok(lease),
-            Err(error) if lingering::is_named_by(&error) => match self.leases.get(name.as_str()).await {
-                Ok(lease) => Err(lingering::fault(&lease).unwrap_or_else(|| self.call(Verb::Create).fault(error))),
-                Err(error) => Err(self.call(Verb::Get).fault(error)),
-            },
-            Err(error) => Err(self.call(Verb::Create).fault(error)),
-        }
+        self.leases.create(name, &Lease::of(name, &record)).await
     }
 
     /// Sends a change as one who has seen the Lease so.
@@ -124,9 +102,7 @@ impl LeaseStore {
 
     async fn send(&self, name: &LockName, approach: Approach) -> Result<Lease, Fault> {
         let Approach::Send(ops) = approach else { return Err(Fault::Refused(Refused::Mismatch)) };
-        let how = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        let patch = Patch::<()>::Json(object::patch(ops));
-        self.leases.patch(name.as_str(), &how, &patch).await.map_err(|error| self.call(Verb::Patch).fault(error))
+        self.leases.patch(name, object::patch(ops)).await
     }
 
     async fn change(&self, name: &LockName, change: &Change) -> Result<Lease, Fault> {
@@ -166,8 +142,7 @@ impl LeaseStore {
 
     /// Reads a Lease that must be there.
     async fn look(&self, name: &LockName) -> Result<Leased, Fault> {
-        let lease = self.leases.get(name.as_str()).await.map_err(|error| self.call(Verb::Get).fault(error))?;
-        self.learned(name, &lease)
+        self.learned(name, &self.leases.get(name).await?)
     }
 
     fn learned(&self, name: &LockName, lease: &Lease) -> Result<Leased, Fault> {
@@ -175,36 +150,23 @@ impl LeaseStore {
         self.known.learn(name, leased.clone());
         Ok(leased)
     }
-
-    /// Frees what could only be marked as deleted, so that nobody waits for its ttl.
-    async fn free(&self, name: &LockName, lease: &Lease) -> Result<(), Fault> {
-        tracing::warn!(lock = %name, "{}", lingering::reason(lease));
-        let term = lease.snapshot()?.1.record.term;
-        let freed = Change::Free { term, wall: lingering::since(lease) };
-        self.patch(name, &freed, &lease.leased()?).await.map(drop)
-    }
 }
 
 impl fmt::Debug for LeaseStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LeaseStore").field("namespace", &self.namespace).finish_non_exhaustive()
+        f.debug_struct("LeaseStore").field("namespace", &self.leases.namespace).finish_non_exhaustive()
     }
 }
 
 impl Store for LeaseStore {
     fn read<'a>(&'a self, name: &'a LockName) -> BoxFuture<'a, Result<Option<Snapshot>, Fault>> {
         Box::pin(async move {
-            match self.leases.get(name.as_str()).await.map_err(|error| self.call(Verb::Get).fault(error)) {
-                Ok(lease) => {
-                    self.learned(name, &lease)?;
-                    lingering::read(&lease)
-                }
-                Err(Fault::Refused(Refused::Absent)) => {
-                    self.known.forget(name);
-                    Ok(None)
-                }
-                Err(fault) => Err(fault),
-            }
+            let Some(lease) = self.leases.find(name).await? else {
+                self.known.forget(name);
+                return Ok(None);
+            };
+            self.learned(name, &lease)?;
+            lingering::read(&lease)
         })
     }
 
@@ -225,14 +187,9 @@ impl Store for LeaseStore {
     }
 
     fn delete<'a>(&'a self, name: &'a LockName, version: &'a Version) -> BoxFuture<'a, Result<(), Fault>> {
-        let preconditions =
-            Preconditions { resource_version: Some(version.number.to_string()), uid: Some(version.uid.to_string()) };
-        let how = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
         Box::pin(async move {
-            let deleted = self.leases.delete(name.as_str(), &how).await;
-            let left = deleted.map_err(|error| self.call(Verb::Delete).fault(error))?.left();
-            if let Some(lease) = left.filter(lingering::is) {
-                return self.free(name, &lease).await;
+            if let Some((lease, freed)) = self.leases.delete(name, version).await? {
+                return self.patch(name, &freed, &lease.leased()?).await.map(drop);
             }
             self.known.forget(name);
             Ok(())
@@ -243,16 +200,13 @@ impl Store for LeaseStore {
     fn list(&self) -> BoxFuture<'_, Result<Vec<(LockName, Snapshot)>, Fault>> {
         Box::pin(async move {
             let mut found = Vec::new();
-            let mut how = ListParams::default().limit(PAGE);
-            loop {
-                let page = self.leases.list(&how).await.map_err(|error| self.call(Verb::List).fault(error))?;
-                let marked = page.items.iter().filter(|lease| lease.leased().is_ok_and(|leased| leased.is_marked()));
+            let take = |page: &[Lease]| {
+                let marked = page.iter().filter(|lease| lease.leased().is_ok_and(|leased| leased.is_marked()));
                 found.extend(marked.filter_map(|lease| lease.snapshot().ok()));
-                how.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
-                if how.continue_token.is_none() {
-                    return Ok(found);
-                }
-            }
+                Ok(())
+            };
+            self.leases.list(take).await?;
+            Ok(found)
         })
     }
 
@@ -263,7 +217,6 @@ impl Store for LeaseStore {
                 known.update(&name, leased);
             }
         };
-        let watch = watch::open(self.leases.clone(), Arc::clone(&self.namespace), scope.clone(), seen);
-        inbox::filtered(watch, scope).boxed()
+        inbox::filtered(self.leases.watch(scope.clone(), seen), scope).boxed()
     }
 }
