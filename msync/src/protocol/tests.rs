@@ -261,6 +261,12 @@ impl Bench {
         });
     }
 
+    /// Another engine claims what it has seen as that pair; nobody is told.
+    fn rival_claims(&mut self, number: u64, seen: Pair) {
+        let (claim, wall) = (rival(number, TTL), self.wall());
+        self.other(&Change::Claim { claim, beat: Beat(number), seen, removes: Vec::new(), under: Term::NONE, wall });
+    }
+
     /// The holder, another engine, grants to the head of the queue; nobody is told.
     fn grant(&mut self, beat: u64) -> Snapshot {
         let (term, entry) = (self.record().term, self.record().waiters[0].clone());

@@ -21,16 +21,8 @@ fn bug_14_a_stale_event_never_grants() {
     bench.pass(500);
     let stale = bench.grant(0xaa);
     let seen = stale.record.pair();
-    let wall = bench.wall();
     bench.sleep(2 * TTL);
-    bench.other(&Change::Claim {
-        claim: rival(3, TTL),
-        beat: Beat(3),
-        seen,
-        removes: Vec::new(),
-        under: Term::NONE,
-        wall,
-    });
+    bench.rival_claims(3, seen);
     bench.seen();
     bench.step(Event::Seen(stale));
     assert!(!bench.has(1));
@@ -125,15 +117,7 @@ fn a_pair_that_was_free_between_is_another_pair() {
     bench.other(&Change::Leave { index: 0, entry });
     let wall = bench.wall();
     bench.other(&Change::Free { term: Term(1), wall });
-    let seen = Pair::FREE;
-    bench.other(&Change::Claim {
-        claim: rival(2, TTL),
-        beat: Beat(2),
-        seen,
-        removes: Vec::new(),
-        under: Term::NONE,
-        wall,
-    });
+    bench.rival_claims(2, Pair::FREE);
     bench.seen();
     bench.settle();
     bench.pass(TTL - 1);

@@ -32,17 +32,22 @@ fn the_confirmation_of_an_attempt_settles_those_before_it_and_not_those_after() 
     assert_eq!(hold.deadline, Bench::at(111_000));
 }
 
+/// The renewal that is sent again is refused, and a read shows why; then the user ends.
+fn release_after_a_refused_renewal(bench: &mut Bench) {
+    bench.sleep(200);
+    bench.step(Event::Tick);
+    bench.reply(Outcome::Refused(Refused::Mismatch));
+    bench.serve();
+    bench.release(1);
+}
+
 #[test]
 fn a_release_does_not_look_first_for_a_renewal_that_another_beat_has_refuted() {
     let mut bench = Bench::holding();
     bench.step(Event::Prolong(Ticket(1)));
     bench.land();
     bench.lose();
-    bench.sleep(200);
-    bench.step(Event::Tick);
-    bench.reply(Outcome::Refused(Refused::Mismatch));
-    bench.serve();
-    bench.release(1);
+    release_after_a_refused_renewal(&mut bench);
     assert!(matches!(bench.call, Some(Call::Delete(_))), "{:?}", bench.call);
 }
 
@@ -149,11 +154,7 @@ fn a_release_looks_first_if_a_renewal_may_still_land() {
     let mut bench = Bench::holding();
     bench.step(Event::Prolong(Ticket(1)));
     bench.lose();
-    bench.sleep(200);
-    bench.step(Event::Tick);
-    bench.reply(Outcome::Refused(Refused::Mismatch));
-    bench.serve();
-    bench.release(1);
+    release_after_a_refused_renewal(&mut bench);
     bench.serve();
     assert_eq!(bench.call, Some(Call::Read));
     bench.settle();

@@ -113,15 +113,7 @@ fn bug_7_a_release_leaves_another_holder_alone() {
     let mut bench = Bench::holding();
     bench.sleep(2 * TTL);
     let seen = bench.record().pair();
-    let wall = bench.wall();
-    bench.other(&Change::Claim {
-        claim: rival(3, TTL),
-        beat: Beat(3),
-        seen,
-        removes: Vec::new(),
-        under: Term::NONE,
-        wall,
-    });
+    bench.rival_claims(3, seen);
     let theirs = bench.stored.clone();
     bench.release(1);
     bench.settle();
@@ -179,15 +171,7 @@ fn a_lost_term_is_given_back_when_its_guard_is_gone() {
 fn bug_23_a_foreign_term_is_a_loss_at_once() {
     let mut bench = Bench::holding();
     let seen = bench.record().pair();
-    let wall = bench.wall();
-    bench.other(&Change::Claim {
-        claim: rival(3, TTL),
-        beat: Beat(3),
-        seen,
-        removes: Vec::new(),
-        under: Term::NONE,
-        wall,
-    });
+    bench.rival_claims(3, seen);
     bench.seen();
     assert_eq!(bench.loss(1), Some(LossReason::TakenOver));
 }

@@ -39,14 +39,20 @@ fn calls_that_take_longer_than_usual_are_given_longer_and_the_lock_is_had_and_ke
     }
 }
 
-#[test]
-fn a_grant_is_accepted_first_where_calls_are_so_slow_that_its_first_renewal_would_not_fit() {
+/// A keeper in the queue of another holder, whose way there took three seconds.
+fn slowly_enqueued() -> Bench {
     let mut bench = Bench::held(TTL);
     bench.want(want(1));
     bench.serve(); // the creation is refused
     let answer = bench.land();
     bench.sleep(3_000);
     bench.reply(answer);
+    bench
+}
+
+#[test]
+fn a_grant_is_accepted_first_where_calls_are_so_slow_that_its_first_renewal_would_not_fit() {
+    let mut bench = slowly_enqueued();
     bench.now = 100_000 + 6_800; // 2,200 are left of the deadline that an instant grant brings
     let granted = bench.grant(99);
     bench.step(Event::Seen(granted));
@@ -57,12 +63,7 @@ fn a_grant_is_accepted_first_where_calls_are_so_slow_that_its_first_renewal_woul
 
 #[test]
 fn a_claim_seen_too_late_for_a_slow_renewal_is_sent_again_first() {
-    let mut bench = Bench::held(TTL);
-    bench.want(want(1));
-    bench.serve(); // the creation is refused
-    let answer = bench.land();
-    bench.sleep(3_000);
-    bench.reply(answer);
+    let mut bench = slowly_enqueued();
     while !matches!(bench.call, Some(Call::Apply(Change::Claim { .. }))) {
         match bench.call {
             Some(_) => bench.serve(),

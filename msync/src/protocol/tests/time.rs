@@ -268,17 +268,7 @@ fn a_term_ages_as_an_entry_and_not_as_a_holder() {
     bench.settle();
     bench.pass(6_000);
     // The same term comes back by a grant, its entry unseen.
-    let grantor = rival(3, TTL);
-    let seen = bench.record().pair();
-    let removes = Vec::new();
-    bench.other(&Change::Claim {
-        claim: grantor,
-        beat: Beat(3),
-        seen,
-        removes,
-        under: Term::NONE,
-        wall: Wall::from_millis(0),
-    });
+    bench.rival_claims(3, bench.record().pair());
     bench.other(&Change::Enqueue { claim: rival(2, TTL), wall: Wall::default() });
     let (term, entry) = (Term(3), rival(2, TTL).entry(Wall::default()));
     let wall = Wall::from_millis(0);
