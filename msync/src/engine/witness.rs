@@ -29,6 +29,7 @@ const CALL: Duration = Duration::from_secs(3);
 #[derive(Default)]
 pub(super) struct Witnesses(Mutex<HashMap<Term, Witness>>);
 
+#[derive(Default)]
 struct Witness {
     /// Who asks, and whether it is to be watched for that.
     asks: BTreeMap<LockName, Ask>,
@@ -84,16 +85,8 @@ impl Engine {
     /// Finds out about a session for the keeper of a lock, which is told of each verdict.
     pub(super) fn witness(self: &Arc<Self>, ask: Ask, name: &LockName) {
         let mut all = self.witnesses.all();
-        let known = all.get_mut(&ask.session);
-        let new = known.is_none();
-        let witness = match known {
-            Some(witness) => witness,
-            None => all.entry(ask.session).or_insert_with(|| Witness {
-                asks: BTreeMap::new(),
-                verdict: Verdict::Unknown,
-                changed: Arc::default(),
-            }),
-        };
+        let new = !all.contains_key(&ask.session);
+        let witness = all.entry(ask.session).or_default();
         let first = witness.asks.insert(name.clone(), ask).is_none();
         let (verdict, changed) = (witness.verdict, Arc::clone(&witness.changed));
         drop(all);
