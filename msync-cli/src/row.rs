@@ -7,6 +7,7 @@ use kube::ResourceExt;
 use msync::{
     clock::Wall,
     unstable::{
+        SESSIONS,
         crd::Lock,
         record::{Entry, Record},
     },
@@ -118,7 +119,7 @@ impl Row {
             term: held(record.term.to_string()),
             since: record.acquired.and_then(date).and_then(held),
             ttl_milliseconds: u64::try_from(record.ttl.as_millis()).unwrap_or(u64::MAX),
-            session: (!record.under.is_none()).then(|| format!("session.{}", record.under)),
+            session: (!record.under.is_none()).then(|| format!("{SESSIONS}{}", record.under)),
             renewals: record.renewals,
             token_at_most: version.filter(|_| !record.is_free()).map(|version| (version << 16) | 0xffff),
             queue: record.waiters.iter().enumerate().map(|(index, entry)| Place::new(index + 1, entry)).collect(),

@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use crate::Error;
 
 /// What the names of sessions begin with, which are msync's own.
-pub(crate) const SESSIONS: &str = "session.";
+pub const SESSIONS: &str = "session.";
 
 /// The longest name that Kubernetes allows for an object.
 const MAX_LEN: usize = 253;
@@ -34,7 +34,8 @@ const MAX_KEPT: usize = MAX_LEN - 1 - 16;
 /// at most 253 characters.
 ///
 /// # One rule for all names
-/// Every text names a lock, but the empty one and what begins with `session.` (those names are msync's own), wherever a name is given: to [`Client::lock`](crate::Client::lock),
+/// Every text names a lock, but the empty one and what begins with `session.` (those names are msync's own), wherever a
+/// name is given: to [`Client::lock`](crate::Client::lock),
 /// `lock_all`, `election`, `leader_loop`, and by the data in the template of an annotated function. A text that Kubernetes
 /// allows is the name; any other becomes the nearest name and a hash, by [`escaped`](Self::escaped), so that the same text
 /// is the same lock everywhere. Only what is *read as a name* must be one: [`new`](Self::new), `FromStr`, `TryFrom`,

@@ -4,7 +4,7 @@
 pub use crate::client::Configured;
 #[cfg(feature = "kube")]
 pub use crate::store::kube::crd;
-pub use crate::{client::Chosen, macros::private};
+pub use crate::{client::Chosen, macros::private, name::SESSIONS};
 
 /// The rules: pure.
 pub mod protocol {

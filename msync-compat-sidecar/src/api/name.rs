@@ -21,7 +21,7 @@ impl Name {
         if name.is_empty() {
             return Err("it is empty");
         }
-        if name.starts_with("session.") {
+        if name.starts_with(msync::unstable::SESSIONS) {
             return Err("names that begin with \"session.\" are msync's own");
         }
         if name.len() > MAX {

@@ -9,6 +9,7 @@ use futures::channel::mpsc::UnboundedSender;
 use msync::{
     LockName,
     unstable::{
+        SESSIONS,
         protocol::{Call, Outcome},
         record::{
             EngineId, Record,
@@ -33,9 +34,6 @@ use crate::{
 
 /// The one lock of an episode.
 pub(crate) const LOCK: &str = "simulated";
-
-/// What the names of sessions begin with.
-const SESSION: &str = "session.";
 
 /// Who edits by hand.
 const HAND: &str = "a hand";
@@ -378,7 +376,7 @@ pub(crate) fn lock(index: usize) -> LockName {
 
 /// Says whether an object is a session.
 pub(crate) fn is_session(name: &LockName) -> bool {
-    name.as_str().starts_with(SESSION)
+    name.as_str().starts_with(SESSIONS)
 }
 
 /// Returns what a watch of a scope sees of a commit, as the API server shows it.
