@@ -9,6 +9,7 @@ use futures::{Stream, StreamExt};
 use jiff::Timestamp;
 use msync::{
     Client, Error, Leadership, Lock, LockGuard, Timing,
+    clock::Wall,
     listener::Prometheus,
     unstable::{
         record::Role,
@@ -84,7 +85,8 @@ pub fn timing() -> Result<Timing, Error> {
 pub fn engine(config: &Config, store: &Arc<dyn Store>) -> Result<Engine, Error> {
     let mut figures = Registry::default();
     let listener = Arc::new(Prometheus::register(&mut figures));
-    let builder = Client::builder().owner(config.owner()).timing(timing()?).listener(listener);
+    // A beat shows its client a new expiry, which a session that keeps many locks at once cannot bring for one of them.
+    let builder = Client::builder().owner(config.owner()).timing(timing()?).listener(listener).sessions(false);
     let named = builder.clone().store(Arc::clone(store)).build();
     let pod = config.pod_uid.as_deref().filter(|uid| !uid.is_empty());
     let kin = pod.and_then(|uid| Some((uid, sole(named.owner(), uid)?)));
@@ -149,8 +151,11 @@ impl Backend for Engine {
     }
 
     async fn read(&self, name: &Name) -> Result<Option<Record>, Trouble> {
-        let found = self.lock(name, None)?.look().await.map_err(trouble)?;
-        Ok(found.as_ref().map(record))
+        let lock = self.lock(name, None)?;
+        match lock.look().await.map_err(trouble)? {
+            Some(found) => shown(&lock, &found).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     async fn attempt(&self, name: &Name, client: Option<&api::Client>, mode: Mode) -> Result<Attempt<Held>, Trouble> {
@@ -163,7 +168,7 @@ impl Backend for Engine {
             None => lock.look().await.map_err(trouble)?,
         };
         let holder = seen.ok_or_else(|| Trouble("the lock is changing hands just now".into()))?;
-        Ok(Attempt::Busy(record(&holder)))
+        Ok(Attempt::Busy(shown(&lock, &holder).await?))
     }
 
     async fn acquire(&self, name: &Name, client: Option<&api::Client>) -> Result<Held, Trouble> {
@@ -182,12 +187,17 @@ impl Backend for Engine {
     }
 
     async fn newest(&self, name: &Name, client: Option<&api::Client>) -> Option<Record> {
-        self.lock(name, client).ok()?.newest().await.as_ref().map(record)
+        let lock = self.lock(name, client).ok()?;
+        let seen = lock.newest().await?;
+        Some(at_last(&lock, &seen).await)
     }
 
     fn sightings(&self, name: &Name) -> impl Stream<Item = Option<Record>> + Send + 'static {
         let lock = self.lock(name, None).expect("names of the API are names of locks");
-        lock.sightings().map(|seen| seen.as_ref().map(record))
+        lock.sightings().then(move |seen| {
+            let lock = lock.clone();
+            async move { Some(at_last(&lock, seen.as_ref()?).await) }
+        })
     }
 
     async fn ready(&self) -> Result<(), Trouble> {
@@ -270,9 +280,22 @@ fn trouble(error: Error) -> Trouble {
     Trouble(error.to_string())
 }
 
-fn record(snapshot: &Snapshot) -> Record {
+/// A record as clients see it, with the expiry of the session that it lives by.
+async fn shown(lock: &Lock, snapshot: &Snapshot) -> Result<Record, Trouble> {
+    Ok(record(snapshot, lock.expiry(snapshot).await.map_err(trouble)?))
+}
+
+/// The same where nobody waits for a refusal: a session that cannot be read leaves the expiry open.
+async fn at_last(lock: &Lock, snapshot: &Snapshot) -> Record {
+    shown(lock, snapshot).await.unwrap_or_else(|error| {
+        tracing::debug!(lock = %lock.name(), error = %error.0, "the session that it lives by could not be read");
+        record(snapshot, None)
+    })
+}
+
+fn record(snapshot: &Snapshot, expiry: Option<Wall>) -> Record {
     let (version, record) = (snapshot.version.number.to_string(), &snapshot.record);
-    let written = record.expiry.and_then(|expiry| Timestamp::from_millisecond(expiry.as_millis()).ok());
+    let written = expiry.and_then(|expiry| Timestamp::from_millisecond(expiry.as_millis()).ok());
     // The records of sidecars live a second longer than what clients are granted.
     let padding = if record.is_free() || record.ttl != RECORD_TTL { Duration::ZERO } else { MARGIN };
     let expiry = written.and_then(|expiry| expiry.checked_sub(padding).ok());

@@ -1,6 +1,6 @@
 //! What a client is made of: collected in any order, resolved when it is built.
 
-use std::sync::Arc;
+use std::{ffi::OsStr, sync::Arc};
 
 use super::Client;
 #[cfg(feature = "kube")]
@@ -16,6 +16,8 @@ use crate::{
     record::{EngineId, Role},
     store::Store,
 };
+
+const SESSIONS: &str = "MSYNC_SESSIONS";
 
 /// Collects what a [`Client`] needs. Choose a store with [`memory`](Self::memory), `config` or `kube`, then
 /// [`build`](ClientBuilder::build), which alone decides: the order of the calls before it does not matter.
@@ -166,8 +168,9 @@ impl<S> ClientBuilder<S> {
         self
     }
 
-    /// Keeps any number of locks alive by one heartbeat, a session (design 4.10): what a client pays to hold locks for long
-    /// does not grow with their number. Off unless told, here or by `MSYNC_SESSIONS=1`; what is told here counts.
+    /// Says whether any number of locks are kept alive by one heartbeat, a session (design 4.10), so that what a client pays to
+    /// hold locks for long does not grow with their number. They are unless told otherwise, here or by `MSYNC_SESSIONS=0`; what
+    /// is told here counts.
     ///
     /// Once two locks of one [`Timing`] are held and a renewal is due, the client makes an object `session.` and 16 digits, of the
     /// same kind as locks, and renews that alone. The locks name it and are held as long as it is. Nothing else changes: first
@@ -176,14 +179,14 @@ impl<S> ClientBuilder<S> {
     ///
     /// All clients that share locks must know of sessions, which is this version and later, before any of them uses one: an
     /// older one takes a lock that is not renewed for abandoned. On [Leases](Self::leases) it must not be used where client-go
-    /// or others hold the same Lease, who cannot tell; so there it is never on by `MSYNC_SESSIONS`. Where the rights to make such
-    /// an object are missing, locks renew by themselves as ever, and there is one warning.
+    /// or others hold the same Lease, who cannot tell; so there it is on only if it is asked for here. Where the rights to make
+    /// such an object are missing, locks renew by themselves as ever, and there is one warning.
     ///
     /// # Examples
     /// ```
     /// use msync::{Client, MemoryStore};
     ///
-    /// let client = Client::builder().sessions(true).memory(&MemoryStore::new()).build();
+    /// let client = Client::builder().sessions(false).memory(&MemoryStore::new()).build();
     /// ```
     pub fn sessions(mut self, sessions: bool) -> Self {
         self.sessions = Some(sessions);
@@ -317,8 +320,9 @@ impl<S> ClientBuilder<S> {
         Client { engine, timing: self.timing, cluster: Some(Cluster { client: Arc::new(client), leases }) }
     }
 
-    /// Says whether sessions are to be used: as told here, else by the environment, else not.
-    fn uses_sessions(&self) -> bool {
+    /// Says whether sessions are to be used: as told here, else by the environment; else where all who hold the same records
+    /// know of them.
+    pub(super) fn uses_sessions(&self) -> bool {
         #[cfg(feature = "kube")]
         let shared = self.leases;
         #[cfg(not(feature = "kube"))]
@@ -366,7 +370,21 @@ impl std::fmt::Debug for Backend {
 }
 
 fn sessions_by_environment() -> bool {
-    std::env::var("MSYNC_SESSIONS").is_ok_and(|told| matches!(told.as_str(), "1" | "on" | "true"))
+    let told = std::env::var_os(SESSIONS);
+    sessions_told(told.as_deref()).unwrap_or_else(|| {
+        tracing::warn!("{SESSIONS} is {told:?}; it may be 0 or 1: sessions are used, as if it were not set");
+        true
+    })
+}
+
+/// What a variable of the environment says of sessions; `None` when it is not understood.
+pub(super) fn sessions_told(told: Option<&OsStr>) -> Option<bool> {
+    let Some(told) = told else { return Some(true) };
+    match told.to_str()?.trim() {
+        "" | "1" | "on" | "true" => Some(true),
+        "0" | "off" | "false" => Some(false),
+        _ => None,
+    }
 }
 
 fn host_name() -> String {

@@ -61,6 +61,28 @@ async fn a_listener_hears_wherever_it_is_set() {
     }
 }
 
+#[test]
+fn sessions_are_used_unless_told_otherwise() {
+    let told = |value: &'static str| builder::sessions_told(Some(value.as_ref()));
+    assert_eq!(builder::sessions_told(None), Some(true));
+    for (values, used) in [(["", "1", "on", " true "], Some(true)), (["0", "off", "false", "0 "], Some(false))] {
+        assert!(values.into_iter().all(|value| told(value) == used), "{values:?}");
+    }
+    for unknown in ["2", "yes please", "ON", "-"] {
+        assert_eq!(told(unknown), None, "{unknown}");
+    }
+    for used in [true, false] {
+        assert_eq!(Client::builder().sessions(used).uses_sessions(), used, "what is told here counts");
+    }
+}
+
+#[cfg(feature = "kube")]
+#[test]
+fn others_who_hold_the_same_lease_know_nothing_of_sessions() {
+    assert!(!Client::builder().leases().uses_sessions());
+    assert!(Client::builder().leases().sessions(true).uses_sessions());
+}
+
 #[cfg(feature = "kube")]
 #[test]
 fn leases_are_chosen_wherever_that_is_said() {

@@ -6,7 +6,8 @@ use futures::stream::{self, Stream};
 
 use super::{Lock, LockGuard};
 use crate::{
-    Error,
+    Error, LockName,
+    clock::Wall,
     engine::Listener,
     protocol::Patience,
     runtime,
@@ -52,6 +53,28 @@ impl Lock {
     #[doc(hidden)]
     pub fn last_seen(&self) -> Option<Snapshot> {
         self.engine.last_seen(&self.name)
+    }
+
+    /// Returns until when a record says that its lock is held: its own date, or that of the session it lives by. The session
+    /// is read where all that is known of it here is over.
+    ///
+    /// # Errors
+    /// As [`look`](Self::look).
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    #[doc(hidden)]
+    pub async fn expiry(&self, seen: &Snapshot) -> Result<Option<Wall>, Error> {
+        if seen.record.under.is_none() {
+            return Ok(seen.record.expiry);
+        }
+        let session = LockName::session(seen.record.under);
+        let known = self.engine.last_seen(&session).and_then(|session| session.record.expiry);
+        if known.is_some_and(|expiry| expiry > self.engine.clock.wall()) {
+            return Ok(known);
+        }
+        let found = self.engine.look(&session, self.options.timing.attempt_timeout()).await?;
+        Ok(found.and_then(|session| session.record.expiry))
     }
 
     /// Returns the record as this process knows it, without a request: for a lock that is held or awaited here, as the

@@ -55,7 +55,9 @@ impl Shared {
 
     fn started(&self, owner: &str, pod: Option<&str>, part: Part) -> Sidecar {
         let clock = TokioClock::default();
-        let mut builder = Client::builder().owner(owner).timing(timing().unwrap()).clock(clock.clone());
+        // As the sidecar itself makes its own.
+        let builder = Client::builder().owner(owner).timing(timing().unwrap()).sessions(false);
+        let mut builder = builder.clock(clock.clone());
         let named = builder.clone().store(Arc::new(self.clone())).build();
         if let Some(uid) = pod {
             builder = builder.pod_uid(uid);
@@ -195,6 +197,30 @@ async fn the_library_waits_in_the_queue_and_sidecars_poll() {
     assert!(shared.store.names().is_empty(), "the library deletes what it held");
     assert!(matches!(a.ask(Verb::Get).await, Outcome::Good(_)), "but the name stays known");
     a.put().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_lives_by_a_session_shows_the_sessions_expiry() {
+    let shared = Shared::default();
+    let clock = TokioClock::default();
+    let library = Client::builder().owner("library").clock(clock.clone()).sessions(true);
+    let library = library.store(Arc::new(shared.clone())).build();
+    let mut guards = Vec::new();
+    for name in ["x", "y"] {
+        guards.push(library.lock(name).unwrap().acquire().await.unwrap());
+    }
+    let a = shared.sidecar("a", None);
+    for _ in 0..4 {
+        wait(61.0).await;
+        assert!(!shared.store.snapshot(&LockName::new("x").unwrap()).unwrap().record.under.is_none());
+        let now = moment(&clock).wall;
+        let shown = [a.ask(Verb::Get).await, a.ask(Verb::PUT).await];
+        for (outcome, ask) in shown.into_iter().zip(["GET", "PUT"]) {
+            let (Outcome::Good(lock) | Outcome::Taken(lock)) = outcome else { panic!("{ask}: {outcome:?}") };
+            assert_eq!(lock.owner, "library", "{ask}");
+            assert!(lock.expiry.is_some_and(|expiry| expiry > now), "{ask}: {:?} at {now}", lock.expiry);
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -68,9 +68,9 @@ impl MemoryStore {
         self.state().calls
     }
 
-    /// Returns the names of all locks that there are, held or not, sorted.
+    /// Returns the names of all locks that there are, held or not, sorted. The sessions that keep several of them alive are none.
     pub fn names(&self) -> Vec<LockName> {
-        self.state().locks.keys().cloned().collect()
+        self.state().locks.keys().filter(|name| !name.is_session()).cloned().collect()
     }
 
     /// Returns the owner of whoever has a lock or leads an election, as it stands in the store; none if it is free.
