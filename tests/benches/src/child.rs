@@ -43,6 +43,8 @@ pub(crate) struct Place {
     /// Instead of the kubeconfig's server.
     pub(crate) url: Option<String>,
     pub(crate) over: Over,
+    /// Several locks are kept alive by one heartbeat, as they are unless told otherwise.
+    pub(crate) sessions: bool,
 }
 
 /// Whose connections a client has.
@@ -69,6 +71,8 @@ pub(crate) enum Role {
     Echo,
     /// Acquires many locks at the first order, forgets what it sent at the second, and reports at every later one.
     Hold { locks: usize },
+    /// Waits for some of those that another holds, and reports when it got each.
+    Inherit { first: usize, locks: usize },
     /// At the first order, several engines begin to wait for many locks each; until the second. One after the other has
     /// queued up, or all together.
     Crowd { engines: usize, locks: usize, together: bool },
@@ -121,6 +125,7 @@ pub(crate) fn run((place, role): (Place, Role)) -> Result<()> {
             Role::Wait { lock } => wait(&place, &lock, orders).await,
             Role::Echo => echo(orders).await,
             Role::Hold { locks } => hold(&place, locks, orders).await,
+            Role::Inherit { first, locks } => inherit(&place, first, locks, orders).await,
             Role::Crowd { engines, locks, together } => crowd(&place, engines, locks, together, orders).await,
         }
     })
@@ -132,6 +137,11 @@ impl Place {
     /// The same, with its connections through a proxy.
     pub(crate) fn via(self, url: String) -> Self {
         Self { url: Some(url), ..self }
+    }
+
+    /// The same, with or without sessions.
+    pub(crate) fn sessions(self, sessions: bool) -> Self {
+        Self { sessions, ..self }
     }
 
     async fn config(&self) -> Result<Config> {
@@ -154,7 +164,8 @@ impl Place {
 
     fn builder(&self, number: usize) -> Result<ClientBuilder> {
         let owner = format!("{}-{number}", self.owner);
-        Ok(Client::builder().owner(owner).namespace(&self.namespace).timing(Timing::with_ttl(self.ttl)?))
+        let builder = Client::builder().owner(owner).namespace(&self.namespace).sessions(self.sessions);
+        Ok(builder.timing(Timing::with_ttl(self.ttl)?))
     }
 
     fn client(&self, store: &Recording, number: usize) -> Result<Client> {
@@ -283,6 +294,33 @@ async fn hold(place: &Place, locks: usize, mut orders: Orders) -> Result<()> {
         let renewals = store.sent_renewals().iter().map(|at| at.as_nanos()).collect();
         println!("{}", serde_json::to_string(&Holdings { lost, renewals, others: store.sent_others() })?);
     }
+    Ok(())
+}
+
+async fn inherit(place: &Place, first: usize, locks: usize, mut orders: Orders) -> Result<()> {
+    let store = place.recording().await?;
+    let client = place.warm(place.client(&store, 0)?, 0).await?;
+    println!("ready");
+    orders.recv().await;
+    let mut waiting = JoinSet::new();
+    for number in first..first + locks {
+        let lock = client.lock(format!("held-{number}"))?;
+        waiting.spawn(async move {
+            let guard = lock.acquire().await?;
+            Ok::<_, msync::Error>((BootClock.now().as_nanos(), guard))
+        });
+    }
+    store.queued(locks).await;
+    println!("waiting");
+    let (mut times, mut guards) = (Vec::new(), Vec::new());
+    while let Some(had) = waiting.join_next().await {
+        let (at, guard) = had??;
+        times.push(at);
+        guards.push(guard); // kept: an heir's release would hand on what is measured
+    }
+    println!("{}", serde_json::to_string(&times)?);
+    orders.recv().await;
+    drop(guards);
     Ok(())
 }
 

@@ -1,4 +1,5 @@
-//! e: many locks held by one process: what it sends, what it needs, and where it breaks.
+//! e: many locks held by one process that renews each by itself: what it sends, what it needs, and where it breaks. What
+//! sessions make of it is section s.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ const BREAKING_TTL: u64 = 15;
 
 /// A process that holds many locks, just after it acquired them.
 pub(crate) struct Holder {
-    child: ChildProcess,
+    pub(crate) child: ChildProcess,
     /// Milliseconds that each acquisition took, all of them at once.
     pub(crate) acquired_in: f64,
     /// Bytes that each lock needs.
@@ -31,11 +32,11 @@ pub(crate) struct Holder {
 }
 
 /// What a while of holding showed.
-struct While {
-    holdings: Holdings,
-    seconds: f64,
-    cpu: f64,
-    server_cpu: f64,
+pub(crate) struct While {
+    pub(crate) holdings: Holdings,
+    pub(crate) seconds: f64,
+    pub(crate) cpu: f64,
+    pub(crate) server_cpu: f64,
 }
 
 pub(crate) async fn measure(server: &Server, sizes: &Sizes, table: &mut Table) -> Result<()> {
@@ -50,7 +51,8 @@ async fn hold(server: &Server, holding: Holding, quick: bool, table: &mut Table)
     let room = server.room().await?;
     let proxy = server.test_server().proxy().await?;
     proxy.delay(Duration::from_millis(round_trip) / 2);
-    let place = room.place("holder", Duration::from_secs(ttl)).via(format!("https://{}", proxy.addr()));
+    let place = room.place("holder", Duration::from_secs(ttl)).sessions(false);
+    let place = place.via(format!("https://{}", proxy.addr()));
     let mut holder = Holder::start(&room, &place, locks).await?;
     let seconds = if quick { ttl } else { ttl.max(120) };
     let seen = holder.watch(server, Duration::from_secs(seconds)).await?;
@@ -73,7 +75,7 @@ async fn breaking(server: &Server, sizes: &Sizes, table: &mut Table) -> Result<(
     table.add(Figure::new('e', "raw writes by 32 connections", "per second", raw));
     for &locks in &sizes.breaking {
         let room = server.room().await?;
-        let place = room.place("holder", Duration::from_secs(BREAKING_TTL));
+        let place = room.place("holder", Duration::from_secs(BREAKING_TTL)).sessions(false);
         let mut holder = Holder::start(&room, &place, locks).await?;
         let seen = holder.watch(server, Duration::from_secs(sizes.breaking_time)).await?;
         let (lost, rate) = (seen.holdings.lost, seen.holdings.renewals.len() as f64 / seen.seconds);
@@ -102,7 +104,7 @@ impl Holder {
         Ok(Self { child, acquired_in, memory, cpu })
     }
 
-    async fn watch(&mut self, server: &Server, time: Duration) -> Result<While> {
+    pub(crate) async fn watch(&mut self, server: &Server, time: Duration) -> Result<While> {
         self.child.say("clear")?;
         self.child.line_with("cleared", LIMIT).await?;
         let (start, before) = (Instant::now(), [Usage::of(self.child.pid())?, server.usage().await?]);

@@ -27,6 +27,7 @@ mod quiet;
 mod raw;
 mod recording;
 mod server;
+mod sessions;
 mod sizes;
 
 use anyhow::{Context, Result};
@@ -64,6 +65,8 @@ enum Section {
     Leases,
     /// e: many locks held by one process, and where it breaks.
     Held,
+    /// s: many locks kept alive by one heartbeat, beside as many that are not, and what becomes of them after a crash.
+    Sessions,
     /// f: many engines waiting for many locks.
     Waiting,
     /// g: the protocol's core, a guard's check, the macros.
@@ -122,6 +125,7 @@ impl Section {
             Self::Leases => leases::measure(server, sizes, table).await,
             Self::Local => local::measure(server, sizes, table).await,
             Self::Held => held::measure(server, sizes, table).await,
+            Self::Sessions => sessions::measure(server, sizes, table).await,
             Self::Waiting => crowd::measure(server, sizes, table).await,
             Self::Core => {
                 core::measure(sizes, table)?;

@@ -132,6 +132,6 @@ impl Room<'_> {
     /// What a child process needs to make such a client.
     pub(crate) fn place(&self, owner: &str, ttl: Duration) -> Place {
         let (kubeconfig, namespace, owner) = (self.kubeconfig.clone(), self.namespace.clone(), owner.to_owned());
-        Place { kubeconfig, namespace, owner, ttl, url: None, over: Over::Ours }
+        Place { kubeconfig, namespace, owner, ttl, url: None, over: Over::Ours, sessions: true }
     }
 }

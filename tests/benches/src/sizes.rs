@@ -64,6 +64,28 @@ pub(crate) struct Sizes {
     /// How long those are held, in seconds.
     #[arg(long, default_value_t = 30, default_value_if("quick", "true", "1"))]
     pub(crate) breaking_time: u64,
+    /// Locks of ttl 15 s held by one process by a session; and each by itself, as far as the server bears it.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "1,10,100,1000,10000",
+        default_value_if("quick", "true", "1,4")
+    )]
+    pub(crate) session_locks: Vec<usize>,
+    /// Held by a session, as in `held`.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "1000:15:50,1000:15:200,10000:15:50,10000:15:200",
+        default_value_if("quick", "true", "20:3:50")
+    )]
+    pub(crate) session_held: Vec<Holding>,
+    /// How long those are watched, in seconds.
+    #[arg(long, default_value_t = 60, default_value_if("quick", "true", "3"))]
+    pub(crate) session_time: u64,
+    /// Locks of a process that is killed, as many as are waited for, each by one, elsewhere.
+    #[arg(long, default_value_t = 100, default_value_if("quick", "true", "4"))]
+    pub(crate) heirs: usize,
     /// Engines that wait, and locks that each of them waits for.
     #[arg(long, default_value_t = 100, default_value_if("quick", "true", "4"))]
     pub(crate) crowd: usize,

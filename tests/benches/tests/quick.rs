@@ -21,11 +21,11 @@ fn every_section_runs_and_gives_its_figures() {
     assert!(ran.status.success(), "{said}\n{told}");
     let (_, table) = said.split_once("| | figure |").expect("a table");
     // All but h: its builds take minutes.
-    for section in ["a", "b", "c", "d", "e", "f", "g", "i", "q", "*"] {
+    for section in ["a", "b", "c", "d", "e", "f", "g", "i", "l", "q", "s", "*"] {
         let figures = table.lines().filter(|line| line.starts_with(&format!("| {section} |"))).count();
         assert!(figures >= 2, "section {section} has {figures} figures:\n{table}");
     }
-    for plot in ["locks", "waiters", "tasks"] {
+    for plot in ["locks", "waiters", "tasks", "sessions"] {
         let svg = std::fs::read_to_string(plots.join(format!("growth-{plot}.svg"))).expect("a plot");
         assert!(svg.contains("<polyline") && svg.trim_end().ends_with("</svg>"), "{svg}");
     }
