@@ -9,14 +9,14 @@ use std::time::Duration;
 use super::{Verdict, session::NEVER};
 use crate::{
     clock::{Moment, Now},
-    protocol::{Call, Outcome, State, View},
+    protocol::{Call, Outcome, State, View, trouble::LONGEST_RETRY},
     record::{Record, Term},
     store::Snapshot,
 };
 
 /// The smallest random part of what is waited for beyond the ttl, so that not all kill at once.
 const SMALLEST_SPREAD: Duration = Duration::from_millis(250);
-/// The first pause after a call that failed; twice as long each time.
+/// Half of the longest pause after a call that failed; twice as long each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -177,9 +177,16 @@ impl Foreign {
                     self.view.doubt(State::Exists);
                 }
                 self.failures = self.failures.saturating_add(1);
-                self.pause = now.local + LONGEST_PAUSE.min(FIRST_PAUSE * 2_u32.pow(self.failures.min(8)));
+                let asked = if let Outcome::Busy(asked) = outcome { asked } else { None };
+                self.pause = now.local + self.pause().max(asked.unwrap_or_default().min(LONGEST_RETRY));
             }
         }
+    }
+
+    /// Returns how long to wait after a call that failed: twice as long each time, and a part of that which not all have.
+    fn pause(&self) -> Duration {
+        let most = LONGEST_PAUSE.min(FIRST_PAUSE * 2_u32.pow(self.failures.min(8)));
+        most / 2 + most / 2 * self.part / 1000
     }
 
     /// Takes what a read says of its death: that it is not there, or not its engine's. Where it may not be killed, that it is

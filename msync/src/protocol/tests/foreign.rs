@@ -136,3 +136,38 @@ fn r7_a_session_that_nobody_asks_for_costs_no_call() {
     foreign.serve(true, false);
     assert_eq!(tick(&mut foreign, 100_000 + 3 * TTL).call, Some(Call::Read));
 }
+
+#[test]
+fn looks_that_fail_are_repeated_ever_later_and_not_by_all_at_once() {
+    let pauses = |random| {
+        let mut foreign = Foreign::new(S, random);
+        foreign.serve(true, true);
+        let (mut at, mut pauses) = (100_000, Vec::new());
+        for _ in 0..10 {
+            assert_eq!(tick(&mut foreign, at).call, Some(Call::Read));
+            let step = foreign.step(Glance::Reply(Outcome::Unknown), now(at));
+            let pause = step.wake.unwrap().since(Bench::at(at)).as_millis();
+            at += u64::try_from(pause).unwrap() + 1;
+            pauses.push(pause);
+        }
+        pauses
+    };
+    let (early, late) = (pauses(0), pauses(999));
+    assert_eq!((early[0], *early.last().unwrap()), (100, 2_500));
+    assert!(early.windows(2).chain(late.windows(2)).all(|pair| pair[0] <= pair[1]), "{early:?} {late:?}");
+    for (early, late) in early.iter().zip(&late) {
+        assert!(early * 19 / 10 < *late && *late <= early * 2, "{early} and {late}");
+    }
+}
+
+#[test]
+fn a_look_is_repeated_when_the_server_asks_for_it_within_a_minute() {
+    for (asked, pause) in [(20, 20), (3_600, 60)] {
+        let mut foreign = foreign();
+        foreign.serve(true, true);
+        tick(&mut foreign, 100_000);
+        let busy = Outcome::Busy(Some(Duration::from_secs(asked)));
+        let wake = foreign.step(Glance::Reply(busy), now(100_000)).wake.unwrap();
+        assert_eq!(wake, Bench::at(100_000 + pause * 1_000));
+    }
+}
