@@ -3,7 +3,10 @@
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use msync::{
     Client, ClientBuilder, MemoryStore,
-    unstable::store::{KubeStore, LeaseStore},
+    unstable::{
+        store::{KubeStore, LeaseStore},
+        transport,
+    },
 };
 
 use crate::{
@@ -35,6 +38,11 @@ impl Connection {
         let namespace = cluster.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let client = kube::Client::try_from(config.clone()).map_err(|error| unusable(&error))?;
         Ok(Self { config, client, namespace, leases: cluster.store == Store::Leases })
+    }
+
+    /// Where the API server is, as the configuration has it.
+    pub(crate) fn server(&self) -> String {
+        self.config.cluster_url.to_string()
     }
 
     /// Makes a client of msync; it shows itself as `owner`, or as this host.
@@ -77,10 +85,11 @@ pub(crate) async fn open(cluster: &Cluster, build: ClientBuilder) -> Result<Clie
 
 async fn config(cluster: &Cluster) -> Result<kube::Config, Failure> {
     let Some(context) = &cluster.context else {
-        return kube::Config::infer().await.map_err(|error| {
+        let found = transport::infer().await.map_err(|error| {
             let next = "set KUBECONFIG, or run inside a pod; `--store memory` lets `msync run` do without a cluster";
-            Failure::new(UNAVAILABLE, format_args!("no cluster is configured: {error}; {next}"))
-        });
+            Failure::new(UNAVAILABLE, format_args!("{error}; {next}"))
+        })?;
+        return Ok(found.config);
     };
     let options = KubeConfigOptions { context: Some(context.clone()), ..KubeConfigOptions::default() };
     let kubeconfig = Kubeconfig::read().map_err(|error| unusable(&error))?;

@@ -19,6 +19,9 @@ pub(crate) const USAGE: u8 = 2;
 /// Anything else.
 pub(crate) const FAILED: u8 = 1;
 
+/// What to do about a 401: no rule would help.
+pub(crate) const CREDENTIALS: &str = "log in to the cluster again, or see `msync doctor`";
+
 /// Why a command did not do what it was asked for.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -43,9 +46,19 @@ impl Failure {
         Self { code, ..self }
     }
 
+    #[cfg(test)]
+    pub(crate) fn code(&self) -> u8 {
+        self.code
+    }
+
     /// Says whether trying again cannot help.
     pub(crate) fn is_final(&self) -> bool {
         matches!(self.code, FORBIDDEN | NOT_INSTALLED)
+    }
+
+    /// Says whether a right is missing.
+    pub(crate) fn is_forbidden(&self) -> bool {
+        self.code == FORBIDDEN
     }
 
     /// Says what went wrong, and returns the code to end with.
@@ -64,6 +77,7 @@ impl Failure {
                     "let an administrator run `msync install --store leases --rbac NAMESPACE`, or see `msync doctor`";
                 (FORBIDDEN, next)
             }
+            Error::Forbidden(message) if message.contains("credentials") => (FORBIDDEN, CREDENTIALS),
             Error::Forbidden(_) => {
                 (FORBIDDEN, "let an administrator run `msync install --rbac NAMESPACE`, or see `msync doctor`")
             }

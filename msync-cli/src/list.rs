@@ -16,12 +16,15 @@ pub(crate) async fn ls(cluster: &Cluster, args: &List) -> Result<(), Failure> {
     let illegible = found.len() - rows.len();
     if illegible > 0 {
         eprintln!(
-            "msync: {illegible} locks were edited by hand and cannot be read; see them with `kubectl get locks -o yaml`"
+            "msync: {illegible} locks cannot be read: they were edited by hand (`kubectl get locks -o yaml` shows them), or \
+             the Lock resource is outdated (`msync doctor` tells)"
         );
     }
     if rows.is_empty() && args.output.is_for_people() {
-        let place = if args.all_namespaces { "the cluster" } else { &connection.namespace };
-        eprintln!("msync: nobody has a lock in {place}");
+        if illegible == 0 {
+            let place = if args.all_namespaces { "the cluster" } else { &connection.namespace };
+            eprintln!("msync: nobody has a lock in {place}");
+        }
         return Ok(());
     }
     show::list(&rows, args.output, args.all_namespaces, look::wall())

@@ -17,7 +17,7 @@ use msync::{
 
 use crate::{
     connect::Connection,
-    exit::{FAILED, FORBIDDEN, Failure, NOT_INSTALLED, UNAVAILABLE},
+    exit::{CREDENTIALS, FAILED, FORBIDDEN, Failure, NOT_INSTALLED, UNAVAILABLE},
     row::Row,
 };
 
@@ -94,25 +94,50 @@ pub(crate) fn silence(lock: &Lock, now: Timestamp) -> Duration {
 
 /// Says what an answer of the API server means, and what to do.
 pub(crate) fn refused(error: &kube::Error, verb: &str) -> Failure {
-    match error {
-        kube::Error::Api(status) if status.code == 403 => {
-            let next = "let an administrator run `msync install --rbac NAMESPACE`, or see `msync doctor`";
+    let kube::Error::Api(status) = error else {
+        return Failure::new(
+            UNAVAILABLE,
+            format_args!("the cluster does not answer: {}; see `msync doctor`", told(error)),
+        );
+    };
+    let of = status.details.as_ref().map(|details| &*details.kind);
+    match (status.code, of) {
+        // May pass, as when a token is renewed: `watch` goes on.
+        (401, _) => Failure::new(FAILED, format_args!("{}; {CREDENTIALS}", told(error))),
+        (403, _) => {
+            let next = next_without_rights(&status.message);
             Failure::new(FORBIDDEN, format_args!("not allowed to {verb}: {}; {next}", status.message))
         }
-        kube::Error::Api(status) if status.code == 404 && status.details.is_none() => {
+        (404, None) => {
             let next = "install it, once per cluster, with `msync install`";
             Failure::new(NOT_INSTALLED, format_args!("the Lock resource is not installed in this cluster; {next}"))
         }
-        kube::Error::Api(status) if status.code == 404 => {
-            Failure::new(FAILED, format_args!("{}; is the namespace right?", status.message))
+        (404, Some("namespaces")) => {
+            Failure::new(FAILED, format_args!("{}: create it, or choose another", status.message))
         }
-        kube::Error::Api(status) => Failure::new(
-            FAILED,
-            format_args!("the API server answers {}: {}; see `msync doctor`", status.code, status.message),
-        ),
-        error => {
-            Failure::new(UNAVAILABLE, format_args!("the cluster does not answer: {}; see `msync doctor`", chain(error)))
+        (404, _) => Failure::new(FAILED, format_args!("{}; is the namespace right?", status.message)),
+        _ => Failure::new(FAILED, format_args!("{}; see `msync doctor`", told(error))),
+    }
+}
+
+/// The rights that `msync install` gives are of one namespace.
+fn next_without_rights(message: &str) -> &'static str {
+    if message.contains("at the cluster scope") {
+        "leave `-A` out and say `-n NAMESPACE`, or ask an administrator for a ClusterRole"
+    } else {
+        "let an administrator run `msync install --rbac NAMESPACE`, or see `msync doctor`"
+    }
+}
+
+/// What kube met, without kube's own words for it.
+pub(crate) fn told(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if status.code == 401 => {
+            format!("the API server does not accept the credentials (it says: {})", status.message)
         }
+        kube::Error::Api(status) => format!("the API server answers {}: {}", status.code, status.message),
+        kube::Error::Service(why) => chain(&**why),
+        other => chain(other),
     }
 }
 
@@ -128,4 +153,36 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         next = source.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::{Status, response::StatusDetails};
+
+    use super::*;
+
+    fn answer(code: u16, message: &str, of: Option<&str>) -> kube::Error {
+        let details = of.map(|kind| StatusDetails { kind: kind.to_owned(), ..StatusDetails::default() });
+        let status = Status { details, ..Status::failure(message, "") };
+        kube::Error::Api(Box::new(status.with_code(code)))
+    }
+
+    /// Whoever reads it wants to know what to mend, in words and not in fields.
+    #[test]
+    fn each_answer_says_what_to_do() {
+        let scope = "cannot list resource \"locks\" at the cluster scope";
+        let all = [
+            (answer(401, "Unauthorized", None), FAILED, "(it says: Unauthorized); log in to the cluster again"),
+            (answer(403, "cannot list locks in the namespace", None), FORBIDDEN, "`msync install --rbac NAMESPACE`"),
+            (answer(403, scope, None), FORBIDDEN, "leave `-A` out"),
+            (answer(404, "not found", None), NOT_INSTALLED, "with `msync install`"),
+            (answer(404, "namespaces \"x\" not found", Some("namespaces")), FAILED, "\"x\" not found: create it"),
+            (answer(500, "etcd is gone", None), FAILED, "the API server answers 500: etcd is gone; see `msync doctor`"),
+            (kube::Error::Service("no route".into()), UNAVAILABLE, "does not answer: no route; see `msync doctor`"),
+        ];
+        for (error, code, says) in all {
+            let failure = refused(&error, "list");
+            assert!(failure.to_string().contains(says) && failure.code() == code, "{failure}");
+        }
+    }
 }

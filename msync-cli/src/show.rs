@@ -3,6 +3,7 @@
 use std::{
     fmt::Write as _,
     io::{IsTerminal, Write, stdout},
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -145,9 +146,13 @@ fn waiting(place: &Place, now: Option<Timestamp>) -> String {
     }
 }
 
-/// A ttl to the millisecond, and as short as that allows.
+/// A ttl as somebody has chosen it, as short as that allows; one that was reckoned, as what `at_least` leaves, as a time.
 fn ttl(milliseconds: u64) -> String {
-    if milliseconds.is_multiple_of(1000) { format!("{}s", milliseconds / 1000) } else { format!("{milliseconds}ms") }
+    match milliseconds {
+        whole if whole.is_multiple_of(1000) => format!("{}s", whole / 1000),
+        odd if odd < 60_000 => format!("{odd}ms"),
+        long => span(Duration::from_millis(long)),
+    }
 }
 
 fn widths(lines: &[Vec<String>], least: &[usize]) -> Vec<usize> {
@@ -182,7 +187,7 @@ fn described(row: &Row, now: Timestamp) -> String {
     let since = row.since.as_ref().zip(row.age(now)).map(|(since, age)| format!("{since} ({} ago)", span(age)));
     let state = match row.silent_seconds {
         Some(seconds) => {
-            format!("{}, last sign of life {} ago", row.told_state(), span(std::time::Duration::from_secs(seconds)))
+            format!("{}, last sign of life {} ago", row.told_state(), span(Duration::from_secs(seconds)))
         }
         None => row.told_state(),
     };
@@ -227,6 +232,11 @@ mod tests {
         [["NAME", "STATE", "QUEUE"], ["invoices", "alive", "2: web-1, web-2"], ["x", "dead 3m", "-"]]
             .map(|line| line.map(str::to_owned).to_vec())
             .to_vec()
+    }
+
+    #[test]
+    fn a_ttl_is_short_and_can_be_read() {
+        assert_eq!([15_000, 300_000, 2_500, 3_673_049].map(ttl), ["15s", "300s", "2500ms", "1h1m"]);
     }
 
     #[test]

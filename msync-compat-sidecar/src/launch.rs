@@ -6,8 +6,8 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use clap::Parser;
-use tracing_subscriber::EnvFilter;
+use clap::{CommandFactory, Parser, error::ErrorKind};
+use tracing_subscriber::{EnvFilter, filter::ParseError};
 
 use crate::{
     check::{Probe, check},
@@ -52,8 +52,13 @@ fn checked(config: &Config, probe: Probe) -> ExitCode {
     }
 }
 
+/// Ends as clap does when an option is wrong: without a filter no log would tell.
+fn unheard(error: &ParseError) -> ! {
+    Config::command().error(ErrorKind::ValueValidation, format_args!("--log is no filter: {error}")).exit()
+}
+
 fn start(config: &Config) -> Result<()> {
-    let filter = EnvFilter::try_new(&config.log).context("--log is no filter")?;
+    let filter = EnvFilter::try_new(&config.log).unwrap_or_else(|error| unheard(&error));
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build()?;

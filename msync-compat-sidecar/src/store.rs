@@ -46,9 +46,9 @@ const LEASES: Resource = ("coordination.k8s.io", "leases", "rbac-leases.yaml");
 
 async fn cluster(config: &Config) -> Result<Arc<dyn Store>> {
     // The error tells its sources itself.
-    let client = connect().await.map_err(|error| {
-        anyhow!("no cluster is configured ({error}); without one, `--store memory` serves for developing clients")
-    })?;
+    let client = connect()
+        .await
+        .map_err(|error| anyhow!("{error:#}; without a cluster, `--store memory` serves for developing clients"))?;
     let namespace = config.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
     let (store, resource): (Arc<dyn Store>, _) = match config.store {
         config::Store::Leases => (Arc::new(LeaseStore::new(client.clone(), &namespace)), LEASES),
@@ -58,7 +58,9 @@ async fn cluster(config: &Config) -> Result<Arc<dyn Store>> {
         Ok(()) => {}
         Err(Fault::Fatal(Fatal::CrdMissing(missing))) => install(&client, &missing).await?,
         Err(Fault::Fatal(fatal)) => bail!(fatal),
-        Err(fault) => tracing::warn!(?fault, "the API server gives no answer yet; serving all the same"),
+        Err(fault) => {
+            tracing::warn!(fault = %fault.describe(), "the API server gives no answer yet; serving all the same");
+        }
     }
     let missing = refused(&client, &namespace, resource).await;
     let (group, plural, manifest) = resource;

@@ -45,7 +45,8 @@ use crate::{
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, Default, clap::Args)]
-#[command(next_help_heading = "Locks")]
+// Clap would show what documents this type as the help of a program that says nothing of itself.
+#[command(next_help_heading = "Locks", about = None, long_about = None)]
 #[non_exhaustive]
 pub struct Args {
     /// Where the locks are: `kube`, the cluster of the kubeconfig or of the pod, `leases`, the Leases there, or `memory`, this process [default: kube in a pod].
@@ -171,6 +172,22 @@ mod tests {
             let variable = format!("MSYNC_{}", name.to_uppercase());
             assert_eq!(argument.get_env().and_then(|env| env.to_str()), Some(&*variable));
         }
+    }
+
+    /// Clap takes what documents a flattened type for the words of a program that has none.
+    #[test]
+    fn what_documents_them_is_not_the_help_of_a_program() {
+        let command = <Program as clap::CommandFactory>::command();
+        assert!(command.get_about().is_none() && command.get_long_about().is_none(), "{:?}", command.get_long_about());
+
+        /// Bills.
+        #[derive(Parser)]
+        struct Told {
+            #[command(flatten)]
+            _locks: Args,
+        }
+        let about = <Told as clap::CommandFactory>::command().get_about().map(ToString::to_string);
+        assert_eq!(about.as_deref(), Some("Bills"));
     }
 
     #[tokio::test]

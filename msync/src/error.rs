@@ -1,12 +1,15 @@
 //! The one error of the public API: variants by what the caller can do.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// What went wrong, by what the caller can do about it.
 ///
 /// Variants and their fields may become more: match with `..`, or ask [`is_lost`](Self::is_lost), [`is_busy`](Self::is_busy)
 /// and [`is_shut_down`](Self::is_shut_down).
-#[derive(Clone, Debug, thiserror::Error)]
+///
+/// `{:?}` writes the message as `{}` does, for that is what a `main` that returns an error shows to people, and what
+/// `unwrap` says; `{:#?}` adds the variant.
+#[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// Somebody else has the lock; only from calls that do not wait.
@@ -200,6 +203,35 @@ impl Error {
     pub fn is_busy(&self) -> bool {
         matches!(self, Self::Busy { .. } | Self::Timeout { .. })
     }
+
+    fn variant(&self) -> &'static str {
+        match self {
+            Self::Busy { .. } => "Busy",
+            Self::Timeout { .. } => "Timeout",
+            Self::Unavailable { .. } => "Unavailable",
+            Self::Lost { .. } => "Lost",
+            Self::TooShort { .. } => "TooShort",
+            Self::InvalidName { .. } => "InvalidName",
+            Self::InvalidTiming { .. } => "InvalidTiming",
+            Self::AdvertTooLong { .. } => "AdvertTooLong",
+            Self::WouldDeadlock { .. } => "WouldDeadlock",
+            Self::TokenTooLow { .. } => "TokenTooLow",
+            Self::Forbidden(_) => "Forbidden",
+            Self::CrdMissing(_) => "CrdMissing",
+            Self::ShutDown => "ShutDown",
+            Self::Store { .. } => "Store",
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if f.alternate() {
+            f.debug_tuple(self.variant()).field(&self.to_string()).finish()
+        } else {
+            write!(f, "{self}")
+        }
+    }
 }
 
 /// Writes an error with its sources, each said once: a transport says no more than "client error" by itself.
@@ -275,6 +307,22 @@ mod tests {
             }
             assert_eq!(printed.matches("the disk is full").count(), 1, "{printed}");
         }
+    }
+
+    /// What a `main` that returns an error writes is its `Debug`; and what `unwrap` and a failed test say.
+    #[test]
+    fn an_error_that_main_returns_reads_as_its_message() {
+        let error = Error::store("could not connect", "the disk is full");
+        assert_eq!(format!("Error: {error:?}"), "Error: could not connect: the disk is full");
+        let (name, reason) = ("x".to_owned(), LossReason::TakenOver);
+        let boxed: Box<dyn std::error::Error> = Error::Lost { name, reason }.into();
+        assert_eq!(format!("{boxed:?}"), "lock x is lost: another holder took it over");
+    }
+
+    #[test]
+    fn whoever_looks_closely_sees_which_variant_an_error_is() {
+        let error = Error::Busy { name: "x".to_owned() };
+        assert_eq!(format!("{error:#?}"), "Busy(\n    \"lock x is held by another\",\n)");
     }
 
     #[test]

@@ -84,7 +84,7 @@ impl Fatal {
 
 impl Fault {
     /// Returns what it says, for people.
-    pub(crate) fn describe(&self) -> String {
+    pub fn describe(&self) -> String {
         match self {
             Self::Refused(refused) => format!("the API server refuses the write again and again ({refused:?})"),
             Self::Busy(_) => "the API server is overloaded".to_owned(),

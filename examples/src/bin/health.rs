@@ -30,7 +30,7 @@ async fn main() -> Result<()> {
     let listener = TcpListener::bind(("0.0.0.0", 8080)).await?;
     println!("serving http://{}/healthz", listener.local_addr()?);
     tokio::spawn(serve(listener, client.clone()));
-    client.run_until_signal(lead(&client)).await?;
+    client.run_until_signal(lead(&client)).await?.transpose()?; // none: a signal came first
     Ok(())
 }
 

@@ -40,8 +40,8 @@ pub(super) async fn api(connection: &Connection) -> Finding {
     let advice = "check KUBECONFIG, --context and the network; inside a pod, its service account";
     let begun = BootClock.now();
     match in_time(connection.client.apiserver_version()).await {
-        None => Finding::bad(CHECK, format!("no answer within {PATIENCE:?}"), advice),
-        Some(Err(error)) => Finding::bad(CHECK, look::chain(&error), advice),
+        None => Finding::bad(CHECK, format!("{}: no answer within {PATIENCE:?}", connection.server()), advice),
+        Some(Err(error)) => Finding::bad(CHECK, format!("{}: {}", connection.server(), look::told(&error)), advice),
         Some(Ok(version)) => {
             let took = BootClock.now().since(begun).as_millis();
             let found = format!("Kubernetes {}, answers in {took} ms", version.git_version);
@@ -65,7 +65,7 @@ pub(super) async fn resource(connection: &Connection) -> Finding {
         Some(Ok(None)) => Finding::bad(CHECK, "not installed", "run `msync install`, once per cluster"),
         // Who may use locks need not be allowed to read definitions.
         Some(Err(kube::Error::Api(status))) if status.code == 403 => by_use(connection).await,
-        Some(Err(error)) => Finding::doubtful(CHECK, look::chain(&error), "run it again"),
+        Some(Err(error)) => Finding::doubtful(CHECK, look::told(&error), "run it again"),
         None => Finding::doubtful(CHECK, format!("no answer within {PATIENCE:?}"), "run it again"),
     }
 }
@@ -73,9 +73,13 @@ pub(super) async fn resource(connection: &Connection) -> Finding {
 async fn by_use(connection: &Connection) -> Finding {
     const CHECK: &str = "Lock resource";
     let unseen = "installed; this user may not read its definition";
+    let administrator = "run `msync doctor` as an administrator";
     match look::read_all(&look::locks(connection, false)).await {
         Ok(_) => Finding::good(CHECK, unseen),
-        Err(failure) => Finding::doubtful(CHECK, failure.to_string(), "run `msync doctor` as an administrator"),
+        Err(failure) if failure.is_forbidden() => {
+            Finding::doubtful(CHECK, "this user may see neither its definition nor locks", administrator)
+        }
+        Err(failure) => Finding::doubtful(CHECK, failure.to_string(), administrator),
     }
 }
 
@@ -143,7 +147,7 @@ async fn may(connection: &Connection, verb: &str) -> Finding {
             let advice = format!("let an administrator run `msync install {store}--rbac {namespace}`");
             Finding::bad(&check, format!("not allowed in namespace {namespace}"), advice)
         }
-        Some(Err(error)) => Finding::doubtful(&check, look::chain(&error), "ask an administrator"),
+        Some(Err(error)) => Finding::doubtful(&check, look::told(&error), "ask an administrator"),
         None => Finding::doubtful(&check, format!("no answer within {PATIENCE:?}"), "run it again"),
     }
 }
@@ -163,7 +167,7 @@ pub(super) async fn event(connection: &Connection) -> Finding {
             let advice = "hand-overs are as slow; see whether the API server or etcd is overloaded";
             Finding::doubtful(CHECK, format!("an event after {} ms", took.as_millis()), advice)
         }
-        Some(Err(error)) => Finding::bad(CHECK, error.to_string(), "see the checks above"),
+        Some(Err(error)) => Finding::bad(CHECK, error.to_string(), "mend what it says, and run it again"),
         None => {
             let advice = "something between here and the API server may hold back streams, such as a proxy";
             Finding::bad(CHECK, format!("no event within {PATIENCE:?}"), advice)

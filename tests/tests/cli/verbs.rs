@@ -300,8 +300,13 @@ async fn doctor_and_install_go_hand_in_hand() -> Result<()> {
     let bad: Vec<_> = findings.iter().filter(|finding| finding["health"] == "bad").collect();
     assert!(bad.is_empty() && well.code == 0, "{bad:?}");
 
+    let everywhere = ended(as_user("limited", &["ls", "-A"])?).await?;
+    assert!(everywhere.code == 77 && everywhere.err.contains("leave `-A` out"), "{}", everywhere.err);
+    let nowhere = ended(as_user(ADMIN, &["install", "--rbac", "nowhere"])?).await?;
+    assert!(nowhere.code == 1 && nowhere.err.contains("create it"), "{}", nowhere.err);
     let stranger = ended(as_user("limited", &["doctor", "--quick"])?).await?;
     assert_eq!(stranger.code, 1);
+    assert!(!stranger.out.contains("or see `msync doctor`"), "{}", stranger.out);
     assert!(
         stranger.out.contains(&format!("-> let an administrator run `msync install --rbac {namespace}`")),
         "{}",
@@ -347,6 +352,26 @@ async fn a_cluster_that_is_not_there_is_told_with_what_to_do() -> Result<()> {
         let ended = ended(command).await?;
         assert_eq!(ended.code, code, "{line:?}: {}", ended.err);
         assert!(ended.err.contains(told), "{line:?}: {}", ended.err);
+        // What kube calls it helps nobody; where it was looked for does.
+        let said = ended.out + &ended.err;
+        assert!(!said.contains("ServiceError"), "{line:?}: {said}");
+        assert!(line[0] != "doctor" || said.contains("https://127.0.0.1:1"), "{said}");
+    }
+    Ok(())
+}
+
+/// Another cluster than the one that is meant would know nothing of its locks: what is there and broken is not passed over.
+#[tokio::test]
+async fn a_kubeconfig_that_cannot_be_used_is_named() -> Result<()> {
+    let broken = tempfile::NamedTempFile::new()?;
+    std::fs::write(broken.path(), "clusters: [")?;
+    let broken = broken.path().display().to_string();
+    for (path, says) in [("/nowhere/config", "cannot be read"), (&broken, "is not valid YAML")] {
+        let mut command = msync(&["ls"]);
+        command.env("KUBECONFIG", path);
+        let ended = ended(command).await?;
+        let begins = format!("msync: kubeconfig {path} {says}");
+        assert!(ended.code == 69 && ended.err.starts_with(&begins), "{}", ended.err);
     }
     Ok(())
 }

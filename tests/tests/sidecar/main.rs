@@ -15,4 +15,5 @@ mod process;
 mod python;
 mod recorded;
 mod speed;
+mod start;
 mod waits;

@@ -83,7 +83,7 @@ impl Call {
             kube::Error::Service(why) if has_ended(&*why) => {
                 Fault::Fatal(Fatal::Other(told(format!("{ENDED} ({why})"))))
             }
-            _ => Fault::Unknown(Arc::new(error)),
+            _ => Fault::Unknown(met(error)),
         }
     }
 
@@ -196,6 +196,14 @@ impl Call {
             "the API server answers {} to {verb} {plural} in namespace {namespace}: {}",
             status.code, status.message
         )
+    }
+}
+
+/// What was met on the way to the server, without kube's word for it, which says nothing.
+fn met(error: kube::Error) -> Arc<dyn std::error::Error + Send + Sync> {
+    match error {
+        kube::Error::Service(why) => Arc::from(why),
+        other => Arc::new(other),
     }
 }
 

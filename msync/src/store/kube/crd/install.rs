@@ -127,14 +127,15 @@ where
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
-        if let kube::Error::Api(status) = &error {
-            match status.code {
+        *last = Some(match error {
+            kube::Error::Api(status) => match status.code {
                 403 => return Err(Fault::Fatal(Fatal::Forbidden(forbidden(&status.message)))),
                 405 | 422 => return Err(Fault::Fatal(Fatal::Other(told(status.message.clone())))),
-                _ => {}
-            }
-        }
-        *last = Some(error.to_string());
+                code => format!("{code}: {}", status.message),
+            },
+            kube::Error::Service(why) => why.to_string(),
+            other => other.to_string(),
+        });
         pause().await;
     }
 }

@@ -45,6 +45,14 @@ fn a_client_whose_runtime_has_ended_is_of_no_more_use() {
 }
 
 #[test]
+fn what_was_met_on_the_way_is_told_without_kubes_word_for_it() {
+    let call = Call { verb: Verb::Get, namespace: "shop".into(), resource: &LOCKS };
+    let fault = call.fault(kube::Error::Service("cannot connect to https://10.0.0.1".into()));
+    assert!(matches!(fault, Fault::Unknown(_)), "{fault:?}");
+    assert_eq!(fault.describe(), "cannot connect to https://10.0.0.1");
+}
+
+#[test]
 fn a_422_about_nothing_is_a_condition_that_did_not_hold() {
     assert_eq!(refused(Verb::Patch, failed_condition()), Refused::Mismatch);
 }
