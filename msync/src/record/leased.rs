@@ -9,6 +9,7 @@
 
 mod known;
 mod ops;
+mod queue;
 #[cfg(test)]
 mod tests;
 
@@ -18,8 +19,9 @@ use serde_json::Value;
 
 pub use known::Approach;
 pub use ops::{Op, Place};
+use queue::{joined, waiter};
 
-use super::{Advert, Beat, EngineId, Entry, MAX_WAITERS, Pair, Record, Term};
+use super::{Advert, Beat, EngineId, Pair, Record, Term};
 use crate::clock::Wall;
 
 /// What all labels and annotations of msync begin with.
@@ -87,7 +89,7 @@ impl Leased {
         notes.extend(record.next_owner.as_ref().map(|owner| (note("next-owner"), owner.to_string())));
         notes.extend(record.advertised.as_ref().map(|advert| (note("advertised"), advert.to_string())));
         let places = record.waiters.iter().zip(0..);
-        notes.extend(places.map(|(entry, place)| (waiter(entry), joined(entry, Wall::from_millis(place)))));
+        notes.extend(places.map(|(entry, place)| (waiter(entry), joined(entry, place))));
         notes.extend(Some((note("under"), record.under.to_string())).filter(|(_, under)| !under.is_empty()));
         let labels = [(ENGINE_LABEL, badge(holder)), (NEXT_LABEL, badge(record.next.as_str()))];
         let labels = labels.map(|(label, badge)| (label.to_owned(), badge)).into();
@@ -160,12 +162,6 @@ impl Leased {
     /// Says whether anything of msync stands in it: a Lease without belongs to others alone.
     pub fn is_marked(&self) -> bool {
         self.annotations.iter().flatten().any(|(key, _)| key.starts_with(PREFIX))
-    }
-
-    /// Says whether an entry stands behind the last place that the queue has. A Lease has no limit by itself: whoever joins
-    /// and finds itself there leaves again.
-    pub fn has_no_room_for(&self, term: Term) -> bool {
-        self.waiters().iter().skip(MAX_WAITERS).any(|entry| entry.term() == Some(term))
     }
 
     /// Returns it without what others have put there: what a store keeps in mind.
@@ -271,40 +267,10 @@ impl Leased {
             exact => rounded.max(exact.unwrap_or_default()),
         }
     }
-
-    /// The queue: by the dates that waiters wrote, and by term where those are equal. What is not legible comes first, so
-    /// that it is removed first.
-    fn waiters(&self) -> Vec<Entry> {
-        let mut places: Vec<_> = self.annotations.iter().flatten().filter_map(|(key, text)| place(key, text)).collect();
-        places.sort_unstable();
-        let entry = |(_, first, rest): (u64, &str, &str)| match rest {
-            "" => Entry::from_text(first),
-            rest => Entry::from_text(&format!("{first} {rest}")),
-        };
-        places.into_iter().map(entry).collect()
-    }
-}
-
-/// Reads one annotation as a place in the queue: its date, the term, the rest of the entry.
-fn place<'a>(key: &'a str, text: &'a str) -> Option<(u64, &'a str, &'a str)> {
-    let term = key.strip_prefix(PREFIX)?.strip_prefix("w.")?;
-    let (date, rest) = text.split_once(' ').unwrap_or((text, ""));
-    Some(date.parse().map_or((0, term, text), |date| (date, term, rest)))
 }
 
 fn note(key: &str) -> String {
     format!("{PREFIX}{key}")
-}
-
-/// The annotation that an entry of the queue stands under: that of its term, so that each has one of its own.
-fn waiter(entry: &Entry) -> String {
-    note(&format!("w.{}", entry.as_str().split(' ').next().unwrap_or_default()))
-}
-
-/// What stands there: when it joined, in milliseconds since 1970, and the entry without its term.
-fn joined(entry: &Entry, wall: Wall) -> String {
-    let rest = entry.as_str().split_once(' ').map(|(_, rest)| rest);
-    rest.map_or_else(|| wall.as_millis().to_string(), |rest| format!("{} {rest}", wall.as_millis()))
 }
 
 /// Returns what an engine is selected by: its id is too long for a label, so a hash of it; nothing for nobody.

@@ -1,3 +1,5 @@
+mod queue;
+
 use serde_json::json;
 
 use super::*;
@@ -329,52 +331,6 @@ fn a_claim_of_what_msync_left_free_needs_no_look() {
     for other in [held(), foreign(), Leased::default(), emptied(held())] {
         assert_eq!(other.run(&ops), Err(Refused::Mismatch));
     }
-}
-
-#[test]
-fn waiters_join_where_there_are_no_annotations() {
-    let bare = foreign();
-    assert_eq!((bare.annotations.clone(), bare.labels.clone()), (None, None));
-    let ops = bare.ops(&enqueue("b", 2)).unwrap();
-    let joined = bare.run(&ops).unwrap();
-    assert_eq!(joined.record().unwrap().waiters, [claim("b", 2).entry(WALL)]);
-    assert_eq!(joined.run(&ops), Err(Refused::Mismatch), "they came meanwhile, and are not overwritten");
-    let both = change(&joined, &enqueue("c", 3)).unwrap();
-    assert_eq!(both.record().unwrap().waiters.len(), 2);
-    assert!(change(&both, &take(bare.pair())).unwrap().labels.is_some());
-}
-
-#[test]
-fn the_queue_has_the_order_of_its_dates_and_then_of_its_terms() {
-    let mut leased = held();
-    for (owner, term, date) in [("c", 3, 2), ("d", 4, 2), ("b", 2, 7), ("e", 9, 1)] {
-        let ops = leased.ops(&enqueue_at(owner, term, Wall::from_millis(date))).unwrap();
-        leased = leased.run(&ops).unwrap();
-    }
-    let owners: Vec<_> = leased.record().unwrap().waiters.iter().map(|entry| entry.claim().unwrap().engine).collect();
-    let owners: Vec<_> = owners.iter().map(EngineId::owner).collect();
-    assert_eq!(owners, ["e", "c", "d", "b"]);
-}
-
-#[test]
-fn an_entry_that_is_not_legible_comes_first_and_can_leave() {
-    let mut leased = change(&held(), &enqueue("b", 2)).unwrap();
-    leased.annotations.as_mut().unwrap().insert("msync.dev/w.scribble".to_owned(), "by hand".to_owned());
-    let record = leased.record().unwrap();
-    assert_eq!((record.waiters[0].as_str(), record.waiters[0].claim()), ("scribble by hand", None));
-    let left = change(&leased, &record.hand_on(0, || unreachable!(), WALL).unwrap()).unwrap();
-    assert_eq!(left.record().unwrap().waiters, [claim("b", 2).entry(WALL)]);
-}
-
-#[test]
-fn what_has_no_place_in_the_queue_finds_that_out() {
-    let mut leased = held();
-    for term in 0..=MAX_WAITERS as u64 {
-        let ops = leased.ops(&enqueue_at("w", term + 2, Wall::from_millis(1_000))).unwrap();
-        leased = leased.run(&ops).unwrap();
-        assert_eq!(leased.has_no_room_for(Term(term + 2)), term == MAX_WAITERS as u64);
-    }
-    assert!(!leased.has_no_room_for(Term(2)));
 }
 
 #[test]
