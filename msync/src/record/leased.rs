@@ -33,6 +33,9 @@ pub const ENGINE_LABEL: &str = "msync.dev/engine";
 /// Who was first in the queue when the holder was granted the lock, as a hash: what a second watch selects by.
 pub const NEXT_LABEL: &str = "msync.dev/next";
 
+/// The annotations that tell of an engine which has held the Lease, until it leaves.
+const TRACES: [&str; 3] = ["engine", "term", "beat"];
+
 /// A Lease as it was seen: what of it matters to who holds it, and to who waits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Leased {
@@ -79,7 +82,7 @@ impl Leased {
         let mut notes = BTreeMap::from([
             (note("engine"), holder.to_owned()),
             (note("term"), record.term.to_string()),
-            (note("beat"), record.beat.to_string()),
+            (note("beat"), if free { String::new() } else { record.beat.to_string() }),
             (note("renewals"), record.renewals.to_string()),
             (note("instant"), record.instant.to_string()),
             (note("ttl-ms"), record.ttl.as_millis().to_string()),
@@ -123,7 +126,7 @@ impl Leased {
             },
             Holder::Foreign => self.foreign(self.identity(), self.foreign_ttl()),
             Holder::Wiped => {
-                let last = EngineId::from_text(self.noted_engine().unwrap_or_default());
+                let last = EngineId::from_text(self.noted_text("engine").unwrap_or_default());
                 self.foreign(last.owner(), self.noted_ttl().map(|_| self.ttl()))
             }
         };
@@ -134,11 +137,11 @@ impl Leased {
     /// them, so that they may be of a hold long gone.
     ///
     /// client-go's release empties the holder whoever that is, once it believes to lead, and whoever finds it empty takes it at
-    /// once. So as long as an engine is named that has not left by itself, it may believe, whoever has been there since.
+    /// once. So as long as there is a trace of an engine that has not left by itself, it may believe, whoever has been there since.
     pub fn holder(&self) -> Holder {
-        match (self.identity(), self.noted_engine()) {
-            ("", Some(_)) => Holder::Wiped,
-            ("", None) => Holder::Nobody,
+        match (self.identity(), self.noted_text("engine")) {
+            ("", _) if self.is_traced() => Holder::Wiped,
+            ("", _) => Holder::Nobody,
             (identity, Some(noted)) if identity == noted && self.is_legible() => Holder::Ours,
             _ => Holder::Foreign,
         }
@@ -232,9 +235,10 @@ impl Leased {
         text.parse().unwrap_or_else(|_| Term::random(hash(text.as_bytes())))
     }
 
-    /// The last engine that held, unless it has left by itself. It may believe, whatever else somebody has spoilt by hand.
-    fn noted_engine(&self) -> Option<&str> {
-        self.noted_text("engine").filter(|engine| !engine.is_empty())
+    /// Says whether an engine has held that has not left by itself: who leaves empties all of this. It may believe, whichever of
+    /// it somebody has spoilt by hand.
+    fn is_traced(&self) -> bool {
+        TRACES.iter().any(|key| self.noted_text(key).is_some_and(|text| !text.is_empty()))
     }
 
     /// Says whether the annotations say under which term somebody holds.
@@ -255,7 +259,7 @@ impl Leased {
     /// What is waited for after somebody else: its own seconds, and no less than the time of the engine before it. `None` where
     /// either is not to be told.
     fn foreign_ttl(&self) -> Option<Duration> {
-        let before = if self.noted_engine().is_some() { self.noted_ttl()? } else { Duration::ZERO };
+        let before = if self.is_traced() { self.noted_ttl()? } else { Duration::ZERO };
         self.rounded_ttl().filter(|ttl| !ttl.is_zero()).map(|ttl| ttl.max(before))
     }
 

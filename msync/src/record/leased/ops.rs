@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{
-    ENGINE_LABEL, Holder, Leased, NEXT_LABEL, badge, before, micros, note, renew_time, seconds, waiter,
+    ENGINE_LABEL, Holder, Leased, NEXT_LABEL, TRACES, badge, before, micros, note, renew_time, seconds, waiter,
 };
 use crate::{
     clock::Wall,
@@ -36,7 +36,7 @@ impl Leased {
     pub fn left_free() -> Self {
         Self {
             spec: BTreeMap::from([("holderIdentity".to_owned(), json!(""))]),
-            annotations: Some(BTreeMap::from([(note("engine"), String::new())])),
+            annotations: Some(TRACES.map(|key| (note(key), String::new())).into()),
             labels: Some(BTreeMap::new()),
             version: 0,
         }
@@ -219,13 +219,8 @@ impl<'a> Draft<'a> {
     fn test_seen(&mut self) {
         match self.seen.holder() {
             Holder::Nobody => {
-                self.test(
-                    &["spec", "holderIdentity"],
-                    self.seen.spec.get("holderIdentity").cloned().unwrap_or_default(),
-                );
-                if self.seen.annotations.is_some() {
-                    self.test_note("engine", self.seen.noted_text("engine"));
-                }
+                let holder = self.seen.spec.get("holderIdentity").cloned().unwrap_or_default();
+                self.test(&["spec", "holderIdentity"], holder);
             }
             Holder::Ours => {
                 self.test_held();
@@ -233,8 +228,8 @@ impl<'a> Draft<'a> {
             }
             Holder::Foreign | Holder::Wiped => self.test(&["spec"], json!(self.seen.spec)),
         }
-        if self.seen.holder() == Holder::Wiped {
-            for key in ["engine", "term", "beat"] {
+        if matches!(self.seen.holder(), Holder::Nobody | Holder::Wiped) && self.seen.annotations.is_some() {
+            for key in TRACES {
                 self.test_note(key, self.seen.noted_text(key));
             }
         }

@@ -145,15 +145,15 @@ fn who_was_wiped_out_is_waited_for_after_another_has_come_and_gone() {
     }
 }
 
-/// By hand somebody may spoil more than the holder: what names the engine is enough to wait for it, and long where nothing
+/// By hand somebody may spoil more than the holder: any trace of the engine is enough to wait for it, and long where nothing
 /// says for how long.
 #[test]
 fn who_was_wiped_out_is_waited_for_whatever_else_was_spoilt() {
     let mut led = put(emptied(held()), "host_1", "2026-11-22T14:00:20.000000Z");
     led.spec.insert("leaseDurationSeconds".to_owned(), json!(1));
     for wiped in [emptied(held()), led.clone(), emptied(led)] {
-        for (key, patience) in [("term", TTL), ("beat", TTL), ("ttl-ms", Duration::from_secs(300))] {
-            for text in [None, Some("by hand")] {
+        for (key, patience) in [("engine", TTL), ("term", TTL), ("beat", TTL), ("ttl-ms", Duration::from_secs(300))] {
+            for text in [None, Some(""), Some("by hand")] {
                 let mut leased = wiped.clone();
                 let notes = leased.annotations.as_mut().unwrap();
                 notes.remove(&note(key));
@@ -161,6 +161,8 @@ fn who_was_wiped_out_is_waited_for_whatever_else_was_spoilt() {
                 let record = leased.record().unwrap();
                 assert_eq!((record.is_free(), record.patience()), (false, patience), "{key} is {text:?}");
                 assert_eq!(change(&leased, &take(Pair::FREE)), Err(Refused::Mismatch));
+                let guess = Leased::left_free().ops(&take(Pair::FREE)).unwrap();
+                assert_eq!(leased.run(&guess), Err(Refused::Mismatch), "nor does who has not looked have it");
                 assert_eq!(change(&leased, &take(record.pair())).unwrap().holder(), Holder::Ours);
             }
         }
