@@ -36,6 +36,8 @@ pub(crate) struct Plan {
     pub(crate) retained: bool,
     /// The record stands in a Lease, which somebody who elects as client-go does wants as well.
     pub(crate) leases: bool,
+    /// The wall clocks are up to an hour off.
+    pub(crate) wrong_walls: bool,
     /// Restarted processes claim their old record.
     pub(crate) adopt: bool,
     /// Of what their identities tell.
@@ -111,7 +113,8 @@ impl Plan {
 
     /// Draws a plan on a Lease.
     pub(crate) fn on_leases(rng: &mut Rng) -> Self {
-        Self { leases: true, ..Self::draw(rng, Vocabulary::Whole) }
+        let plan = Self::draw(rng, Vocabulary::Whole);
+        Self { leases: true, wrong_walls: rng.chance(700), ..plan }
     }
 
     /// Draws a plan of several locks, held for long, by engines that use sessions; often of one ttl, now and then of some.
@@ -151,6 +154,7 @@ impl Plan {
             instant: rng.pick(&[0, 500, 1000, 1000]),
             retained: rng.chance(400),
             leases: false,
+            wrong_walls: false,
             adopt: false,
             home: Home::None,
             sessions: false,

@@ -88,6 +88,9 @@ impl Director {
     fn start(&mut self, index: usize, life: u64) -> Process {
         let (stage, rng) = (Arc::clone(&self.stage), &mut self.rng);
         let machine = Arc::new(Machine::new(index, life, stage.time, LocalClock::draw(rng)));
+        if stage.plan.wrong_walls {
+            machine.jump(an_hour(rng));
+        }
         let random = Mutex::new(Rng::new(rng.bits()));
         let mut builder = Client::builder()
             .owner(stage.plan.home.owner(index))
@@ -357,7 +360,7 @@ impl Director {
 async fn disturb(stage: &Stage, machine: &Machine, news: &mpsc::UnboundedSender<News>, rng: &mut Rng) {
     let plan = &stage.plan;
     if rng.chance(plan.jump) {
-        machine.jump(i64::try_from(rng.below(7_200_000)).unwrap_or(0) - 3_600_000);
+        machine.jump(an_hour(rng));
     }
     if rng.chance(plan.pause) {
         let span = stage.long(rng);
@@ -381,6 +384,11 @@ async fn disturb(stage: &Stage, machine: &Machine, news: &mpsc::UnboundedSender<
     } else if rng.chance(plan.shutdown) {
         let _ = news.send(News::Closes(machine.index, machine.life));
     }
+}
+
+/// Draws up to an hour, either way, in milliseconds.
+fn an_hour(rng: &mut Rng) -> i64 {
+    i64::try_from(rng.below(7_200_000)).unwrap_or(0) - 3_600_000
 }
 
 /// Completes when a machine has died: not by its own timers, which go with it.

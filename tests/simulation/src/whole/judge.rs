@@ -21,7 +21,7 @@ use msync::{
     },
 };
 
-use super::{machine::Machine, story::Story};
+use super::{line::Line, machine::Machine, story::Story};
 use crate::plan::MILLI;
 
 /// More calls than this in a second are a loop that nothing slows down.
@@ -86,6 +86,8 @@ pub(crate) struct Judge {
     asks: BTreeMap<u64, Ask>,
     holds: BTreeMap<u64, Hold>,
     lives: BTreeMap<(usize, u64), Life>,
+    /// Who waits, on a Lease.
+    line: Line,
     /// Which term a version showed: tokens are made of versions.
     terms: BTreeMap<u64, Term>,
     lost: BTreeSet<Term>,
@@ -407,6 +409,13 @@ impl Judge {
             && entry.claim().is_some_and(|claim| claim.engine != *sender)
         {
             self.broken(at, format!("S5: {sender} removed the entry {}", entry.as_str()));
+        }
+    }
+
+    /// L3 where the queue has the order of dates.
+    pub(crate) fn lines_up(&mut self, at: u64, call: &Call, before: &Record) {
+        if let Some(passed) = self.line.served(at, call, before) {
+            self.broken(at, passed);
         }
     }
 

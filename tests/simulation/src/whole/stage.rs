@@ -199,6 +199,9 @@ impl Stage {
                 if !is_session(name) {
                     let judge = state.judge_of(name);
                     judge.served(now, sender, machine, call, &before);
+                    if self.plan.leases {
+                        judge.lines_up(now, call, &before);
+                    }
                     judge.committed(commit.after.as_ref());
                 }
                 state.tell(now, &self.plan, name, &commit);
