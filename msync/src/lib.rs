@@ -79,8 +79,8 @@
 //!   moved up so shortly before that nobody living at its head has seen that renewal. **L2** An orderly release with
 //!   waiters is one write and one event until the successor runs. **L3** Orderly hand-over follows the queue.
 //!
-//! On [Leases](ClientBuilder::leases) instead of the resource the queue has the order of the waiters' clocks, and S2 is about
-//! msync's engines: leaders of client-go, kubert or a hand are waited for as their Lease says, and may believe longer.
+//! On [Leases](ClientBuilder::leases) instead of the resource the clocks of waiters who join within two seconds of each other
+//! decide about their order, and S2 is about msync's engines: leaders of client-go, kubert or a hand are waited for as their Lease says, and may believe longer.
 //!
 //! # What is not
 //!

@@ -114,8 +114,8 @@ impl<S> ClientBuilder<S> {
     ///
     /// All who share a lock must use the same store. Rights: `examples/manifests/rbac-leases.yaml`.
     ///
-    /// What is not as with the resource: the queue has the order of the waiters' wall clocks, which those who arrive at once
-    /// decide among themselves; and a foreign holder is none of ours. msync never takes over before it has seen a Lease
+    /// What is not as with the resource: among waiters who join within two seconds of each other their wall clocks decide who
+    /// is first, and whose clock is further behind joins with two writes; and a foreign holder is none of ours. msync never takes over before it has seen a Lease
     /// unchanged for the time that stands in it, and is told at once when another writes it. But client-go may believe in
     /// its leadership for longer than that, and its release may end a hold of others. A Lease in which the API server
     /// decides (`spec.strategy`) is refused. Beside kubert or others that go by dates use a ttl of three seconds or more: with

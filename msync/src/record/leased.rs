@@ -9,6 +9,7 @@
 
 mod known;
 mod ops;
+mod queue;
 #[cfg(test)]
 mod tests;
 
@@ -18,8 +19,9 @@ use serde_json::Value;
 
 pub use known::Approach;
 pub use ops::{Op, Place};
+use queue::{joined, waiter};
 
-use super::{Advert, Beat, EngineId, Entry, MAX_WAITERS, Pair, Record, Term};
+use super::{Advert, Beat, EngineId, Pair, Record, Term};
 use crate::clock::Wall;
 
 /// What all labels and annotations of msync begin with.
@@ -30,6 +32,9 @@ pub const ENGINE_LABEL: &str = "msync.dev/engine";
 
 /// Who was first in the queue when the holder was granted the lock, as a hash: what a second watch selects by.
 pub const NEXT_LABEL: &str = "msync.dev/next";
+
+/// The annotations that tell of an engine which has held the Lease, until it leaves.
+const TRACES: [&str; 3] = ["engine", "term", "beat"];
 
 /// A Lease as it was seen: what of it matters to who holds it, and to who waits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -77,7 +82,7 @@ impl Leased {
         let mut notes = BTreeMap::from([
             (note("engine"), holder.to_owned()),
             (note("term"), record.term.to_string()),
-            (note("beat"), record.beat.to_string()),
+            (note("beat"), if free { String::new() } else { record.beat.to_string() }),
             (note("renewals"), record.renewals.to_string()),
             (note("instant"), record.instant.to_string()),
             (note("ttl-ms"), record.ttl.as_millis().to_string()),
@@ -87,7 +92,7 @@ impl Leased {
         notes.extend(record.next_owner.as_ref().map(|owner| (note("next-owner"), owner.to_string())));
         notes.extend(record.advertised.as_ref().map(|advert| (note("advertised"), advert.to_string())));
         let places = record.waiters.iter().zip(0..);
-        notes.extend(places.map(|(entry, place)| (waiter(entry), joined(entry, Wall::from_millis(place)))));
+        notes.extend(places.map(|(entry, place)| (waiter(entry), joined(entry, place))));
         notes.extend(Some((note("under"), record.under.to_string())).filter(|(_, under)| !under.is_empty()));
         let labels = [(ENGINE_LABEL, badge(holder)), (NEXT_LABEL, badge(record.next.as_str()))];
         let labels = labels.map(|(label, badge)| (label.to_owned(), badge)).into();
@@ -121,7 +126,7 @@ impl Leased {
             },
             Holder::Foreign => self.foreign(self.identity(), self.foreign_ttl()),
             Holder::Wiped => {
-                let last = EngineId::from_text(self.noted_engine().unwrap_or_default());
+                let last = EngineId::from_text(self.noted_text("engine").unwrap_or_default());
                 self.foreign(last.owner(), self.noted_ttl().map(|_| self.ttl()))
             }
         };
@@ -132,11 +137,11 @@ impl Leased {
     /// them, so that they may be of a hold long gone.
     ///
     /// client-go's release empties the holder whoever that is, once it believes to lead, and whoever finds it empty takes it at
-    /// once. So as long as an engine is named that has not left by itself, it may believe, whoever has been there since.
+    /// once. So as long as there is a trace of an engine that has not left by itself, it may believe, whoever has been there since.
     pub fn holder(&self) -> Holder {
-        match (self.identity(), self.noted_engine()) {
-            ("", Some(_)) => Holder::Wiped,
-            ("", None) => Holder::Nobody,
+        match (self.identity(), self.noted_text("engine")) {
+            ("", _) if self.is_traced() => Holder::Wiped,
+            ("", _) => Holder::Nobody,
             (identity, Some(noted)) if identity == noted && self.is_legible() => Holder::Ours,
             _ => Holder::Foreign,
         }
@@ -160,12 +165,6 @@ impl Leased {
     /// Says whether anything of msync stands in it: a Lease without belongs to others alone.
     pub fn is_marked(&self) -> bool {
         self.annotations.iter().flatten().any(|(key, _)| key.starts_with(PREFIX))
-    }
-
-    /// Says whether an entry stands behind the last place that the queue has. A Lease has no limit by itself: whoever joins
-    /// and finds itself there leaves again.
-    pub fn has_no_room_for(&self, term: Term) -> bool {
-        self.waiters().iter().skip(MAX_WAITERS).any(|entry| entry.term() == Some(term))
     }
 
     /// Returns it without what others have put there: what a store keeps in mind.
@@ -236,9 +235,10 @@ impl Leased {
         text.parse().unwrap_or_else(|_| Term::random(hash(text.as_bytes())))
     }
 
-    /// The last engine that held, unless it has left by itself. It may believe, whatever else somebody has spoilt by hand.
-    fn noted_engine(&self) -> Option<&str> {
-        self.noted_text("engine").filter(|engine| !engine.is_empty())
+    /// Says whether an engine has held that has not left by itself: who leaves empties all of this. It may believe, whichever of
+    /// it somebody has spoilt by hand.
+    fn is_traced(&self) -> bool {
+        TRACES.iter().any(|key| self.noted_text(key).is_some_and(|text| !text.is_empty()))
     }
 
     /// Says whether the annotations say under which term somebody holds.
@@ -259,7 +259,7 @@ impl Leased {
     /// What is waited for after somebody else: its own seconds, and no less than the time of the engine before it. `None` where
     /// either is not to be told.
     fn foreign_ttl(&self) -> Option<Duration> {
-        let before = if self.noted_engine().is_some() { self.noted_ttl()? } else { Duration::ZERO };
+        let before = if self.is_traced() { self.noted_ttl()? } else { Duration::ZERO };
         self.rounded_ttl().filter(|ttl| !ttl.is_zero()).map(|ttl| ttl.max(before))
     }
 
@@ -271,40 +271,10 @@ impl Leased {
             exact => rounded.max(exact.unwrap_or_default()),
         }
     }
-
-    /// The queue: by the dates that waiters wrote, and by term where those are equal. What is not legible comes first, so
-    /// that it is removed first.
-    fn waiters(&self) -> Vec<Entry> {
-        let mut places: Vec<_> = self.annotations.iter().flatten().filter_map(|(key, text)| place(key, text)).collect();
-        places.sort_unstable();
-        let entry = |(_, first, rest): (u64, &str, &str)| match rest {
-            "" => Entry::from_text(first),
-            rest => Entry::from_text(&format!("{first} {rest}")),
-        };
-        places.into_iter().map(entry).collect()
-    }
-}
-
-/// Reads one annotation as a place in the queue: its date, the term, the rest of the entry.
-fn place<'a>(key: &'a str, text: &'a str) -> Option<(u64, &'a str, &'a str)> {
-    let term = key.strip_prefix(PREFIX)?.strip_prefix("w.")?;
-    let (date, rest) = text.split_once(' ').unwrap_or((text, ""));
-    Some(date.parse().map_or((0, term, text), |date| (date, term, rest)))
 }
 
 fn note(key: &str) -> String {
     format!("{PREFIX}{key}")
-}
-
-/// The annotation that an entry of the queue stands under: that of its term, so that each has one of its own.
-fn waiter(entry: &Entry) -> String {
-    note(&format!("w.{}", entry.as_str().split(' ').next().unwrap_or_default()))
-}
-
-/// What stands there: when it joined, in milliseconds since 1970, and the entry without its term.
-fn joined(entry: &Entry, wall: Wall) -> String {
-    let rest = entry.as_str().split_once(' ').map(|(_, rest)| rest);
-    rest.map_or_else(|| wall.as_millis().to_string(), |rest| format!("{} {rest}", wall.as_millis()))
 }
 
 /// Returns what an engine is selected by: its id is too long for a label, so a hash of it; nothing for nobody.

@@ -34,8 +34,12 @@ pub(crate) struct Plan {
     pub(crate) instant: u64,
     /// Freed, not deleted.
     pub(crate) retained: bool,
-    /// The record stands in a Lease, which somebody who elects as client-go does wants as well.
+    /// The record stands in a Lease.
     pub(crate) leases: bool,
+    /// Somebody who elects as client-go does wants it as well.
+    pub(crate) stranger: bool,
+    /// The wall clocks are up to an hour off.
+    pub(crate) wrong_walls: bool,
     /// Restarted processes claim their old record.
     pub(crate) adopt: bool,
     /// Of what their identities tell.
@@ -109,9 +113,10 @@ impl Plan {
         plan
     }
 
-    /// Draws a plan on a Lease.
+    /// Draws a plan on a Lease; nothing is in good order there where a stranger takes part.
     pub(crate) fn on_leases(rng: &mut Rng) -> Self {
-        Self { leases: true, ..Self::draw(rng, Vocabulary::Whole) }
+        let plan = Self::draw(rng, Vocabulary::Whole);
+        Self { leases: true, stranger: rng.chance(800), wrong_walls: rng.chance(700), ..plan }
     }
 
     /// Draws a plan of several locks, held for long, by engines that use sessions; often of one ttl, now and then of some.
@@ -133,7 +138,7 @@ impl Plan {
         let calls = self.request_lost + self.reply_lost + self.late + self.twice + self.busy + self.slow;
         let events = self.event_lost + self.event_late;
         let machines = self.pause + self.freeze + self.partition + self.crash + self.denial;
-        !self.leases && calls + events + machines + self.junk + self.cancel == 0
+        !self.stranger && calls + events + machines + self.junk + self.cancel == 0
     }
 
     fn orderly(rng: &mut Rng, vocabulary: Vocabulary) -> Self {
@@ -151,6 +156,8 @@ impl Plan {
             instant: rng.pick(&[0, 500, 1000, 1000]),
             retained: rng.chance(400),
             leases: false,
+            stranger: false,
+            wrong_walls: false,
             adopt: false,
             home: Home::None,
             sessions: false,

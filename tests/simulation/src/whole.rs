@@ -7,6 +7,7 @@
 mod episode;
 mod foreigner;
 mod judge;
+mod line;
 mod machine;
 mod stage;
 mod story;

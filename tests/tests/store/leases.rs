@@ -13,14 +13,16 @@ use msync::{
     Client, Error, LossReason, Timing,
     clock::{BootClock, Clock},
     unstable::{
-        record::{Pair, Refused},
+        record::{Change, Pair, Refused, Term},
         store::{Fatal, Fault, Lease, Scope, Sighting},
     },
 };
 use serde_json::{Value, json};
 use tests::{
     eventually,
-    store_contract::{create, done, engine, enqueue, free, name, next, open, read, refused, renew, take},
+    lock_request::{Kind, writes},
+    store_contract::{WALL, claim, create, done, engine, enqueue, free, name, next, open, read, refused, renew, take},
+    tamper::Tamper,
     testbed::{ADMIN, Options, TestServer},
 };
 use tokio::time::{sleep, timeout};
@@ -315,6 +317,29 @@ async fn a_claim_meets_a_foreign_renewal_that_nobody_saw() -> Result<()> {
     others.put("raced", "host_2").await?;
     assert_eq!(refused(&bench.store, &lock, renew(1, 10, 11)).await, Refused::Mismatch, "the annotations still say so");
     assert_eq!(refused(&bench.store, &lock, free(1)).await, Refused::Mismatch);
+    Ok(())
+}
+
+/// Each with a store of its own, which has seen nothing of the queue.
+#[tokio::test]
+async fn whose_clock_is_behind_joins_behind_those_who_came_before_with_one_write_more() -> Result<()> {
+    let Some(bench) = Bench::on_leases().await? else { return Ok(()) };
+    let (lock, hour, tamper) = (name("late"), Duration::from_secs(3600), Tamper::new());
+    done(&bench.store, &lock, create("a", 1)).await;
+    let joins = |owner: &str, term, wall| Change::Enqueue { claim: claim(owner, term), wall };
+    for (owner, term, wall, cost) in
+        [("b", 9, WALL + hour, 1), ("c", 8, WALL, 2), ("d", 7, WALL, 2), ("e", 6, WALL + hour + TTL, 1)]
+    {
+        let store = lease_store(&tamper.client(bench.server.config(ADMIN).await?)?, &bench.namespace);
+        let sent = tamper.calls().len();
+        let joined = done(&store, &lock, joins(owner, term, wall)).await.record;
+        assert_eq!(joined.rank_of(Term(term)), Some(joined.waiters.len() - 1), "{owner} is the last: {joined:?}");
+        assert_eq!(writes(&tamper.calls()[sent..]), vec![Kind::Enqueue; cost], "{owner}");
+    }
+    let seen = read(&bench.store, &lock).await.record;
+    let next = done(&bench.store, &lock, joins("f", 5, WALL)).await.record;
+    assert_eq!(next.waiters[..4], seen.waiters, "who has looked needs one");
+    assert_eq!(next.rank_of(Term(5)), Some(4));
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{
-    ENGINE_LABEL, Holder, Leased, NEXT_LABEL, badge, before, joined, micros, note, renew_time, seconds, waiter,
+    ENGINE_LABEL, Holder, Leased, NEXT_LABEL, TRACES, badge, before, micros, note, renew_time, seconds, waiter,
 };
 use crate::{
     clock::Wall,
@@ -36,7 +36,7 @@ impl Leased {
     pub fn left_free() -> Self {
         Self {
             spec: BTreeMap::from([("holderIdentity".to_owned(), json!(""))]),
-            annotations: Some(BTreeMap::from([(note("engine"), String::new())])),
+            annotations: Some(TRACES.map(|key| (note(key), String::new())).into()),
             labels: Some(BTreeMap::new()),
             version: 0,
         }
@@ -75,7 +75,7 @@ impl Leased {
             }
             Change::Enqueue { claim, wall } => {
                 let entry = claim.entry(*wall);
-                draft.note_as(waiter(&entry), joined(&entry, *wall));
+                draft.note_as(waiter(&entry), self.newcomer(&entry, *wall));
             }
             Change::Leave { entry, .. } => draft.take_out(&[(0, entry.clone())]),
             Change::Renew { previous, beat, renewals, ttl, next_owner, under, wall, .. } => {
@@ -115,6 +115,14 @@ impl Leased {
             Change::Free { wall, .. } => draft.free(*wall),
         }
         Some(draft.finish())
+    }
+
+    /// Lists the operations that move who has just joined behind those who came before; `None` where it stands behind them.
+    /// `self` is what the answer showed. Whoever waits no more must not come back by it.
+    pub fn line_up(&self, term: Term) -> Option<Vec<Op>> {
+        let (before, after) = self.place_behind_others(term)?;
+        let place = || path(&["metadata", "annotations", &note(&format!("w.{term}"))]);
+        Some(vec![Op::Test(place(), before.into()), Op::Set(place(), after.into())])
     }
 
     /// Carries out operations, as the API server would.
@@ -211,13 +219,8 @@ impl<'a> Draft<'a> {
     fn test_seen(&mut self) {
         match self.seen.holder() {
             Holder::Nobody => {
-                self.test(
-                    &["spec", "holderIdentity"],
-                    self.seen.spec.get("holderIdentity").cloned().unwrap_or_default(),
-                );
-                if self.seen.annotations.is_some() {
-                    self.test_note("engine", self.seen.noted_text("engine"));
-                }
+                let holder = self.seen.spec.get("holderIdentity").cloned().unwrap_or_default();
+                self.test(&["spec", "holderIdentity"], holder);
             }
             Holder::Ours => {
                 self.test_held();
@@ -225,8 +228,8 @@ impl<'a> Draft<'a> {
             }
             Holder::Foreign | Holder::Wiped => self.test(&["spec"], json!(self.seen.spec)),
         }
-        if self.seen.holder() == Holder::Wiped {
-            for key in ["engine", "term", "beat"] {
+        if matches!(self.seen.holder(), Holder::Nobody | Holder::Wiped) && self.seen.annotations.is_some() {
+            for key in TRACES {
                 self.test_note(key, self.seen.noted_text(key));
             }
         }

@@ -1,3 +1,5 @@
+mod queue;
+
 use serde_json::json;
 
 use super::*;
@@ -143,15 +145,15 @@ fn who_was_wiped_out_is_waited_for_after_another_has_come_and_gone() {
     }
 }
 
-/// By hand somebody may spoil more than the holder: what names the engine is enough to wait for it, and long where nothing
+/// By hand somebody may spoil more than the holder: any trace of the engine is enough to wait for it, and long where nothing
 /// says for how long.
 #[test]
 fn who_was_wiped_out_is_waited_for_whatever_else_was_spoilt() {
     let mut led = put(emptied(held()), "host_1", "2026-11-22T14:00:20.000000Z");
     led.spec.insert("leaseDurationSeconds".to_owned(), json!(1));
     for wiped in [emptied(held()), led.clone(), emptied(led)] {
-        for (key, patience) in [("term", TTL), ("beat", TTL), ("ttl-ms", Duration::from_secs(300))] {
-            for text in [None, Some("by hand")] {
+        for (key, patience) in [("engine", TTL), ("term", TTL), ("beat", TTL), ("ttl-ms", Duration::from_secs(300))] {
+            for text in [None, Some(""), Some("by hand")] {
                 let mut leased = wiped.clone();
                 let notes = leased.annotations.as_mut().unwrap();
                 notes.remove(&note(key));
@@ -159,6 +161,8 @@ fn who_was_wiped_out_is_waited_for_whatever_else_was_spoilt() {
                 let record = leased.record().unwrap();
                 assert_eq!((record.is_free(), record.patience()), (false, patience), "{key} is {text:?}");
                 assert_eq!(change(&leased, &take(Pair::FREE)), Err(Refused::Mismatch));
+                let guess = Leased::left_free().ops(&take(Pair::FREE)).unwrap();
+                assert_eq!(leased.run(&guess), Err(Refused::Mismatch), "nor does who has not looked have it");
                 assert_eq!(change(&leased, &take(record.pair())).unwrap().holder(), Holder::Ours);
             }
         }
@@ -329,52 +333,6 @@ fn a_claim_of_what_msync_left_free_needs_no_look() {
     for other in [held(), foreign(), Leased::default(), emptied(held())] {
         assert_eq!(other.run(&ops), Err(Refused::Mismatch));
     }
-}
-
-#[test]
-fn waiters_join_where_there_are_no_annotations() {
-    let bare = foreign();
-    assert_eq!((bare.annotations.clone(), bare.labels.clone()), (None, None));
-    let ops = bare.ops(&enqueue("b", 2)).unwrap();
-    let joined = bare.run(&ops).unwrap();
-    assert_eq!(joined.record().unwrap().waiters, [claim("b", 2).entry(WALL)]);
-    assert_eq!(joined.run(&ops), Err(Refused::Mismatch), "they came meanwhile, and are not overwritten");
-    let both = change(&joined, &enqueue("c", 3)).unwrap();
-    assert_eq!(both.record().unwrap().waiters.len(), 2);
-    assert!(change(&both, &take(bare.pair())).unwrap().labels.is_some());
-}
-
-#[test]
-fn the_queue_has_the_order_of_its_dates_and_then_of_its_terms() {
-    let mut leased = held();
-    for (owner, term, date) in [("c", 3, 2), ("d", 4, 2), ("b", 2, 7), ("e", 9, 1)] {
-        let ops = leased.ops(&enqueue_at(owner, term, Wall::from_millis(date))).unwrap();
-        leased = leased.run(&ops).unwrap();
-    }
-    let owners: Vec<_> = leased.record().unwrap().waiters.iter().map(|entry| entry.claim().unwrap().engine).collect();
-    let owners: Vec<_> = owners.iter().map(EngineId::owner).collect();
-    assert_eq!(owners, ["e", "c", "d", "b"]);
-}
-
-#[test]
-fn an_entry_that_is_not_legible_comes_first_and_can_leave() {
-    let mut leased = change(&held(), &enqueue("b", 2)).unwrap();
-    leased.annotations.as_mut().unwrap().insert("msync.dev/w.scribble".to_owned(), "by hand".to_owned());
-    let record = leased.record().unwrap();
-    assert_eq!((record.waiters[0].as_str(), record.waiters[0].claim()), ("scribble by hand", None));
-    let left = change(&leased, &record.hand_on(0, || unreachable!(), WALL).unwrap()).unwrap();
-    assert_eq!(left.record().unwrap().waiters, [claim("b", 2).entry(WALL)]);
-}
-
-#[test]
-fn what_has_no_place_in_the_queue_finds_that_out() {
-    let mut leased = held();
-    for term in 0..=MAX_WAITERS as u64 {
-        let ops = leased.ops(&enqueue_at("w", term + 2, Wall::from_millis(1_000))).unwrap();
-        leased = leased.run(&ops).unwrap();
-        assert_eq!(leased.has_no_room_for(Term(term + 2)), term == MAX_WAITERS as u64);
-    }
-    assert!(!leased.has_no_room_for(Term(2)));
 }
 
 #[test]

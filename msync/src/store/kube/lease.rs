@@ -126,6 +126,20 @@ impl LeaseStore {
         }
     }
 
+    /// Moves behind those who came before, where the clock has put it ahead of them; that takes one more write. If it cannot be
+    /// done it stays where it is, which is unfair and no more.
+    async fn line_up(&self, name: &LockName, change: &Change, joined: Lease) -> Result<Lease, Fault> {
+        let Change::Enqueue { claim, .. } = change else { return Ok(joined) };
+        let Some(ops) = joined.leased()?.line_up(claim.term) else { return Ok(joined) };
+        match self.leases.patch(name, object::patch(ops)).await {
+            Ok(moved) => {
+                self.known.written(name, moved.leased()?);
+                Ok(moved)
+            }
+            Err(_) => Ok(joined),
+        }
+    }
+
     /// Leaves the queue again if there was no room.
     async fn squeeze(&self, name: &LockName, change: &Change, joined: &Lease) -> Result<(), Fault> {
         let Change::Enqueue { claim, wall } = change else { return Ok(()) };
@@ -178,6 +192,7 @@ impl Store for LeaseStore {
                 _ => self.change(name, change).await?,
             };
             self.known.written(name, lease.leased()?);
+            let lease = self.line_up(name, change, lease).await?;
             self.squeeze(name, change, &lease).await?;
             if matches!(change, Change::Claim { .. }) {
                 lingering::refuse(&lease)?;

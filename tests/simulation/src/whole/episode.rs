@@ -67,7 +67,7 @@ impl Director {
             let process = director.start(index, 0);
             director.processes.push(process);
         }
-        if director.stage.plan.leases {
+        if director.stage.plan.stranger {
             let foreigner = Foreigner::new(Arc::clone(&director.stage), Rng::new(director.rng.bits()));
             tokio::spawn(foreigner.live());
         }
@@ -88,6 +88,9 @@ impl Director {
     fn start(&mut self, index: usize, life: u64) -> Process {
         let (stage, rng) = (Arc::clone(&self.stage), &mut self.rng);
         let machine = Arc::new(Machine::new(index, life, stage.time, LocalClock::draw(rng)));
+        if stage.plan.wrong_walls {
+            machine.jump(an_hour(rng));
+        }
         let random = Mutex::new(Rng::new(rng.bits()));
         let mut builder = Client::builder()
             .owner(stage.plan.home.owner(index))
@@ -195,7 +198,7 @@ impl Director {
     /// Returns by when everybody must have had the lock: the silence of a watch is noticed after 90 s at most. Where a hand has
     /// spoilt what a Lease says of an engine's ttl, the longest of all is waited for, of the hold that was seen and of the next.
     fn limit(&self) -> u64 {
-        let illegible = if self.stage.plan.leases { 2 * 300_000 * MILLI } else { 0 };
+        let illegible = if self.stage.plan.leases && self.stage.plan.junk > 0 { 2 * 300_000 * MILLI } else { 0 };
         let span = 60 * self.stage.plan.ttl + 150_000 * MILLI + illegible;
         let calm = self.stage.with(|state| state.calm.then_some(state.trouble_until));
         calm.unwrap_or_else(|| self.stage.time.now()) + span
@@ -254,7 +257,7 @@ impl Director {
         let (client, machine, news) = (process.client.clone(), Arc::clone(&process.machine), self.news.clone());
         let stage = Arc::clone(&self.stage);
         self.stage.say(|| format!("{machine:?} shuts down"));
-        let jumps = self.stage.plan.jump > 0;
+        let jumps = self.stage.plan.jump > 0 || self.stage.plan.wrong_walls;
         self.stage.with(|state| {
             state.judge.story.shutdowns += 1;
             if jumps {
@@ -357,7 +360,7 @@ impl Director {
 async fn disturb(stage: &Stage, machine: &Machine, news: &mpsc::UnboundedSender<News>, rng: &mut Rng) {
     let plan = &stage.plan;
     if rng.chance(plan.jump) {
-        machine.jump(i64::try_from(rng.below(7_200_000)).unwrap_or(0) - 3_600_000);
+        machine.jump(an_hour(rng));
     }
     if rng.chance(plan.pause) {
         let span = stage.long(rng);
@@ -381,6 +384,11 @@ async fn disturb(stage: &Stage, machine: &Machine, news: &mpsc::UnboundedSender<
     } else if rng.chance(plan.shutdown) {
         let _ = news.send(News::Closes(machine.index, machine.life));
     }
+}
+
+/// Draws up to an hour, either way, in milliseconds.
+fn an_hour(rng: &mut Rng) -> i64 {
+    i64::try_from(rng.below(7_200_000)).unwrap_or(0) - 3_600_000
 }
 
 /// Completes when a machine has died: not by its own timers, which go with it.

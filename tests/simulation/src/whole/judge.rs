@@ -21,7 +21,7 @@ use msync::{
     },
 };
 
-use super::{machine::Machine, story::Story};
+use super::{line::Line, machine::Machine, story::Story};
 use crate::plan::MILLI;
 
 /// More calls than this in a second are a loop that nothing slows down.
@@ -82,12 +82,17 @@ pub(crate) struct Judge {
     /// The first promise that was broken.
     pub(crate) verdict: Option<String>,
     orderly: bool,
-    sessions: bool,
     asks: BTreeMap<u64, Ask>,
     holds: BTreeMap<u64, Hold>,
     lives: BTreeMap<(usize, u64), Life>,
+    /// Who waits, on a Lease.
+    line: Line,
     /// Which term a version showed: tokens are made of versions.
     terms: BTreeMap<u64, Term>,
+    /// Which engine a term was held by.
+    makers: BTreeMap<Term, EngineId>,
+    /// Terms that may stand under a session.
+    sheltered: BTreeSet<Term>,
     lost: BTreeSet<Term>,
     serial: u64,
     newest: Option<(u64, FencingToken)>,
@@ -101,8 +106,8 @@ pub(crate) struct Judge {
 // === impl Judge: what users see ===
 
 impl Judge {
-    pub(crate) fn new(orderly: bool, sessions: bool) -> Self {
-        Self { orderly, sessions, ..Self::default() }
+    pub(crate) fn new(orderly: bool) -> Self {
+        Self { orderly, ..Self::default() }
     }
 
     /// Notes that a promise was broken.
@@ -339,8 +344,7 @@ impl Judge {
         let mut asks = self.asks.values().filter(|ask| same(&ask.machine, machine)).peekable();
         let asked = asks.peek().is_some();
         let neglected = self.orderly && !user && asked && asks.all(|ask| ask.neglected);
-        // Of a hold that is over its session would keep the record alive: it is led out, and no more.
-        let leads_out = self.sessions;
+        self.sheltered.extend(sheltered(call));
         let lost = matches!(call, Call::Apply(Change::Renew { term, .. }) if self.lost.contains(term));
         let life = self.life(machine);
         // Whoever gave up at this very moment may not have been heard yet.
@@ -354,7 +358,10 @@ impl Judge {
             Call::Apply(Change::Renew { .. }) if untaken => {
                 self.broken(at, format!("S6: {machine:?} renews what nobody has taken for a ttl"));
             }
-            Call::Apply(Change::Renew { under, .. }) if lost && !(leads_out && under.is_none()) => {
+            // Its session would keep the record of a hold that is over alive: out of that it is led, and no more.
+            Call::Apply(Change::Renew { term, under, .. })
+                if lost && !(under.is_none() && self.sheltered.contains(term)) =>
+            {
                 self.broken(at, format!("S4: {machine:?} renews what it has called lost"));
             }
             Call::Apply(Change::Grant { .. } | Change::Free { .. }) | Call::Delete(_) if user => {
@@ -394,8 +401,9 @@ impl Judge {
         };
         // Whose annotations somebody has spoilt by hand, gives back what is its own by the spec.
         let spoilt = before.engine == EngineId::foreign(sender.as_str());
-        // A reservation that landed late is still its own: its term has not changed.
-        if release && ![sender, &sender.reserved()].contains(&&before.engine) && !spoilt {
+        // A reservation that landed late is still its own: its term has not changed. Another start's is not.
+        let reserved = before.is_reserved() && self.makers.get(&before.term) == Some(sender);
+        if release && before.engine != *sender && !reserved && !spoilt {
             self.broken(at, format!("S5: {sender} gave back a term of {}", before.engine));
         }
         let term = |hold: &Hold| self.terms.get(&(hold.token.get() >> 16)).copied();
@@ -410,9 +418,18 @@ impl Judge {
         }
     }
 
+    /// L3 where the queue has the order of dates.
+    pub(crate) fn lines_up(&mut self, at: u64, call: &Call, before: &Record) {
+        if let Some(passed) = self.line.served(at, call, before) {
+            self.broken(at, passed);
+        }
+    }
+
     /// Remembers which term a version shows.
     pub(crate) fn committed(&mut self, after: Option<&Snapshot>) {
         self.terms.extend(after.map(|snapshot| (snapshot.version.number, snapshot.record.term)));
+        let held = after.map(|snapshot| &snapshot.record).filter(|record| !record.is_free() && !record.is_reserved());
+        self.makers.extend(held.map(|record| (record.term, record.engine.clone())));
         self.story.sheltered += u64::from(after.is_some_and(|s| !s.record.under.is_none() && s.record.renewals == 1));
     }
 
@@ -446,6 +463,17 @@ impl Life {
         self.untaken = Some((*term, since));
         at > since + u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX)
     }
+}
+
+/// Returns the term that a call puts under a session.
+fn sheltered(call: &Call) -> Option<Term> {
+    let Call::Apply(change) = call else { return None };
+    let (term, under) = match change {
+        Change::Create { claim, under, .. } | Change::Claim { claim, under, .. } => (claim.term, under),
+        Change::Renew { term, under, .. } => (*term, under),
+        _ => return None,
+    };
+    (!under.is_none()).then_some(term)
 }
 
 fn same(one: &Machine, other: &Machine) -> bool {

@@ -91,8 +91,8 @@ impl Stage {
             server: Server::default(),
             others: BTreeMap::new(),
             version: 0,
-            judge: Judge::new(plan.is_orderly(), plan.sessions),
-            judges: (1..plan.locks).map(|index| (lock(index), Judge::new(plan.is_orderly(), plan.sessions))).collect(),
+            judge: Judge::new(plan.is_orderly()),
+            judges: (1..plan.locks).map(|index| (lock(index), Judge::new(plan.is_orderly()))).collect(),
             calm: false,
             trouble_until: 0,
             denial: Denial::default(),
@@ -199,6 +199,9 @@ impl Stage {
                 if !is_session(name) {
                     let judge = state.judge_of(name);
                     judge.served(now, sender, machine, call, &before);
+                    if self.plan.leases {
+                        judge.lines_up(now, call, &before);
+                    }
                     judge.committed(commit.after.as_ref());
                 }
                 state.tell(now, &self.plan, name, &commit);
@@ -217,13 +220,13 @@ impl Stage {
             if state.server.leased().map(|stored| stored.version) != version {
                 return None;
             }
-            let before = state.server.stored().map(|stored| stored.record.clone()).unwrap_or_default();
+            let before = state.server.leased().map(|before| holder(before).to_owned()).unwrap_or_default();
             let commit = state.server.put(leased.clone());
             state.version = state.server.version();
-            // By hand anything may be written over anything; a release is no take-over, whomever it hits.
-            let holder = leased.spec.get("holderIdentity").and_then(serde_json::Value::as_str);
-            let takes_over = who != HAND && holder == Some(who) && !before.is_free();
-            if takes_over && !before.engine.is_foreign() {
+            // By hand anything may be written over anything; a release is no take-over, whomever it hits. Whatever annotations
+            // say, the holder in the spec is who must be waited for.
+            let takes_over = who != HAND && holder(leased) == who;
+            if takes_over && !["", HAND, who].contains(&before.as_str()) {
                 state.judge.superseded(now, who);
             }
             state.judge.committed(commit.after.as_ref());
@@ -344,8 +347,12 @@ impl Watcher {
     }
 }
 
-/// Edits a Lease as people do: one thing at a time. They spoil what names the engine and leave something there: who takes that
-/// away, and the holder as well, leaves no trace of who may believe.
+fn holder(leased: &Leased) -> &str {
+    leased.spec.get("holderIdentity").and_then(serde_json::Value::as_str).unwrap_or_default()
+}
+
+/// Edits a Lease as people do: one thing at a time. They leave a trace of the engine that holds: who takes all of it away, and
+/// the holder as well, leaves nothing to wait for.
 fn edited(mut leased: Leased, rng: &mut Rng) -> Leased {
     let notes = leased.annotations.get_or_insert_default();
     match rng.below(5) {
@@ -353,9 +360,12 @@ fn edited(mut leased: Leased, rng: &mut Rng) -> Leased {
         1 => drop(leased.spec.insert("holderIdentity".to_owned(), HAND.into())),
         2 => {
             let key = rng.pick(&["engine", "term", "beat", "renewals", "instant", "ttl-ms", "expiry"]);
-            let spoilt =
-                notes.remove(&format!("msync.dev/{key}")).filter(|engine| key == "engine" && !engine.is_empty());
-            notes.extend(spoilt.map(|_| (format!("msync.dev/{key}"), HAND.to_owned())));
+            let note = |key: &str| format!("msync.dev/{key}");
+            let gone = notes.remove(&note(key)).is_some_and(|text| !text.is_empty());
+            let trace = |key: &&str| notes.get(&note(key)).is_some_and(|text| !text.is_empty());
+            if gone && !["engine", "term", "beat"].iter().any(trace) {
+                notes.insert(note(key), HAND.to_owned());
+            }
         }
         3 => notes.retain(|key, _| !key.starts_with("msync.dev/w.") || rng.chance(500)),
         _ => drop(notes.insert(format!("msync.dev/w.{:016x}", rng.bits()), "written by hand".to_owned())),

@@ -69,14 +69,14 @@ impl Wire {
 
     /// Sends a change of a Lease as the store on Leases does. It is decided on now: what the store has to look at before is of
     /// the same call, and whoever gives up meanwhile finds it under way.
-    async fn change(&self, name: &LockName, change: &Change) -> Result<Outcome, Fault> {
+    async fn change(&self, name: &LockName, change: &Change) -> Result<Answer, Fault> {
         let call = Call::Apply(change.clone());
         match Leased::approach(self.known().as_ref(), change) {
             Approach::Send(ops) => {
                 self.decides(name, &call);
-                self.request(name, call, ops).await
+                self.ask(name, call, ops).await
             }
-            Approach::Refused => Ok(Outcome::Refused(Refused::Mismatch)),
+            Approach::Refused => Ok((Outcome::Refused(Refused::Mismatch), None)),
             Approach::Look => {
                 self.decides(name, &call);
                 self.look_and_change(name, change).await
@@ -84,12 +84,12 @@ impl Wire {
         }
     }
 
-    async fn look_and_change(&self, name: &LockName, change: &Change) -> Result<Outcome, Fault> {
+    async fn look_and_change(&self, name: &LockName, change: &Change) -> Result<Answer, Fault> {
         self.call(name, Call::Read).await?;
-        let Some(seen) = self.known() else { return Ok(Outcome::Refused(Refused::Absent)) };
+        let Some(seen) = self.known() else { return Ok((Outcome::Refused(Refused::Absent), None)) };
         match seen.send(change) {
-            Approach::Send(ops) => self.request(name, Call::Apply(change.clone()), ops).await,
-            Approach::Refused | Approach::Look => Ok(Outcome::Refused(Refused::Mismatch)),
+            Approach::Send(ops) => self.ask(name, Call::Apply(change.clone()), ops).await,
+            Approach::Refused | Approach::Look => Ok((Outcome::Refused(Refused::Mismatch), None)),
         }
     }
 
@@ -117,6 +117,22 @@ impl Wire {
     }
 
     async fn request(&self, name: &LockName, call: Call, ops: Vec<Op>) -> Result<Outcome, Fault> {
+        Ok(self.ask(name, call, ops).await?.0)
+    }
+
+    /// Moves behind those who came before, as the store does.
+    async fn line_up(&self, name: &LockName, change: &Change, joined: Answer) -> Outcome {
+        let (Change::Enqueue { claim, .. }, (Outcome::Applied(_), Some(leased))) = (change, &joined) else {
+            return joined.0;
+        };
+        let Some(ops) = leased.line_up(claim.term) else { return joined.0 };
+        match self.request(name, Call::Apply(change.clone()), ops).await {
+            Ok(moved @ Outcome::Applied(_)) => moved,
+            _ => joined.0,
+        }
+    }
+
+    async fn ask(&self, name: &LockName, call: Call, ops: Vec<Op>) -> Result<Answer, Fault> {
         self.stop_at_random();
         self.machine.awake().await;
         let course = self.course();
@@ -138,8 +154,8 @@ impl Wire {
         }
         let (outcome, leased) = answer.map_err(|_| unknown())?;
         match &outcome {
-            Outcome::Applied(_) => self.learns(leased),
-            Outcome::Read(_) | Outcome::Deleted => *self.known.lock().expect("never poisoned") = leased,
+            Outcome::Applied(_) => self.learns(leased.clone()),
+            Outcome::Read(_) | Outcome::Deleted => *self.known.lock().expect("never poisoned") = leased.clone(),
             Outcome::Refused(_)
             | Outcome::Busy(_)
             | Outcome::Unsent
@@ -147,7 +163,7 @@ impl Wire {
             | Outcome::Denied
             | Outcome::Fatal => {}
         }
-        Ok(outcome)
+        Ok((outcome, leased))
     }
 
     /// Freezes the machine now and then just when it sends: its anchor is taken, the request has not left yet.
@@ -225,11 +241,14 @@ impl Store for Wire {
             let outcome = match change {
                 _ if !on_a_lease => self.call(name, Call::Apply(change.clone())).await?,
                 // Where there may have been no annotations yet.
-                Change::Enqueue { .. } => match self.change(name, change).await? {
-                    Outcome::Refused(Refused::Mismatch) => self.look_and_change(name, change).await?,
-                    outcome => outcome,
-                },
-                _ => self.change(name, change).await?,
+                Change::Enqueue { .. } => {
+                    let joined = match self.change(name, change).await? {
+                        (Outcome::Refused(Refused::Mismatch), _) => self.look_and_change(name, change).await?,
+                        answer => answer,
+                    };
+                    self.line_up(name, change, joined).await
+                }
+                _ => self.change(name, change).await?.0,
             };
             match outcome {
                 Outcome::Applied(snapshot) => Ok(snapshot),

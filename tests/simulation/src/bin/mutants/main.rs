@@ -15,7 +15,10 @@ use std::{
     time::Instant,
 };
 
-use table::{MUTANTS, Mutant, of_sessions::OF_SESSIONS, of_the_engine::OF_THE_ENGINE, of_trouble::OF_TROUBLE};
+use table::{
+    MUTANTS, Mutant, of_leases::OF_LEASES, of_sessions::OF_SESSIONS, of_the_engine::OF_THE_ENGINE,
+    of_trouble::OF_TROUBLE,
+};
 
 /// Whole engines are simulated for this part of the acquisitions: they take so much longer.
 const WHOLE_PART: u64 = 20;
@@ -51,7 +54,7 @@ fn main() -> io::Result<ExitCode> {
 
 /// All of them; their numbers are those of this order.
 fn all() -> impl Iterator<Item = &'static Mutant> {
-    MUTANTS.iter().chain(OF_TROUBLE).chain(OF_THE_ENGINE).chain(OF_SESSIONS)
+    MUTANTS.iter().chain(OF_TROUBLE).chain(OF_THE_ENGINE).chain(OF_LEASES).chain(OF_SESSIONS)
 }
 
 /// Says whether an argument means a mutant: by a part of its name, or by a range of rows.

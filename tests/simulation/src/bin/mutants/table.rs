@@ -1,5 +1,6 @@
-//! The mutants: which rule is broken, and how. Two groups of them stand in files of their own.
+//! The mutants: which rule is broken, and how. Some groups of them stand in files of their own.
 
+pub(crate) mod of_leases;
 pub(crate) mod of_sessions;
 pub(crate) mod of_the_engine;
 pub(crate) mod of_trouble;
@@ -69,6 +70,7 @@ const HELD: &str = "msync/src/held/body.rs";
 const LEASE: &str = "msync/src/held/lease.rs";
 const LEASED: &str = "msync/src/record/leased.rs";
 const OPS: &str = "msync/src/record/leased/ops.rs";
+const QUEUE: &str = "msync/src/record/leased/queue.rs";
 const SERVER: &str = "tests/simulation/src/server.rs";
 
 pub(crate) const MUTANTS: &[Mutant] = &[
@@ -241,6 +243,12 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "unchanged.max(local(until + WALL_SKEW, now))",
     ),
     mutant(
+        "a reservation of an earlier start is given back",
+        RELEASE,
+        "record.engine == self.engine && !record.is_free()",
+        "[&self.engine, &self.engine.reserved()].contains(&&record.engine) && !record.is_free()",
+    ),
+    mutant(
         "whoever tries waits for a reservation",
         CONTEST,
         "let kept = if record.is_reserved() {",
@@ -331,61 +339,6 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         CONTEST,
         "record.patience().min(self.want.timing.ttl())",
         "record.patience()",
-    ),
-    mutant("a ttl is rounded down for others", LEASED, "ttl.as_millis().div_ceil(1000)", "(ttl.as_millis() / 1000)"),
-    mutant(
-        "a foreign change is taken for ours",
-        LEASED,
-        "(identity, Some(noted)) if identity == noted && self.is_legible() => Holder::Ours,",
-        "(_, Some(_)) => Holder::Ours,",
-    ),
-    mutant(
-        "who was wiped out is taken for nobody",
-        LEASED,
-        "(\"\", Some(_)) => Holder::Wiped,",
-        "(\"\", Some(_)) => Holder::Nobody,",
-    ),
-    mutant(
-        "who was wiped out is forgotten when its term was spoilt",
-        LEASED,
-        "self.noted_text(\"engine\").filter(|engine| !engine.is_empty())",
-        "self.noted_text(\"engine\").filter(|engine| !engine.is_empty() && self.is_legible())",
-    ),
-    mutant(
-        "stale annotations are believed",
-        OPS,
-        "self.test(&[\"spec\", \"holderIdentity\"], json!(self.seen.identity()));",
-        "",
-    ),
-    mutant(
-        "a Lease made anew looks as before",
-        LEASED,
-        "date.as_millis().rem_euclid(1000)",
-        "date.as_millis().rem_euclid(1)",
-    ),
-    mutant(
-        "renewTime does not move a second",
-        OPS,
-        "draft.last(*ttl, renew_time(self.date(\"renewTime\"), *wall));",
-        "draft.last(*ttl, *wall);",
-    ),
-    mutant(
-        "a claim from others tests only the holder",
-        OPS,
-        "Holder::Foreign | Holder::Wiped => self.test(&[\"spec\"], json!(self.seen.spec)),",
-        "Holder::Foreign | Holder::Wiped => self.test(&[\"spec\", \"holderIdentity\"], json!(self.seen.identity())),",
-    ),
-    mutant(
-        "a claim from an engine does not test its beat",
-        OPS,
-        "                self.test_note(\"beat\", self.seen.noted_text(\"beat\"));",
-        "",
-    ),
-    mutant(
-        "a foreign pair is that of its holder alone",
-        LEASED,
-        "Beat::random(hash(format!(\"{:?}\", self.spec).as_bytes()))",
-        "Beat::random(hash(self.identity().as_bytes()))",
     ),
     mutant(
         "a keeper retires under a new message",

@@ -163,4 +163,10 @@ pub(crate) const OF_SESSIONS: &[Mutant] = &[
         "next = Record { advertised: next.advertised, ..Record::held_by(&claim, *beat, 0, *wall) };",
         "next = Record { advertised: next.advertised, under: next.under, ..Record::held_by(&claim, *beat, 0, *wall) };",
     ),
+    mutant(
+        "a hold that is over is led out of what it does not stand under",
+        UNDER,
+        "find(self.under, own).is_some_and(|shelter| shelter.lost.is_none())",
+        "own.iter().any(|shelter| shelter.lost.is_none())",
+    ),
 ];
