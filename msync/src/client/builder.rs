@@ -261,6 +261,9 @@ impl ClientBuilder {
     /// ```
     pub async fn try_default(self) -> Result<Client, Error> {
         let home = self.clock.home();
+        if home == runtime::Home::Own && runtime::is_forked() {
+            return Err(Error::store("could not make a client", runtime::FORKED));
+        }
         let found = runtime::run(home, crate::transport::infer()).await?;
         found.report(self.namespace.as_deref());
         let builder = self.config(found.config);

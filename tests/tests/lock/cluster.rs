@@ -4,6 +4,7 @@ mod admission;
 mod by_hand;
 mod crowd;
 mod fence;
+mod forks;
 mod frozen;
 mod processes;
 mod promises;
