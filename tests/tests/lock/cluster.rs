@@ -11,6 +11,7 @@ mod promises;
 mod queue;
 mod replies;
 mod requests;
+mod sets;
 mod statuses;
 mod unusable;
 mod zombies;
