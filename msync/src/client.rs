@@ -200,6 +200,16 @@ impl Client {
     }
 
     /// Says whether the client was shut down, or is being so: nothing can be acquired with it any more.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), msync::Error> {
+    /// # let client = msync::Client::standalone();
+    /// client.shutdown().await;
+    /// assert!(client.is_shut_down());
+    /// assert!(client.lock("invoices")?.acquire().await.is_err_and(|error| error.is_shut_down()));
+    /// # Ok(()) }
+    /// ```
     pub fn is_shut_down(&self) -> bool {
         self.engine.is_shut_down()
     }
