@@ -30,8 +30,9 @@ pub use builder::{Chosen, ClientBuilder};
 /// the client of [`init`](crate::init), which the process keeps. There, [`shutdown`](Self::shutdown).
 ///
 /// # Forks
-/// A fork copies no threads. In the child nothing is renewed, acquired or released; the copy of a guard says lost at the
-/// deadline that it was copied with. Fork before first use.
+/// A fork copies no threads. In the child nothing is renewed, acquired or released, by an error that says so; the copy of a
+/// guard [says](crate::LockGuard::check) lost at the deadline that it was copied with, and whoever waits for that waits for
+/// ever. What the parent has is not touched. Fork before first use.
 #[derive(Clone, Debug)]
 pub struct Client {
     engine: Grip,
@@ -104,6 +105,7 @@ impl Client {
     #[cfg(feature = "kube")]
     pub async fn install_crd(&self) -> Result<(), Error> {
         match &self.cluster {
+            Some(_) if self.engine.is_forked() => Err(Error::store("could not install the resource", runtime::FORKED)),
             Some(Cluster { client, leases: false }) => {
                 let client = (**client).clone();
                 runtime::run(self.engine.home, async move { crate::store::kube::crd::install_crd(&client).await }).await
@@ -198,6 +200,16 @@ impl Client {
     }
 
     /// Says whether the client was shut down, or is being so: nothing can be acquired with it any more.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), msync::Error> {
+    /// # let client = msync::Client::standalone();
+    /// client.shutdown().await;
+    /// assert!(client.is_shut_down());
+    /// assert!(client.lock("invoices")?.acquire().await.is_err_and(|error| error.is_shut_down()));
+    /// # Ok(()) }
+    /// ```
     pub fn is_shut_down(&self) -> bool {
         self.engine.is_shut_down()
     }

@@ -201,7 +201,8 @@ impl Election {
     ///
     /// The pod is the one that is called as its client's [owner](crate::Client::owner), which is so by default in a pod, in
     /// the namespace of the pod. It needs the right to `patch` its `pods`, which `examples/manifests/rbac-pod-label.yaml` in
-    /// the repository gives. Without it, or without that pod, there is a warning in the log, and no label.
+    /// the repository gives. Without that pod there is a warning in the log, and no label; while it is refused, by a missing
+    /// right or by a policy, it is tried ever more rarely, up to once a minute, with one warning after ten seconds.
     ///
     /// The label is put on after each election, and taken off before a [resignation](Leadership::resign) is sent; a
     /// leader that is dropped releases at once and takes it off in the background; when the leadership is lost, it is taken

@@ -4,6 +4,7 @@
 
 mod berth;
 mod call;
+mod fork;
 mod gate;
 mod grip;
 mod inbox;
@@ -164,8 +165,8 @@ impl Engine {
         judge: impl Fn(FencingToken) -> Result<(), Error>,
         forfeit: impl Fn() -> Option<Forfeit>,
     ) -> Result<Turn, Error> {
-        if self.home == Home::Own && runtime::is_forked() {
-            return Err(Error::store(format!("could not acquire lock {name}"), FORKED));
+        if self.is_forked() {
+            return Err(Error::store(format!("could not acquire lock {name}"), runtime::FORKED));
         }
         self.open_inbox();
         if let Fitness::Unfit(why) = &*self.fitness.borrow() {
@@ -238,6 +239,9 @@ impl Engine {
     /// Returns when nothing is left, or after `most`.
     pub(crate) async fn shut_down(&self, most: Duration) {
         self.tell_all_to_end();
+        if self.is_forked() {
+            return; // nothing here is this process's to end, and no timer runs
+        }
         let limit = self.clock.sleep_until(self.clock.now() + most);
         tokio::select! {
             () = self.all_retired() => {}
@@ -305,6 +309,9 @@ impl Engine {
     fn tell_all_to_end(&self) {
         let keepers = self.keepers();
         self.shut.cancel();
+        if self.is_forked() {
+            return;
+        }
         for handle in keepers.values() {
             let _ = handle.messages.send(Box::new(Message::Event(Event::ShutDown)));
         }
@@ -456,9 +463,6 @@ impl std::fmt::Debug for Engine {
         f.debug_struct("Engine").field("id", &self.id).field("store", &self.store).finish_non_exhaustive()
     }
 }
-
-const FORKED: &str = "this process was forked from one that used msync, and a fork copies no threads: fork before first \
-                      use, or make the child another program (exec)";
 
 /// The keeper's task was dropped with the runtime that it ran on.
 fn deserted(name: &LockName) -> Error {

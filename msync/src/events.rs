@@ -34,6 +34,8 @@ const ROOM: usize = 64;
 /// An event is tried so often, if the API server does not answer, with a pause between: for two minutes.
 const MOST_TRIES: u32 = 24;
 const PAUSE: Duration = Duration::from_secs(5);
+/// What is forbidden so often, for ten seconds, stays so: right after a start of the API server everything is forbidden.
+const MOST_DENIALS: u32 = 3;
 /// How long one try may take.
 const ATTEMPT: Duration = Duration::from_secs(5);
 /// Who reports, as the API server wants it named.
@@ -84,6 +86,10 @@ struct Writer {
 enum Written {
     Done,
     Again,
+    /// By rights, in these words.
+    Forbidden(String),
+    /// The event that it repeats is gone: events live for an hour.
+    Gone,
     Never,
 }
 
@@ -199,14 +205,36 @@ impl Writer {
 
     async fn write(&mut self, note: &Note) {
         let key = (note.lock.clone(), note.reason.as_str());
-        let Some(repeated) = self.budget.spend(&key, note.now.local) else {
+        let Some(mut repeated) = self.budget.spend(&key, note.now.local) else {
             return tracing::debug!(lock = %note.lock, reason = note.reason.as_str(), "an event is one too many");
         };
+        let mut denials = 0;
         for _ in 0..MOST_TRIES {
             match self.attempt(note, repeated.as_ref()).await {
-                Written::Done | Written::Never => return,
-                Written::Again => self.clock.sleep_until(self.clock.now() + PAUSE).await,
+                Written::Done => {
+                    self.refused = false;
+                    return;
+                }
+                Written::Forbidden(fault) => {
+                    denials += 1;
+                    if self.refused {
+                        return;
+                    }
+                    if denials == MOST_DENIALS {
+                        self.refused = true;
+                        tracing::warn!(fault, "events are forbidden; apply examples/manifests/rbac-events.yaml");
+                        return;
+                    }
+                }
+                Written::Gone => {
+                    self.budget.forget(&key);
+                    repeated = None;
+                    continue;
+                }
+                Written::Again => {}
+                Written::Never => return,
             }
+            self.clock.sleep_until(self.clock.now() + PAUSE).await;
         }
     }
 
@@ -231,24 +259,19 @@ impl Writer {
                 self.budget.wrote(&(note.lock.clone(), note.reason.as_str()), made.metadata.name.unwrap_or_default());
                 Written::Done
             }
-            Err(kube::Error::Api(status)) => self.refused(note, &status),
+            Err(kube::Error::Api(status)) if status.code == 404 && patch.is_some() => Written::Gone,
+            Err(kube::Error::Api(status)) => self.refused(&status),
             Err(_) => Written::Again,
         }
     }
 
-    fn refused(&mut self, note: &Note, status: &kube::core::Status) -> Written {
-        let news = !std::mem::replace(&mut self.refused, true);
+    fn refused(&mut self, status: &kube::core::Status) -> Written {
         match status.code {
-            // The event that it repeats is gone: events live for an hour.
-            404 => self.budget.forget(&(note.lock.clone(), note.reason.as_str())),
+            401 | 403 => return Written::Forbidden(status.message.clone()),
             429 | 500.. => return Written::Again,
-            403 if news => {
-                tracing::warn!(
-                    fault = status.message,
-                    "events are forbidden; apply examples/manifests/rbac-events.yaml"
-                );
+            _ if !std::mem::replace(&mut self.refused, true) => {
+                tracing::warn!(fault = status.message, "an event was refused; later ones are not told");
             }
-            _ if news => tracing::warn!(fault = status.message, "an event was refused; later ones are not told"),
             _ => {}
         }
         Written::Never
@@ -297,6 +320,7 @@ fn date(wall: Wall) -> k8s_openapi::jiff::Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::BootClock;
 
     #[test]
     fn notes_name_owner_token_and_cause() {
@@ -307,6 +331,21 @@ mod tests {
             "web-1 has lost it after 61.2 s: its deadline passed without a confirmed renewal; its fencing token was";
         assert!(told.starts_with(expected) && told.ends_with("; the last fault was: no answer within 2s"), "{told}");
         assert!(!lost("web-1", token, held, LossReason::Deleted, None).contains("fault"));
+    }
+
+    /// Whoever shuts down waits until none is open.
+    #[test]
+    fn what_finds_no_room_is_dropped_and_not_waited_for() {
+        let ((notes, mut inbox), (open, watched)) = (mpsc::channel(ROOM), watch::channel(0));
+        let recorder = Recorder { owner: "web-1".into(), clock: Arc::new(BootClock), notes, open: Arc::new(open) };
+        let name = LockName::of("e").unwrap();
+        let subject = Subject::of_election(&name);
+        for number in 0..ROOM as u64 + 3 {
+            recorder.acquired(&subject, FencingToken::from(number));
+        }
+        assert_eq!(*watched.borrow(), ROOM);
+        let written = std::iter::from_fn(|| inbox.try_recv().ok());
+        assert_eq!(written.count(), ROOM);
     }
 
     #[test]

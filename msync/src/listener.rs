@@ -134,6 +134,11 @@ pub enum Answer {
 // === impl Subject ===
 
 impl<'a> Subject<'a> {
+    #[cfg(all(test, feature = "kube"))]
+    pub(crate) fn of_election(name: &'a LockName) -> Self {
+        Self { name, label: None, election: true, uid: None }
+    }
+
     /// Returns the name of the lock or election.
     pub fn name(&self) -> &'a LockName {
         self.name

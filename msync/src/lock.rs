@@ -374,7 +374,8 @@ impl Lock {
     /// release is sent. Returns when the lock is released, or its release has failed, which is logged: the ttl then ends it.
     ///
     /// The body is an async closure, `async |guard| { … }`. A closure that returns an async block, `|guard| async move { … }`,
-    /// could not borrow the guard, and the compiler says only that it does not know a type (E0282):
+    /// could not borrow the guard. The compiler says only that it does not know a type (E0282), or, once that is written,
+    /// that a lifetime may not live long enough:
     /// ```compile_fail,E0282
     /// # async fn f(lock: msync::Lock) {
     /// lock.run(|guard| async move { guard.token() }).await; // write: async |guard| guard.token()

@@ -165,6 +165,10 @@ pub(crate) fn may_block(foreign: bool) -> bool {
     !foreign || !(tokio::task::try_id().is_some() || drives_one())
 }
 
+/// What an error says in the child of a fork.
+pub(crate) const FORKED: &str = "this process was forked from one that used msync, and a fork copies no threads: fork before \
+                                 first use, or make the child another program (exec)";
+
 /// Says whether this process is a copy of the one that started the thread: a fork copies no threads.
 pub(crate) fn is_forked() -> bool {
     OWN.get().is_some_and(|own| own.process != std::process::id())

@@ -183,6 +183,9 @@ impl Sweep {
         context: String,
         call: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, Error> {
+        if self.engine.is_forked() {
+            return Err(Error::store(context, runtime::FORKED));
+        }
         let clock = Arc::clone(&self.engine.clock);
         let in_time = async move {
             tokio::select! {

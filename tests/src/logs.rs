@@ -4,7 +4,8 @@
 use std::{
     fmt::{self, Write},
     ops::Deref,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Mutex, MutexGuard, OnceLock},
+    thread::{self, ThreadId},
 };
 
 use tracing::{
@@ -17,7 +18,16 @@ use tracing::{
 /// What is logged, from [`Logs::capture`] on and for as long as that lives.
 pub struct Logs {
     lines: Arc<Mutex<Vec<(Level, String)>>>,
-    spans: Arc<Mutex<Vec<String>>>,
+    spans: Arc<Mutex<Vec<Seen>>>,
+}
+
+/// A span.
+#[derive(Default)]
+struct Seen {
+    name: String,
+    fields: String,
+    /// What was logged while it was the innermost that was entered, and that it was.
+    inside: Vec<String>,
 }
 
 /// What one thread logs, for as long as this lives.
@@ -65,13 +75,22 @@ impl Logs {
 
     fn new(level: Level) -> (Self, Capture) {
         let (lines, spans) = (Arc::default(), Arc::default());
-        let capture = Capture { level, lines: Arc::clone(&lines), spans: Arc::clone(&spans) };
+        let entered = Mutex::default();
+        let capture = Capture { level, lines: Arc::clone(&lines), spans: Arc::clone(&spans), entered };
         (Self { lines, spans }, capture)
     }
 
     /// Returns every span so far: its name, then its fields.
     pub fn spans(&self) -> Vec<String> {
-        self.spans.lock().expect("no test has panicked inside").clone()
+        let spans = self.spans.lock().expect("no test has panicked inside");
+        spans.iter().map(|span| format!("{}{}", span.name, span.fields)).collect()
+    }
+
+    /// Returns what was logged within each span of a name: `entered` each time that it was, and the lines of which it was the
+    /// innermost.
+    pub fn inside(&self, name: &str) -> Vec<Vec<String>> {
+        let spans = self.spans.lock().expect("no test has panicked inside");
+        spans.iter().filter(|span| span.name == name).map(|span| span.inside.clone()).collect()
     }
 
     /// Returns every line so far: its message, then its fields.
@@ -98,7 +117,25 @@ impl Logs {
 struct Capture {
     level: Level,
     lines: Arc<Mutex<Vec<(Level, String)>>>,
-    spans: Arc<Mutex<Vec<String>>>,
+    spans: Arc<Mutex<Vec<Seen>>>,
+    /// Those that each thread is in, the innermost last.
+    entered: Mutex<Vec<(ThreadId, usize)>>,
+}
+
+// === impl Capture ===
+
+impl Capture {
+    fn note(&self, at: usize, text: &str) {
+        self.spans.lock().expect("no test has panicked inside")[at].inside.push(text.to_owned());
+    }
+
+    fn entered(&self) -> MutexGuard<'_, Vec<(ThreadId, usize)>> {
+        self.entered.lock().expect("no test has panicked inside")
+    }
+}
+
+fn index(id: &span::Id) -> usize {
+    usize::try_from(id.into_u64()).expect("few spans") - 1
 }
 
 impl Subscriber for Capture {
@@ -110,15 +147,14 @@ impl Subscriber for Capture {
         let mut line = Line { message: attributes.metadata().name().to_owned(), fields: String::new() };
         attributes.record(&mut line);
         let mut spans = self.spans.lock().expect("no test has panicked inside");
-        spans.push(format!("{}{}", line.message, line.fields));
+        spans.push(Seen { name: line.message, fields: line.fields, inside: Vec::new() });
         span::Id::from_u64(spans.len() as u64)
     }
 
     fn record(&self, id: &span::Id, values: &span::Record<'_>) {
         let mut line = Line::default();
         values.record(&mut line);
-        let index = usize::try_from(id.into_u64()).expect("few spans") - 1;
-        self.spans.lock().expect("no test has panicked inside")[index].push_str(&line.fields);
+        self.spans.lock().expect("no test has panicked inside")[index(id)].fields.push_str(&line.fields);
     }
 
     fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
@@ -127,12 +163,26 @@ impl Subscriber for Capture {
         let mut line = Line::default();
         event.record(&mut line);
         let text = format!("{}{}", line.message, line.fields);
+        let here = thread::current().id();
+        let innermost = self.entered().iter().rev().find(|(thread, _)| *thread == here).map(|(_, at)| *at);
+        if let Some(at) = innermost {
+            self.note(at, &text);
+        }
         self.lines.lock().expect("no test has panicked inside").push((*event.metadata().level(), text));
     }
 
-    fn enter(&self, _: &span::Id) {}
+    fn enter(&self, id: &span::Id) {
+        self.note(index(id), "entered");
+        self.entered().push((thread::current().id(), index(id)));
+    }
 
-    fn exit(&self, _: &span::Id) {}
+    fn exit(&self, id: &span::Id) {
+        let mut entered = self.entered();
+        let left = (thread::current().id(), index(id));
+        if let Some(at) = entered.iter().rposition(|entered| *entered == left) {
+            entered.remove(at);
+        }
+    }
 }
 
 #[derive(Default)]

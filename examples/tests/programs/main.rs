@@ -52,3 +52,18 @@ async fn ends_well(mut child: ChildProcess) -> Result<()> {
     ensure!(status.success(), "{status}");
     Ok(())
 }
+
+/// As long as they were before msync had calls for what they do, or shorter: comments and empty lines count.
+#[test]
+fn the_programs_are_short() {
+    let programs = [
+        ("service", include_str!("../../src/bin/service.rs"), 47),
+        ("controller", include_str!("../../src/bin/controller.rs"), 48),
+        ("nightly", include_str!("../../src/bin/nightly.rs"), 22),
+        ("worker", include_str!("../../src/bin/worker.rs"), 57),
+    ];
+    for (name, text, most) in programs {
+        let lines = text.lines().count();
+        assert!(lines <= most, "{name} has {lines} lines, and had {most}");
+    }
+}

@@ -199,6 +199,17 @@ impl<S> ClientBuilder<S> {
     }
 
     /// Chooses the Kubernetes cluster of a configuration, over connections of msync's own.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
+    /// use msync::{Client, kube};
+    ///
+    /// let mut config = kube::Config::infer().await?;
+    /// config.default_namespace = "shop".to_owned();
+    /// let client = Client::builder().config(config).build()?;
+    /// # Ok(()) }
+    /// ```
     #[cfg(feature = "kube")]
     pub fn config(self, config: kube::Config) -> ClientBuilder<Configured> {
         self.choose(Configured(config))
@@ -261,6 +272,9 @@ impl ClientBuilder {
     /// ```
     pub async fn try_default(self) -> Result<Client, Error> {
         let home = self.clock.home();
+        if home == runtime::Home::Own && runtime::is_forked() {
+            return Err(Error::store("could not make a client", runtime::FORKED));
+        }
         let found = runtime::run(home, crate::transport::infer()).await?;
         found.report(self.namespace.as_deref());
         let builder = self.config(found.config);

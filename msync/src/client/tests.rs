@@ -8,7 +8,7 @@ use std::{
 
 use super::*;
 use crate::{
-    clock::BootClock,
+    clock::{BootClock, TokioClock},
     listener::{Listener, Subject, Wait},
 };
 
@@ -81,6 +81,22 @@ fn sessions_are_used_unless_told_otherwise() {
 fn others_who_hold_the_same_lease_know_nothing_of_sessions() {
     assert!(!Client::builder().leases().uses_sessions());
     assert!(Client::builder().leases().sessions(true).uses_sessions());
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_are_used_or_not_wherever_that_is_said() {
+    for used in [true, false] {
+        let stores = [(); 2].map(|()| MemoryStore::new());
+        let builder = || Client::builder().clock(TokioClock::default());
+        let clients =
+            [builder().sessions(used).memory(&stores[0]).build(), builder().memory(&stores[1]).sessions(used).build()];
+        for (client, store) in clients.iter().zip(&stores) {
+            let _held = client.lock_all(["x", "y"]).unwrap().acquire().await.unwrap();
+            client.clock().sleep_until(client.clock().now() + client.timing().ttl()).await;
+            let sessions = store.names().iter().filter(|name| name.is_session()).count();
+            assert_eq!(sessions, usize::from(used), "{:?}", store.names());
+        }
+    }
 }
 
 #[cfg(feature = "kube")]

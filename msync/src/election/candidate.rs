@@ -108,6 +108,19 @@ impl Candidate {
     /// Says whether this process leads now. Costs one look at the clock.
     ///
     /// As with [`LockGuard::check`](crate::LockGuard::check), that is a statement about now, not about the next moment.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn write() {}
+    /// /// Answers 503 where another process leads.
+    /// fn handle(candidate: &msync::Candidate) -> u16 {
+    ///     if !candidate.is_leading() {
+    ///         return 503;
+    ///     }
+    ///     write();
+    ///     200
+    /// }
+    /// ```
     pub fn is_leading(&self) -> bool {
         self.term().is_some()
     }

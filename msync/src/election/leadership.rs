@@ -34,6 +34,23 @@ impl Leadership {
     }
 
     /// Returns a view of this term, for tasks that work under it: it can be cloned and kept, and prolongs nothing.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), msync::Error> {
+    /// # let client = msync::Client::standalone();
+    /// let term = client.election("scheduler")?.campaign().await?;
+    /// let (lease, stop) = (term.lease(), term.cancellation_token());
+    /// let work = tokio::spawn(async move {
+    ///     while !stop.is_cancelled() && lease.check().is_ok() {
+    ///         // … one step, with lease.token()
+    ///         # break;
+    ///     }
+    /// });
+    /// work.await.expect("does not panic");
+    /// term.resign().await?;
+    /// # Ok(()) }
+    /// ```
     pub fn lease(&self) -> Lease {
         self.guard.lease()
     }

@@ -6,12 +6,20 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
+    future::poll_fn,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::Poll,
     time::Duration,
 };
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, Patch, PatchParams};
+use kube::{
+    api::{Api, Patch, PatchParams},
+    core::Status,
+};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
@@ -22,11 +30,23 @@ use crate::{
     name,
     record::{Record, Term},
     runtime,
-    store::{Sighting, kube::FIELD_MANAGER},
+    store::{
+        Sighting,
+        kube::{FIELD_MANAGER, is_failed_condition},
+    },
 };
 
-/// How long a failed attempt is followed by nothing, and how long a release waits for a label at the most.
+/// How long a failed attempt is followed by nothing, twice as long each time once it was refused; and how long a release waits
+/// for a label at the most.
 const PAUSE: Duration = Duration::from_secs(2);
+/// The longest such pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How long an attempt may take: a label is put on again for the same term, and comes off once.
+const ATTEMPT: Duration = Duration::from_secs(10);
+/// A refusal is told of when it has lasted for some ten seconds: right after a start of the API server everything is forbidden.
+const TOLD: u32 = 4;
+/// A removal that is refused so often, within a minute, is left undone: nobody waits for it as for a label that is missing.
+const MOST_REFUSALS: u32 = 6;
 
 /// How many who led are kept in mind. A campaign may last for months; each leader takes off what those before it left, so
 /// of the oldest nothing is left to be taken off.
@@ -57,11 +77,13 @@ pub(super) struct Worn {
 }
 
 /// What became of an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Attempt {
     Done,
-    /// It will not succeed.
+    /// There is no such pod.
     Hopeless,
+    /// A right, credentials or a policy forbid it, in these words. That may pass.
+    Refused(String),
     Failed,
 }
 
@@ -84,6 +106,8 @@ impl PodLabel {
             term,
             lease: lease.clone(),
             clock: Arc::clone(&engine.clock),
+            calls: AtomicBool::new(false),
+            wears: AtomicBool::new(false),
         };
         let clock = Arc::clone(&engine.clock);
         runtime::spawn(lease.home(), wearer.run(left_behind, inbox));
@@ -95,7 +119,7 @@ impl PodLabel {
             "labels": {&*self.key: "true"},
             "annotations": {&*self.key: term.to_string()},
         }});
-        self.patch(pod, &Patch::<_>::Merge(patch), "put on").await
+        self.patch(pod, &Patch::<_>::Merge(patch)).await
     }
 
     /// Takes it off if it was put on for that term.
@@ -107,19 +131,25 @@ impl PodLabel {
             {"op": "remove", "path": format!("/metadata/labels/{key}")},
         ]);
         let patch = serde_json::from_value(patch).expect("it is a JSON patch");
-        self.patch(pod, &Patch::<()>::Json(patch), "taken off").await
+        self.patch(pod, &Patch::<()>::Json(patch)).await
     }
 
-    async fn patch<P: serde::Serialize + std::fmt::Debug>(&self, pod: &str, patch: &Patch<P>, what: &str) -> Attempt {
+    async fn patch<P: serde::Serialize + std::fmt::Debug>(&self, pod: &str, patch: &Patch<P>) -> Attempt {
         let how = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        let Err(error) = self.pods.patch_metadata(pod, &how, patch).await else { return Attempt::Done };
-        let code = match &error {
-            kube::Error::Api(status) => status.code,
-            _ => 0,
-        };
-        match code {
+        match self.pods.patch_metadata(pod, &how, patch).await {
+            Ok(_) => Attempt::Done,
+            Err(kube::Error::Api(status)) => self.refused(pod, &status),
+            Err(error) => {
+                tracing::debug!(pod, label = &*self.key, %error, "a patch of the label failed and is tried again");
+                Attempt::Failed
+            }
+        }
+    }
+
+    fn refused(&self, pod: &str, status: &Status) -> Attempt {
+        match status.code {
             // Of another term, or off already.
-            422 => Attempt::Done,
+            422 if is_failed_condition(status) => Attempt::Done,
             404 => {
                 tracing::warn!(
                     pod,
@@ -128,14 +158,8 @@ impl PodLabel {
                 );
                 Attempt::Hopeless
             }
-            403 => {
-                tracing::warn!(pod, label = &*self.key, %error, "the label was not {what}: grant `patch` on `pods`");
-                Attempt::Hopeless
-            }
-            _ => {
-                tracing::debug!(pod, label = &*self.key, %error, "the label was not {what} and is tried again");
-                Attempt::Failed
-            }
+            408 | 409 | 429 | 500.. => Attempt::Failed,
+            _ => Attempt::Refused(status.message.clone()),
         }
     }
 }
@@ -226,6 +250,10 @@ struct Wearer {
     term: Term,
     lease: Lease,
     clock: Arc<dyn Clock>,
+    /// An attempt is on its way.
+    calls: AtomicBool,
+    /// The label may be on.
+    wears: AtomicBool,
 }
 
 // === impl Wearer ===
@@ -233,7 +261,7 @@ struct Wearer {
 impl Wearer {
     async fn run(self, left_behind: Vec<(Term, String)>, mut orders: mpsc::UnboundedReceiver<oneshot::Sender<()>>) {
         let lost = self.lease.lost();
-        let told = {
+        let mut told = {
             let mut lost = std::pin::pin!(lost);
             let mut worn = std::pin::pin!(self.clean_up_and_wear(left_behind));
             // What was sent is waited for: one that arrives after the removal would stay.
@@ -246,8 +274,8 @@ impl Wearer {
                 () = &mut worn => ends.await,
             }
         };
-        while self.label.take_off(&self.pod, self.term).await == Attempt::Failed {
-            self.pause().await;
+        if self.wears.load(Relaxed) {
+            self.take_off(&self.pod, self.term, &mut || drop(told.take())).await;
         }
         drop(told);
         while orders.recv().await.is_some() {} // each is answered by being dropped
@@ -258,20 +286,58 @@ impl Wearer {
         tokio::select! {
             biased;
             () = worn => {}
+            () = poll_fn(|_| if self.calls.load(Relaxed) { Poll::Pending } else { Poll::Ready(()) }) => {}
             () = self.pause() => {}
         }
     }
 
     /// Its own first: it is what traffic waits for.
     async fn clean_up_and_wear(&self, left_behind: Vec<(Term, String)>) {
-        while self.lease.check().is_ok() && self.label.put_on(&self.pod, self.term).await == Attempt::Failed {
-            self.pause().await;
+        let mut tries = Tries::default();
+        while self.lease.check().is_ok() {
+            let wore = self.wears.swap(true, Relaxed);
+            let attempt = self.in_time(self.label.put_on(&self.pod, self.term)).await;
+            if matches!(attempt, Attempt::Refused(_) | Attempt::Hopeless) {
+                self.wears.store(wore, Relaxed);
+            }
+            let Some(pause) = tries.after(&attempt) else { break };
+            tries.tell(&attempt, &self.pod, &self.label.key);
+            self.clock.sleep_until(self.clock.now() + pause).await;
         }
         for (term, pod) in left_behind {
-            while self.lease.check().is_ok() && self.label.take_off(&pod, term).await == Attempt::Failed {
-                self.pause().await;
+            if self.lease.check().is_ok() {
+                self.take_off(&pod, term, &mut || ()).await;
             }
         }
+    }
+
+    /// Takes a label off, and says when whoever waits for that has waited long enough: until it is done, or was refused.
+    async fn take_off(&self, pod: &str, term: Term, enough: &mut (dyn FnMut() + Send)) {
+        let mut tries = Tries::default();
+        loop {
+            let attempt = self.in_time(self.label.take_off(pod, term)).await;
+            let Some(pause) = tries.after(&attempt) else { return };
+            tries.tell(&attempt, pod, &self.label.key);
+            if tries.refusals > 0 {
+                enough();
+            }
+            if tries.refusals == MOST_REFUSALS {
+                return;
+            }
+            self.clock.sleep_until(self.clock.now() + pause).await;
+        }
+    }
+
+    async fn in_time(&self, attempt: impl Future<Output = Attempt>) -> Attempt {
+        self.calls.store(true, Relaxed);
+        let late = self.clock.sleep_until(self.clock.now() + ATTEMPT);
+        let attempt = tokio::select! {
+            biased;
+            attempt = attempt => attempt,
+            () = late => Attempt::Failed,
+        };
+        self.calls.store(false, Relaxed);
+        attempt
     }
 
     fn pause(&self) -> impl Future<Output = ()> + Send + 'static {
@@ -279,10 +345,52 @@ impl Wearer {
     }
 }
 
+/// A patch that is tried until it succeeds.
+#[derive(Debug, Default)]
+struct Tries {
+    refusals: u32,
+}
+
+// === impl Tries ===
+
+impl Tries {
+    /// Returns how long an attempt is followed by nothing; `None` when there is nothing more to do.
+    fn after(&mut self, attempt: &Attempt) -> Option<Duration> {
+        match attempt {
+            Attempt::Done | Attempt::Hopeless => return None,
+            Attempt::Refused(_) => self.refusals = self.refusals.saturating_add(1),
+            Attempt::Failed => self.refusals = 0,
+        }
+        let pause = PAUSE.saturating_mul(1 << self.refusals.saturating_sub(1).min(8));
+        Some(pause.min(LONGEST_PAUSE))
+    }
+
+    /// Tells people once of a refusal that lasts.
+    fn tell(&self, attempt: &Attempt, pod: &str, label: &str) {
+        if let (Attempt::Refused(fault), TOLD) = (attempt, self.refusals) {
+            tracing::warn!(pod, label, fault, "the label is refused: grant `patch` on `pods`");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::record::EngineId;
+
+    #[test]
+    fn what_is_refused_is_tried_ever_more_rarely_and_what_fails_every_two_seconds() {
+        let (refused, mut tries) = (Attempt::Refused("no".to_owned()), Tries::default());
+        let pauses: Vec<_> = (0..8).map(|_| tries.after(&refused).unwrap().as_secs()).collect();
+        assert_eq!(pauses, [2, 4, 8, 16, 32, 60, 60, 60]);
+        let lasts: u64 = pauses[..TOLD as usize - 1].iter().sum();
+        assert!((10..20).contains(&lasts), "it has lasted {lasts} s when it is told");
+        assert_eq!(tries.after(&Attempt::Failed), Some(PAUSE));
+        assert_eq!(tries.after(&refused), Some(PAUSE), "from the beginning");
+        assert_eq!([tries.after(&Attempt::Done), tries.after(&Attempt::Hopeless)], [None, None]);
+        let mut endless = Tries { refusals: u32::MAX };
+        assert_eq!(endless.after(&refused), Some(LONGEST_PAUSE));
+    }
 
     fn led_by(term: u64, pod: &str) -> Record {
         Record { term: Term(term), engine: EngineId::new(pod, term), ..Record::default() }

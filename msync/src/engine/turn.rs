@@ -12,6 +12,7 @@ use super::{
 use crate::{
     Error, Lease, LossReason,
     protocol::{Event, Ticket},
+    runtime::FORKED,
 };
 
 /// One user's turn at a lock, as its guard has it. Dropping it hands the release to the driver and never blocks.
@@ -24,20 +25,20 @@ pub(crate) struct Turn {
     /// The driver has been told.
     released: bool,
     /// Goes last: the end of the last handle waits for what was released before.
-    _grip: Grip,
+    engine: Grip,
 }
 
 // === impl Turn ===
 
 impl Turn {
-    pub(super) fn new(ticket: Ticket, lease: Lease, messages: Messages, task: Option<Arc<Task>>, grip: Grip) -> Self {
-        Self { lease, ticket, messages, task, successor: None, released: false, _grip: grip }
+    pub(super) fn new(ticket: Ticket, lease: Lease, messages: Messages, task: Option<Arc<Task>>, engine: Grip) -> Self {
+        Self { lease, ticket, messages, task, successor: None, released: false, engine }
     }
 
     /// Makes one that nobody keeps, for a test that answers its messages itself.
     #[cfg(feature = "testing")]
-    pub(crate) fn staged(ticket: Ticket, lease: Lease, messages: Messages, grip: Grip) -> Self {
-        Self::new(ticket, lease, messages, None, grip)
+    pub(crate) fn staged(ticket: Ticket, lease: Lease, messages: Messages, engine: Grip) -> Self {
+        Self::new(ticket, lease, messages, None, engine)
     }
 
     /// Returns the view of the hold.
@@ -90,12 +91,16 @@ impl Turn {
         self.tell(Some(acknowledge));
         done.await.unwrap_or_else(|_| {
             let context = format!("could not release lock {}", self.lease.name());
-            Err(Error::store(context, "the runtime that kept it has ended"))
+            let why = if self.engine.is_forked() { FORKED } else { "the runtime that kept it has ended" };
+            Err(Error::store(context, why))
         })
     }
 
     fn tell(&mut self, acknowledge: Option<Acknowledge>) {
         self.released = true;
+        if self.engine.is_forked() {
+            return; // the hold is the parent's
+        }
         let release = Message::Release(self.ticket, self.successor.take(), acknowledge);
         let _helps = self.task.as_ref().and_then(Task::lend);
         let _ = self.messages.send(Box::new(release)); // a driver that is gone holds nothing

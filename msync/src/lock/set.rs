@@ -21,7 +21,28 @@ use crate::{
 pub struct LockSet(Vec<Lock>);
 
 /// Several held locks. Dropping it releases all, the last acquired first.
-#[derive(Debug, Default)]
+///
+/// # Examples
+/// ```
+/// # use std::time::Duration;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), msync::Error> {
+/// # let client = msync::Client::standalone();
+/// let guards = client.lock_all(["account-1", "account-2"])?.acquire().await?;
+/// guards.ensure(Duration::from_secs(5))?; // each is safe for so long
+/// println!("safe for {:?}, fencing tokens {:?}", guards.remaining(), guards.tokens().collect::<Vec<_>>());
+///
+/// let (lease, stop) = (guards.lease(), guards.cancellation_token()); // for a task that works under them
+/// let transfer = tokio::spawn(async move {
+///     tokio::select! {
+///         () = stop.cancelled() => lease.check(), // the first of them is lost
+///         () = async { /* transfer */ } => Ok(()),
+///     }
+/// });
+/// transfer.await.expect("does not panic")?;
+/// guards.release().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
 #[must_use = "the locks are released as soon as the guard is dropped; `let _ =` drops it at once"]
 pub struct LockSetGuard {
     guards: Vec<LockGuard>,
@@ -31,7 +52,7 @@ pub struct LockSetGuard {
 
 /// What an acquisition of a set has so far. Its locks are given up when it ends, or when it turns out not to be polled.
 #[derive(Default)]
-struct Hoard(Arc<Mutex<LockSetGuard>>);
+struct Hoard(Arc<Mutex<Vec<LockGuard>>>);
 
 // === impl Client: sets of locks ===
 
@@ -147,7 +168,7 @@ impl LockSet {
         self.gather(|lock| async move { lock.acquire_timeout(Duration::ZERO).await }).await
     }
 
-    /// Runs a body while all are held; see [`Lock::run`]. Returns when all are released.
+    /// Runs a body, `async |guards| { … }`, while all are held; see [`Lock::run`]. Returns when all are released.
     ///
     /// # Errors
     /// [`Error::Lost`] when one was lost before the body ended, otherwise as [`acquire`](Self::acquire).
@@ -165,6 +186,10 @@ impl LockSet {
 // === impl LockSetGuard ===
 
 impl LockSetGuard {
+    fn of(guards: Vec<LockGuard>) -> Self {
+        Self { guards, leases: OnceLock::new() }
+    }
+
     /// Returns the guards, in the order in which they were acquired.
     pub fn guards(&self) -> &[LockGuard] {
         &self.guards
@@ -250,30 +275,30 @@ impl Hoard {
     /// Adds a lock to those that were had before; says whether they are still there.
     fn add(&self, had: usize, guard: LockGuard) -> bool {
         let mut guards = self.guards();
-        let complete = guards.guards.len() == had;
-        guards.guards.push(guard);
+        let complete = guards.len() == had;
+        guards.push(guard);
         complete
     }
 
     fn take(&self) -> LockSetGuard {
-        mem::take(&mut self.guards())
+        LockSetGuard::of(mem::take(&mut self.guards()))
     }
 
     /// Returns what gives it all up, from wherever it is called.
     fn forfeit(&self) -> impl Fn() + Send + Sync + use<> {
         let guards = Arc::clone(&self.0);
         move || {
-            let given_up = mem::take(&mut *locked(&guards));
+            let given_up = LockSetGuard::of(mem::take(&mut *locked(&guards)));
             drop(given_up);
         }
     }
 
-    fn guards(&self) -> MutexGuard<'_, LockSetGuard> {
+    fn guards(&self) -> MutexGuard<'_, Vec<LockGuard>> {
         locked(&self.0)
     }
 }
 
-fn locked(guards: &Mutex<LockSetGuard>) -> MutexGuard<'_, LockSetGuard> {
+fn locked(guards: &Mutex<Vec<LockGuard>>) -> MutexGuard<'_, Vec<LockGuard>> {
     guards.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -25,6 +25,7 @@ mod patch;
 mod table;
 mod watch;
 
+pub(crate) use fault::is_failed_condition;
 use form::Form;
 pub use lease::{Lease, LeaseStore};
 pub use objects::{Events, Objects};

@@ -1,5 +1,6 @@
 //! Elections on a real API server: take-over, resignation, and a leader that was frozen.
 
+mod calls;
 mod candidate;
 mod faults;
 mod observe;

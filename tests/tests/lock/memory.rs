@@ -7,13 +7,15 @@ mod calls;
 mod cancel;
 mod faults;
 mod fence;
+#[cfg(unix)]
+pub(crate) mod forks;
 mod guide;
 mod holds;
 mod input;
 mod keep;
 mod liveness;
 mod local;
-mod own_runtime;
+pub(crate) mod own_runtime;
 mod reserved;
 mod run;
 mod runtime;

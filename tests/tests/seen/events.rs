@@ -13,7 +13,7 @@ use tests::{
     cluster::{Cluster, LIMIT, soon},
     eventually,
     logs::Logs,
-    tamper::{Fate, Reply, Tamper},
+    tamper::{Call, Fate, Reply, Tamper},
     testbed::ADMIN,
 };
 
@@ -98,17 +98,49 @@ async fn a_leader_that_comes_and_goes_fills_no_list() -> Result<()> {
     Ok(())
 }
 
+/// It was counted on one that somebody has removed.
+#[tokio::test]
+async fn an_event_whose_first_is_gone_is_written_anew() -> Result<()> {
+    let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
+    let client = client(&cluster, "web-1", Timing::default()).await?;
+    let written = async |wanted: usize| {
+        let found = async || events(&cluster).await.is_ok_and(|found| found.len() == wanted);
+        eventually("it is written", LIMIT, found).await
+    };
+    client.election("e")?.campaign().await?.resign().await?;
+    written(2).await?;
+    let api: Api<Event> = Api::namespaced(cluster.server().client(ADMIN).await?, cluster.namespace());
+    for event in events(&cluster).await? {
+        api.delete(&event.metadata.name.unwrap_or_default(), &DeleteParams::default()).await?;
+    }
+    client.election("e")?.campaign().await?.resign().await?;
+    written(2).await
+}
+
+const FORBIDDEN: &str = "events.events.k8s.io is forbidden: User \"web\" cannot create resource \"events\"";
+
+fn forbidden() -> Fate {
+    Fate::Respond(Reply::error(403, "Forbidden", FORBIDDEN))
+}
+
+fn of_events(call: &Call) -> bool {
+    call.path.contains("/events.k8s.io/")
+}
+
+/// A client that writes them, through something that meddles with its calls.
+async fn client_with(cluster: &Cluster, tamper: &Tamper) -> Result<Client> {
+    let _ = Logs::everywhere();
+    let kube = cluster.server().client_with(tamper, ADMIN).await?;
+    Ok(Client::builder().owner("web-1").namespace(cluster.namespace()).events(true).kube(kube).build())
+}
+
 /// Without the right there are none, and nothing else changes.
 #[tokio::test]
 async fn without_the_right_locks_go_on() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
     let tamper = Tamper::new();
-    let words = "events.events.k8s.io is forbidden: User \"web\" cannot create resource \"events\"";
-    tamper.rule(move |call| {
-        call.path.contains("/events.k8s.io/").then(|| Fate::Respond(Reply::error(403, "Forbidden", words)))
-    });
-    let kube = cluster.server().client_with(&tamper, ADMIN).await?;
-    let client = Client::builder().owner("web-1").namespace(cluster.namespace()).events(true).kube(kube).build();
+    tamper.always(of_events, forbidden());
+    let client = client_with(&cluster, &tamper).await?;
     for _ in 0..3 {
         client.election("e")?.campaign().await?.resign().await?;
     }
@@ -116,7 +148,18 @@ async fn without_the_right_locks_go_on() -> Result<()> {
     client.shutdown().await;
     assert!(began.elapsed() < Duration::from_secs(10));
     assert!(events(&cluster).await?.is_empty());
-    let tried = tamper.calls().iter().filter(|call| call.path.contains("/events.k8s.io/")).count();
-    assert_eq!(tried, 6, "each once: {:?}", tamper.calls());
-    Ok(())
+    let tried = || tamper.calls().iter().filter(|call| of_events(call)).count();
+    eventually("the first for ten seconds, the others once", LIMIT, async || tried() == 3 + 5).await
+}
+
+/// Right after a start of the API server everything is forbidden for a moment, and that is when leaders change.
+#[tokio::test]
+async fn an_event_that_is_forbidden_for_a_moment_is_not_lost() -> Result<()> {
+    let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
+    let tamper = Tamper::new();
+    tamper.once(of_events, forbidden());
+    let client = client_with(&cluster, &tamper).await?;
+    let _term = client.election("e")?.campaign().await?;
+    let told = async || events(&cluster).await.is_ok_and(|found| reasons(&found) == ["LeaderElected"]);
+    eventually("it is written", LIMIT, told).await
 }

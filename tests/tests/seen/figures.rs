@@ -45,7 +45,7 @@ async fn run_through<L: Listener>(figures: &Arc<L>) {
 }
 
 /// Waits until the threads that tell have told everything: then they let go of whom they tell.
-fn all_told<L>(figures: &Arc<L>) {
+pub(crate) fn all_told<L>(figures: &Arc<L>) {
     for _ in 0..30_000 {
         if Arc::strong_count(figures) == 1 {
             return;
@@ -137,6 +137,7 @@ async fn a_refusal_for_good_is_told_with_its_words() {
         builder("a", TokioClock::default()).listener(Arc::clone(&refusals)).store(Arc::new(faulty.clone())).build();
     faulty.every(Fate::Fail(unknown()));
     client.lock("away").unwrap().acquire_timeout(Duration::from_secs(30)).await.unwrap_err();
+    client.lock("away").unwrap().try_acquire().await.unwrap_err();
     faulty.every(Fate::Fail(forbidden()));
     client.lock("forbidden").unwrap().acquire().await.unwrap_err();
     client.shutdown().await;

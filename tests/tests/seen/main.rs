@@ -5,6 +5,7 @@ mod drill;
 mod events;
 mod figures;
 mod health;
+mod listeners;
 mod sidecar;
 mod story;
 mod table;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use msync::MemoryStore;
+use msync::{LockGuard, MemoryStore};
 use tests::{
     faulty::{Fate, Faulty, unknown},
     logs::Logs,
@@ -129,7 +129,12 @@ async fn spans_tell_waiting_apart_from_work() {
     let (a, b) = (client(&store, "a"), client(&store, "b"));
     let guard = a.lock("x").unwrap().acquire().await.unwrap();
     let lock = b.lock("x").unwrap();
-    let work = tokio::spawn(async move { lock.run(async |_| pass(Duration::from_secs(2)).await).await.unwrap() });
+    let body = async |_: &LockGuard| {
+        tracing::info!(target: "msync::test", "begins");
+        pass(Duration::from_secs(2)).await;
+        tracing::info!(target: "msync::test", "ends");
+    };
+    let work = tokio::spawn(async move { lock.run(body).await.unwrap() });
     pass(Duration::from_secs(3)).await;
     drop(guard);
     work.await.unwrap();
@@ -140,4 +145,11 @@ async fn spans_tell_waiting_apart_from_work() {
     };
     assert!(of("msync.acquire", "waited=0ns") && of("msync.acquire", "waited=3s"), "{spans:?}");
     assert!(of("msync.hold", "waited=3s"), "{spans:?}");
+    let waits = logs.inside("msync.acquire");
+    assert!(waits.len() == 2 && waits[1].len() >= 2, "entered at each poll: {waits:?}");
+    assert!(waits.iter().flatten().all(|inside| inside == "entered"), "the work is no part of the wait: {waits:?}");
+    let holds = logs.inside("msync.hold");
+    assert!(holds.len() == 1 && holds[0][0] == "entered", "{holds:?}");
+    let work: Vec<_> = holds[0].iter().filter(|inside| *inside != "entered").collect();
+    assert_eq!(work, ["begins", "ends"]);
 }

@@ -209,7 +209,7 @@ fn met(error: kube::Error) -> Arc<dyn std::error::Error + Send + Sync> {
 
 /// Says whether a patch was refused for a `test` that failed or a path that is missing. Such a status is about nothing: it
 /// names neither object nor resource and has no causes. What the schema or a policy refuses names the object.
-fn is_failed_condition(status: &Status) -> bool {
+pub(crate) fn is_failed_condition(status: &Status) -> bool {
     let about_nothing = |details: &StatusDetails| {
         details.name.is_empty() && details.kind.is_empty() && details.group.is_empty() && details.causes.is_empty()
     };

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tests::{
     cluster::{Cluster, LIMIT, on_leases, soon, ttl},
-    tamper::{Call, Fate, Tamper},
+    tamper::{Call, Fate, Reply, Tamper},
     testbed::ADMIN,
 };
 use tokio::time::{Instant, sleep};
@@ -226,4 +226,44 @@ async fn the_label_comes_after_an_outage_and_goes_with_a_loss_and_with_a_shutdow
     let (reason, ()) = soon("shut down", async { tokio::join!(told, client.shutdown()) }).await?;
     assert_eq!(reason, LossReason::ShutDown);
     pods.until_labelled(&[]).await
+}
+
+/// Everything is forbidden for a moment right after a start of the API server, which is when somebody is elected.
+#[tokio::test]
+async fn a_right_that_comes_late_and_an_attempt_without_an_answer_cost_a_leader_no_label() -> Result<()> {
+    let Some(pods) = Pods::new(&["a"]).await? else { return Ok(()) };
+    let tamper = Tamper::new();
+    let of_pods = |call: &Call| call.is_write() && call.path.contains("/pods/");
+    let forbidden = "pods \"a\" is forbidden: User \"web\" cannot patch resource \"pods\"";
+    let webhook = "admission webhook \"labels\" denied the request: not now";
+    tamper.once(of_pods, Fate::Respond(Reply::error(403, "Forbidden", forbidden)));
+    tamper.once(of_pods, Fate::Respond(Reply::error(422, "Invalid", webhook)));
+    tamper.once(of_pods, Fate::DeliverLater(Duration::from_secs(3600)));
+    let client = pods.cluster.client_of(tamper.client(pods.config(ADMIN).await?)?, "a", ttl(15_000));
+    let election = client.election("e")?.label_pod();
+    let term = soon("it leads", election.campaign()).await??;
+    pods.until_labelled(&["a"]).await?;
+    tamper.once(of_pods, Fate::Respond(Reply::error(403, "Forbidden", forbidden)));
+    soon("a refusal holds up no resignation", term.resign()).await??;
+    pods.until_labelled(&[]).await
+}
+
+/// Who may not label pods at all resigns at once, and is told of it once.
+#[tokio::test]
+async fn a_label_that_was_never_put_on_is_not_taken_off() -> Result<()> {
+    let Some(pods) = Pods::new(&["a"]).await? else { return Ok(()) };
+    let tamper = Tamper::new();
+    let of_pods = |call: &Call| call.is_write() && call.path.contains("/pods/");
+    tamper.always(of_pods, Fate::Respond(Reply::error(403, "Forbidden", "pods \"a\" is forbidden")));
+    let client = pods.cluster.client_of(tamper.client(pods.config(ADMIN).await?)?, "a", ttl(15_000));
+    let election = client.election("e")?.label_pod();
+    let tries = || tamper.calls().iter().filter(|call| of_pods(call)).count();
+    for term in 1..=3 {
+        let leads = soon("it leads", election.campaign()).await??;
+        tests::eventually("it has tried", LIMIT, async || tries() == term).await?;
+        let start = Instant::now();
+        leads.resign().await?;
+        ensure!(start.elapsed() < Duration::from_secs(2), "the resignation waited for a label: {:?}", start.elapsed());
+    }
+    Ok(())
 }

@@ -41,7 +41,7 @@ impl Wake for Unpark {
 }
 
 /// Runs a future on this thread, with nothing else: the least of executors.
-fn block_on<F: Future>(future: F) -> F::Output {
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     let waker = Arc::new(Unpark(thread::current())).into();
     let mut future = pin!(future);
     loop {
