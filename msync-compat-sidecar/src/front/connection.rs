@@ -254,17 +254,21 @@ impl Connection {
     }
 
     async fn chunked(&mut self, invited: bool, wanted: bool, arrival: Arrival) -> Result<Vec<u8>, End> {
-        let mut chunked = Chunked::new(self.shared.limits.body, wanted);
+        let most = self.shared.limits.body;
+        let mut chunked = Chunked::new(most, wanted);
         self.invite(invited).await?;
-        // Whatever it is going to be is taken at once: parts of the budget that wait for further parts would wait for ever.
-        let most = if wanted { self.shared.limits.body } else { OWN };
         loop {
             let (used, done) = chunked.feed(&self.bytes)?;
             self.bytes.drain(..used);
             if done {
                 return Ok(chunked.into_body());
             }
-            self.more(most, arrival).await?;
+            // What is kept has left the buffer. Whatever it is going to be is paid for at once: parts of the budget that wait
+            // for further parts would wait for ever.
+            if chunked.kept() >= OWN {
+                self.afford(most, arrival.room).await?;
+            }
+            self.more(OWN, arrival).await?;
         }
     }
 
