@@ -110,11 +110,12 @@ impl<B: Backend> Locks for Sessions<B> {
     fn call(&self, request: Request) -> impl Future<Output = Outcome> + Send + 'static {
         let sessions = self.clone();
         async move {
+            // Boxed is all but what memory can answer: a beat needs no room for the longest way that a call may take.
             match request {
                 Request::Lock(call) => sessions.answer(&call).await,
-                Request::Election(inquiry) => sessions.leader(&inquiry).await,
-                Request::List => Outcome::Listed(sessions.list().await),
-                Request::Ready => sessions.ready().await,
+                Request::Election(inquiry) => Box::pin(sessions.leader(&inquiry)).await,
+                Request::List => Outcome::Listed(Box::pin(sessions.list()).await),
+                Request::Ready => Box::pin(sessions.ready()).await,
                 Request::Metrics => Outcome::Metrics(sessions.metrics()),
             }
         }
@@ -202,11 +203,11 @@ impl<B: Backend> Sessions<B> {
 
     async fn answer(&self, call: &Call) -> Outcome {
         match call.verb {
-            Verb::Watch { version, wait } => self.watch(call, version, wait).await,
-            Verb::Put { wait, .. } if !wait.is_zero() => self.queue(call, wait).await,
+            Verb::Watch { version, wait } => Box::pin(self.watch(call, version, wait)).await,
+            Verb::Put { wait, .. } if !wait.is_zero() => Box::pin(self.queue(call, wait)).await,
             _ => match self.at_once(call) {
                 Some(outcome) => outcome,
-                None => self.in_time(call, self.slowly(call)).await,
+                None => Box::pin(self.in_time(call, self.slowly(call))).await,
             },
         }
     }

@@ -182,6 +182,8 @@ impl Back {
     ) -> io::Result<(Answer, Share)> {
         socket.write_all(&request.head(alone)).await?;
         socket.write_all(&request.body).await?;
+        // Whoever waits for minutes keeps no buffer for it.
+        socket.readable().await?;
         let mut bytes = Vec::with_capacity(1024);
         let (start, mut answer, length) = loop {
             if socket.read_buf(&mut bytes).await? == 0 {

@@ -41,6 +41,11 @@ impl Chunked {
         self.body
     }
 
+    /// How much of the body is kept so far.
+    pub(super) fn kept(&self) -> usize {
+        self.body.len()
+    }
+
     /// Takes what it can from the front of `bytes`: how much that was, and whether the body is complete.
     ///
     /// # Errors

@@ -24,7 +24,7 @@ use super::standing::Rank;
 use crate::api::{self, Answer, Glance, Probed};
 use crate::sparse::Sparse;
 
-/// Read at a time, once a request is known to be longer than what is its connection's own.
+/// Read beyond a request at most, if it is longer than what is its connection's own.
 const READ: usize = 4 * 1024;
 /// Between two looks at a client that sends much while it waits, and how many reads one look has.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -119,9 +119,10 @@ impl Connection {
         let head_only = head.method == "HEAD";
         let Head { method, target, client, close, .. } = head;
         if glance.stream && method == "GET" {
-            return self.events(Canonical { method, target, client, body }).await;
+            return Box::pin(self.events(Canonical { method, target, client, body })).await;
         }
-        let (answer, share) = self.answer(Canonical { method, target, client, body }, glance).await?;
+        // Boxed, as the rest that only whoever has sent a whole request needs: those who have not may be thousands.
+        let (answer, share) = Box::pin(self.answer(Canonical { method, target, client, body }, glance)).await?;
         let close = close || self.overrun || self.shared.stop.is_cancelled();
         self.send(answer, Manner { close, head_only }).await?;
         drop(share);
@@ -220,8 +221,8 @@ impl Connection {
         let arrival = Arrival::within(self.shared.limits.body_time);
         match head.framing {
             Framing::Length(0) => Ok(Vec::new()),
-            Framing::Length(length) => self.counted(length, head.expects_continue, wanted, arrival).await,
-            Framing::Chunked => self.chunked(head.expects_continue, wanted, arrival).await,
+            Framing::Length(length) => Box::pin(self.counted(length, head.expects_continue, wanted, arrival)).await,
+            Framing::Chunked => Box::pin(self.chunked(head.expects_continue, wanted, arrival)).await,
         }
     }
 
@@ -254,17 +255,21 @@ impl Connection {
     }
 
     async fn chunked(&mut self, invited: bool, wanted: bool, arrival: Arrival) -> Result<Vec<u8>, End> {
-        let mut chunked = Chunked::new(self.shared.limits.body, wanted);
+        let most = self.shared.limits.body;
+        let mut chunked = Chunked::new(most, wanted);
         self.invite(invited).await?;
-        // Whatever it is going to be is taken at once: parts of the budget that wait for further parts would wait for ever.
-        let most = if wanted { self.shared.limits.body } else { OWN };
         loop {
             let (used, done) = chunked.feed(&self.bytes)?;
             self.bytes.drain(..used);
             if done {
                 return Ok(chunked.into_body());
             }
-            self.more(most, arrival).await?;
+            // What is kept has left the buffer. Whatever it is going to be is paid for at once: parts of the budget that wait
+            // for further parts would wait for ever.
+            if chunked.kept() >= OWN {
+                self.afford(most, arrival.room).await?;
+            }
+            self.more(OWN, arrival).await?;
         }
     }
 
@@ -278,11 +283,14 @@ impl Connection {
 
     /// Reads once more of a request that has begun and has `most` bytes at the most.
     async fn more(&mut self, most: usize, arrival: Arrival) -> Result<(), End> {
-        let own = self.bytes.len() < OWN;
-        if !own {
+        let wanted = if self.bytes.len() < OWN {
+            OWN
+        } else {
             self.afford(most, arrival.room).await?;
-        }
-        self.bytes.reserve_exact(if own { OWN - self.bytes.len() } else { READ });
+            // All that is paid for at once: a buffer that grew bit by bit would leave holes of every size behind.
+            most.max(self.bytes.len()) + READ
+        };
+        self.bytes.reserve_exact(wanted - self.bytes.len());
         let read = timeout_at(arrival.end, self.stream.read_buf(&mut self.bytes));
         match read.await {
             Err(_) => Err(Refusal::new(408, "the request took too long to arrive").into()),

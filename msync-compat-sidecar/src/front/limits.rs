@@ -55,7 +55,8 @@ impl Default for Limits {
             turned_away: 256,
             pending: 2_304,
             beats: 768,
-            bytes: 16 * 1024 * 1024,
+            // Room for a hundred of the longest bodies, of which usual clients send none.
+            bytes: 8 * 1024 * 1024,
             head: 16 * 1024,
             body: 64 * 1024,
             head_time: Duration::from_secs(5),

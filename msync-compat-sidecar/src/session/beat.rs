@@ -122,7 +122,7 @@ impl<B: Backend> Sessions<B> {
     /// Ends a session: the lock is remembered as it was last shown, and released while its name is locked here.
     pub(super) fn end(&self, desk: &mut Desk<B::Hold>, name: &Name, now: Moment, why: Ended) {
         let Some(session) = desk.held.remove(name) else { return };
-        desk.seen.remember(name, self.own(&session, name, now, false));
+        desk.seen.remember(name, Box::new(self.own(&session, name, now, false)));
         self.0.metrics.ended(why);
         let turn = Arc::clone(desk.turns.entry(name.clone()).or_default()).try_lock_owned();
         let (sessions, name) = (self.clone(), name.clone());

@@ -16,7 +16,8 @@ pub(super) const PROLONGED: Duration = Duration::from_millis(29_500);
 
 pub(super) struct Desk<H> {
     pub(super) held: HashMap<Name, Session<H>>,
-    pub(super) seen: Recent<Lock>,
+    /// Boxed: a table has up to twice as many places as entries, and twice as many again while it grows.
+    pub(super) seen: Recent<Box<Lock>>,
     pub(super) turns: HashMap<Name, Arc<tokio::sync::Mutex<()>>>,
     /// By the order in which they came.
     pub(super) waiting: BTreeMap<u64, Waiter>,

@@ -33,7 +33,7 @@ impl<B: Backend> Sessions<B> {
         let watch = Some(self.changes().note(name, holding));
         let last = desk.seen.recall(name).filter(|last| record.owner.is_empty() && !last.owner.is_empty());
         let lock = match last {
-            Some(last) => Lock { expiry: last.expiry.min(record.expiry).or(record.expiry), watch, ..last.clone() },
+            Some(last) => Lock { expiry: last.expiry.min(record.expiry).or(record.expiry), watch, ..Lock::clone(last) },
             None => Lock {
                 name: name.clone(),
                 namespace: self.0.identity.namespace.clone(),
@@ -45,7 +45,7 @@ impl<B: Backend> Sessions<B> {
                 watch,
             },
         };
-        desk.seen.remember(name, lock.clone());
+        desk.seen.remember(name, Box::new(lock.clone()));
         lock
     }
 
@@ -86,6 +86,6 @@ impl<B: Backend> Sessions<B> {
 
     /// A lock as it was last seen.
     pub(super) fn remembered(&self, name: &Name) -> Option<Lock> {
-        self.desk().seen.recall(name).cloned()
+        self.desk().seen.recall(name).map(|lock| Lock::clone(lock))
     }
 }

@@ -32,7 +32,8 @@ impl<B: Backend> Sessions<B> {
     pub(super) async fn queue(&self, call: &Call, wait: Duration) -> Outcome {
         let mut over = pin!(sleep(wait));
         loop {
-            if let Some(outcome) = self.keep(call).await {
+            // Boxed is what comes before and after the wait: those who wait are many, and wait for minutes.
+            if let Some(outcome) = Box::pin(self.keep(call)).await {
                 return outcome;
             }
             if self.held() >= self.0.most {
@@ -45,7 +46,7 @@ impl<B: Backend> Sessions<B> {
                 acquired = self.0.backend.acquire(&call.name, call.client.as_ref()) => match acquired {
                     Ok(hold) => {
                         drop(place);
-                        return self.begin(call, hold).await;
+                        return Box::pin(self.begin(call, hold)).await;
                     }
                     Err(trouble) => return Outcome::Unavailable(trouble.0),
                 },
@@ -53,7 +54,7 @@ impl<B: Backend> Sessions<B> {
                 () = &mut over => break,
             }
         }
-        self.in_time(call, self.behind_the_queue(call)).await
+        Box::pin(self.in_time(call, self.behind_the_queue(call))).await
     }
 
     /// The beat of a client that has the lock already, perhaps by another request.

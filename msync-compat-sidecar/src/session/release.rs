@@ -46,7 +46,8 @@ impl<B: Backend> Sessions<B> {
             return Given::Not(holder.unwrap_or_else(|| "a client without an id".into()));
         }
         let last = self.own(session, &call.name, now, false);
-        desk.seen.remember(&call.name, Lock { expiry: last.expiry.min(Some(now.wall)), ..last });
+        let last = Lock { expiry: last.expiry.min(Some(now.wall)), ..last };
+        desk.seen.remember(&call.name, Box::new(last));
         self.0.metrics.ended(Ended::Released);
         desk.held.remove(&call.name).map_or(Given::Nothing, Given::Up)
     }

@@ -108,6 +108,24 @@ fn a_body_that_nobody_looks_at_is_not_kept() {
     assert_eq!(statuses, [200, 200, 404]);
 }
 
+/// What is decoded leaves the buffer that it came in, and was forgotten by the budget with it.
+#[test]
+fn a_chunked_body_that_is_kept_counts_against_the_budget() {
+    let served = Served::start(Limits { bytes: 16 * 1024, ..Limits::default() }, Stub::default());
+    let post = |blanks: usize| {
+        let body = format!("{}{}", "{\"metadata\":{\"name\":\"a\"}}", " ".repeat(blanks));
+        let chunks: Vec<_> = body.as_bytes().chunks(500).map(|part| chunk(part)).collect();
+        let head = "POST /locks HTTP/1.1\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n";
+        only(&served, head.to_owned() + &chunks.concat() + "0\r\n\r\n").status
+    };
+    assert_eq!(post(500), 200, "what is small is a connection's own");
+    assert_eq!(post(30_000), 503, "a budget without room for the longest body has none for this one");
+}
+
+fn chunk(part: &[u8]) -> String {
+    format!("{:x}\r\n{}\r\n", part.len(), String::from_utf8_lossy(part))
+}
+
 #[test]
 fn what_is_over_the_budget_waits_and_is_refused() {
     // Two of six fit: these run out of time, and whoever waits for their place has been told so long before.

@@ -31,7 +31,8 @@ const GONE: usize = 1_000;
 pub(super) struct Recall {
     capacity: usize,
     touches: u64,
-    views: HashMap<LockName, (u64, View)>,
+    /// Boxed: a table has up to twice as many places as entries, and twice as many again while it grows.
+    views: HashMap<LockName, (u64, Box<View>)>,
     order: BTreeMap<u64, LockName>,
     /// The newest version that was known of a lock when it was gone.
     gone: HashMap<LockName, u64>,
@@ -63,7 +64,7 @@ impl Recall {
         }
         self.touches += 1;
         self.order.insert(self.touches, name.clone());
-        self.views.insert(name.clone(), (self.touches, view));
+        self.views.insert(name.clone(), (self.touches, Box::new(view)));
         if self.views.len() > self.capacity
             && let Some((_, oldest)) = self.order.pop_first()
         {
@@ -84,7 +85,7 @@ impl Recall {
     }
 
     fn recall(&self, name: &LockName) -> Option<&View> {
-        self.views.get(name).map(|(_, view)| view)
+        self.views.get(name).map(|(_, view)| &**view)
     }
 
     fn forget(&mut self, name: &LockName) {
