@@ -177,15 +177,15 @@ mod tests {
     /// Clap takes what documents a flattened type for the words of a program that has none.
     #[test]
     fn what_documents_them_is_not_the_help_of_a_program() {
-        let command = <Program as clap::CommandFactory>::command();
-        assert!(command.get_about().is_none() && command.get_long_about().is_none(), "{:?}", command.get_long_about());
-
         /// Bills.
         #[derive(Parser)]
         struct Told {
             #[command(flatten)]
             _locks: Args,
         }
+
+        let command = <Program as clap::CommandFactory>::command();
+        assert!(command.get_about().is_none() && command.get_long_about().is_none(), "{:?}", command.get_long_about());
         let about = <Told as clap::CommandFactory>::command().get_about().map(ToString::to_string);
         assert_eq!(about.as_deref(), Some("Bills"));
     }

@@ -155,7 +155,7 @@ impl Wire {
         let (outcome, leased) = answer.map_err(|_| unknown())?;
         match &outcome {
             Outcome::Applied(_) => self.learns(leased.clone()),
-            Outcome::Read(_) | Outcome::Deleted => *self.known.lock().expect("never poisoned") = leased.clone(),
+            Outcome::Read(_) | Outcome::Deleted => self.known.lock().expect("never poisoned").clone_from(&leased),
             Outcome::Refused(_)
             | Outcome::Busy(_)
             | Outcome::Unsent
