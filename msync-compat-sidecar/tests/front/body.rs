@@ -114,7 +114,7 @@ fn a_chunked_body_that_is_kept_counts_against_the_budget() {
     let served = Served::start(Limits { bytes: 16 * 1024, ..Limits::default() }, Stub::default());
     let post = |blanks: usize| {
         let body = format!("{}{}", "{\"metadata\":{\"name\":\"a\"}}", " ".repeat(blanks));
-        let chunks: Vec<_> = body.as_bytes().chunks(500).map(|part| chunk(part)).collect();
+        let chunks: Vec<_> = body.as_bytes().chunks(500).map(chunk).collect();
         let head = "POST /locks HTTP/1.1\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n";
         only(&served, head.to_owned() + &chunks.concat() + "0\r\n\r\n").status
     };
