@@ -162,7 +162,14 @@ mod tests {
     use super::*;
 
     fn answer(code: u16, message: &str, of: Option<&str>) -> kube::Error {
-        let details = of.map(|kind| StatusDetails { kind: kind.to_owned(), ..StatusDetails::default() });
+        let details = of.map(|kind| StatusDetails {
+            name: "x".to_owned(),
+            group: String::new(),
+            kind: kind.to_owned(),
+            uid: String::new(),
+            causes: Vec::new(),
+            retry_after_seconds: 0,
+        });
         let status = Status { details, ..Status::failure(message, "") };
         kube::Error::Api(Box::new(status.with_code(code)))
     }
