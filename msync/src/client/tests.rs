@@ -93,8 +93,8 @@ async fn sessions_are_used_or_not_wherever_that_is_said() {
         for (client, store) in clients.iter().zip(&stores) {
             let _held = client.lock_all(["x", "y"]).unwrap().acquire().await.unwrap();
             client.clock().sleep_until(client.clock().now() + client.timing().ttl()).await;
-            let sessions = store.names().iter().filter(|name| name.is_session()).count();
-            assert_eq!(sessions, usize::from(used), "{:?}", store.names());
+            let under = store.snapshot(&LockName::new("x").unwrap()).map(|seen| !seen.record.under.is_none());
+            assert_eq!(under, Some(used));
         }
     }
 }
