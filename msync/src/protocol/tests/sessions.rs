@@ -109,6 +109,16 @@ fn r2_nothing_is_believed_under_a_session_that_is_lost() {
 }
 
 #[test]
+fn s4_what_a_guard_could_see_lost_stays_lost_though_its_session_goes_on() {
+    let mut bench = Bench::sheltered(109_000);
+    bench.sleep(9_000);
+    bench.knows(&[own(120_000)]);
+    assert_eq!(bench.loss(1), Some(LossReason::Deadline), "its beat was seen in time, and told to this lock too late");
+    bench.settle();
+    assert_eq!(bench.record().under, Term::NONE, "and it leads out");
+}
+
+#[test]
 fn r3_a_session_is_opened_when_a_renewal_is_due_and_two_locks_are_held() {
     let (at, ttl) = (Bench::at(100_000), ms(TTL));
     assert_eq!([0, 1, 2, 3].map(|held| pays(held, at, ttl, at)), [false, false, true, true]);
