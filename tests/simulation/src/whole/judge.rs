@@ -88,6 +88,8 @@ pub(crate) struct Judge {
     lives: BTreeMap<(usize, u64), Life>,
     /// Which term a version showed: tokens are made of versions.
     terms: BTreeMap<u64, Term>,
+    /// Whose each term is: a reservation does not tell.
+    makers: BTreeMap<Term, EngineId>,
     lost: BTreeSet<Term>,
     serial: u64,
     newest: Option<(u64, FencingToken)>,
@@ -394,8 +396,9 @@ impl Judge {
         };
         // Whose annotations somebody has spoilt by hand, gives back what is its own by the spec.
         let spoilt = before.engine == EngineId::foreign(sender.as_str());
-        // A reservation that landed late is still its own: its term has not changed.
-        if release && ![sender, &sender.reserved()].contains(&&before.engine) && !spoilt {
+        // A reservation of its own, which landed late, has its term.
+        let reserved = before.is_reserved() && self.makers.get(&before.term) == Some(sender);
+        if release && before.engine != *sender && !reserved && !spoilt {
             self.broken(at, format!("S5: {sender} gave back a term of {}", before.engine));
         }
         let term = |hold: &Hold| self.terms.get(&(hold.token.get() >> 16)).copied();
@@ -413,6 +416,8 @@ impl Judge {
     /// Remembers which term a version shows.
     pub(crate) fn committed(&mut self, after: Option<&Snapshot>) {
         self.terms.extend(after.map(|snapshot| (snapshot.version.number, snapshot.record.term)));
+        let record = after.map(|snapshot| &snapshot.record).filter(|record| !record.is_free() && !record.is_reserved());
+        self.makers.extend(record.map(|record| (record.term, record.engine.clone())));
         self.story.sheltered += u64::from(after.is_some_and(|s| !s.record.under.is_none() && s.record.renewals == 1));
     }
 
