@@ -79,8 +79,8 @@ fn r2_a_session_is_lost_at_its_deadline_or_when_it_is_gone_and_that_is_final() {
     for gone in [None, Some(LossReason::Deleted), Some(LossReason::TakenOver)] {
         let mut own = Own::new(T, timing(TTL), Ticket(1));
         own.stands(&standing(109_000), Bench::at(100_000));
-        own.stands(&standing(112_000), Bench::at(103_000));
-        assert_eq!(own.shelter().unwrap().deadline, Bench::at(112_000));
+        own.stands(&standing(112_000), Bench::at(103_500));
+        assert_eq!(own.shelter().unwrap().deadline, Bench::at(112_000), "anchored at its send");
         own.stands(
             &Standing { ended: gone, ..standing(112_000) },
             Bench::at(if gone.is_some() { 104_000 } else { 112_000 }),
