@@ -324,6 +324,8 @@ impl Keeper {
 
     fn expire(&mut self, now: Moment) {
         if let Some(hold) = &mut self.hold {
+            // First by what guards were told: news of a session that comes after that revives nothing.
+            hold.expire(now);
             hold.reckon(self.own.as_deref().unwrap_or_default());
             hold.expire(now);
         }

@@ -158,14 +158,15 @@ impl Watch {
         }
     }
 
-    /// A short wait looks at no session.
+    /// A short wait looks at no session. Those who come and go meanwhile do not make it longer.
     async fn bide(&mut self) {
+        let mut end = None;
         loop {
             let Some(engine) = self.engine.upgrade() else { return };
             if engine.witnesses.wishes(self.foreign.session()).2 {
                 return;
             }
-            let wait = engine.clock.sleep_until(engine.clock.now() + SHORT_WAIT);
+            let wait = engine.clock.sleep_until(*end.get_or_insert(engine.clock.now() + SHORT_WAIT));
             drop(engine);
             tokio::select! {
                 () = wait => return,

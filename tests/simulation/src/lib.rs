@@ -17,14 +17,26 @@ mod world;
 
 pub use oracle::Tally;
 
-use crate::{rng::Rng, world::World};
+use crate::{plan::Plan, rng::Rng, world::World};
 
 /// Plays the episode of a seed.
 ///
 /// # Errors
 /// The promise that was broken, with the seed.
 pub fn play(seed: u64, trace: bool) -> Result<Tally, String> {
-    let mut world = World::new(Rng::new(seed), trace);
+    play_plan(seed, trace, |rng| Plan::draw(rng, whole::Vocabulary::Whole))
+}
+
+/// Plays the episode of a seed with several locks, by engines that use sessions.
+///
+/// # Errors
+/// The promise that was broken, with the seed.
+pub fn play_with_sessions(seed: u64, trace: bool) -> Result<Tally, String> {
+    play_plan(seed, trace, Plan::with_sessions_of_cores)
+}
+
+fn play_plan(seed: u64, trace: bool, draw: impl FnOnce(&mut Rng) -> Plan) -> Result<Tally, String> {
+    let mut world = World::new(Rng::new(seed), trace, draw);
     world.run();
     match world.oracle.verdict.take() {
         None => Ok(world.oracle.tally),
@@ -36,7 +48,11 @@ pub fn play(seed: u64, trace: bool) -> Result<Tally, String> {
 ///
 /// # Errors
 /// The first promise that was broken, with the seed of its episode.
-pub fn play_until(first_seed: u64, acquisitions: u64) -> Result<Tally, String> {
+pub fn play_until(
+    play: fn(u64, bool) -> Result<Tally, String>,
+    first_seed: u64,
+    acquisitions: u64,
+) -> Result<Tally, String> {
     let mut sum = Tally::default();
     let mut seed = first_seed;
     while sum.acquisitions < acquisitions {

@@ -1,10 +1,11 @@
-//! Long runs: `cargo run --release -p simulation -- [whole|leases|sessions] 30000000 [first seed [enough]]`. Prints every seed that breaks
-//! a promise, and ends when that is enough (20) of them. `whole` plays whole engines instead of cores, `leases`
-//! the same on a Lease, beside somebody who elects as client-go does, and `sessions` the same with several locks under sessions.
+//! Long runs: `cargo run --release -p simulation -- [cores-with-sessions|whole|leases|sessions] 30000000 [first seed [enough]]`. Prints
+//! every seed that breaks a promise, and ends when that is enough (20) of them. `cores-with-sessions` plays cores with several
+//! locks under sessions, `whole` whole engines instead of cores, `leases` the same on a Lease, beside somebody who elects as
+//! client-go does, and `sessions` whole engines with several locks under sessions.
 
 use std::{fmt::Debug, time::Instant};
 
-use simulation::{Tally, play, whole};
+use simulation::{Tally, play, play_with_sessions, whole};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -26,6 +27,7 @@ fn main() {
         };
         run(acquisitions, first, enough, |seed| play(seed, tells), add)
     } else {
+        let play = if told("cores-with-sessions") { play_with_sessions } else { play };
         let add = |sum: &mut Tally, tally: &_| {
             sum.add(tally);
             sum.acquisitions

@@ -48,6 +48,12 @@ pub(crate) struct Plan {
     pub(crate) sessions: bool,
     /// How many locks there are.
     pub(crate) locks: usize,
+    /// Users that want more time in the midst of a hold.
+    pub(crate) prolong: u64,
+    /// Processes that may not remove the sessions of others.
+    pub(crate) forbidden: u64,
+    /// Lists that show what was there some time ago.
+    pub(crate) stale: u64,
     /// Acquisitions whose future is not polled for a while, or ever, when it has the lock.
     pub(crate) unpolled: u64,
     /// Requests that never arrive.
@@ -133,6 +139,21 @@ impl Plan {
         plan
     }
 
+    /// The same for cores, which are also seen by lists that are old, and which may lack a right.
+    pub(crate) fn with_sessions_of_cores(rng: &mut Rng) -> Self {
+        let mut plan = Self::with_sessions(rng);
+        plan.prolong = rng.pick(&[0, 50, 200]);
+        plan.forbidden = rng.pick(&[0, 0, 500]);
+        if !plan.is_orderly() {
+            plan.stale = rng.pick(&[0, 100, 500]);
+            if rng.chance(300) {
+                // Many sessions die, or seem to.
+                (plan.crash, plan.pause) = (rng.between(20, 100), plan.pause.max(rng.between(50, 300)));
+            }
+        }
+        plan
+    }
+
     /// Says whether nothing goes wrong in it: processes end in good order at the most.
     pub(crate) fn is_orderly(&self) -> bool {
         let calls = self.request_lost + self.reply_lost + self.late + self.twice + self.busy + self.slow;
@@ -162,6 +183,9 @@ impl Plan {
             home: Home::None,
             sessions: false,
             locks: 1,
+            prolong: 0,
+            forbidden: 0,
+            stale: 0,
             unpolled: rng.pick(&[0, 0, 50, 300]),
             request_lost: 0,
             reply_lost: 0,

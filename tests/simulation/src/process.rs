@@ -1,17 +1,17 @@
-//! One process: an engine's keeper of the one lock, a clock that is off, and tasks that use the lock.
+//! One process: its engine's keepers, a clock that is off, and tasks that use the locks.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use msync::{
     FencingToken,
     clock::{Moment, Now, Wall},
     unstable::{
-        protocol::{Keeper, Standing, Ticket, Want},
+        protocol::{Ask, Keeper, Standing, Ticket, Want},
         record::{EngineId, Role, Term, WALL_SKEW},
     },
 };
 
-use crate::rng::Rng;
+use crate::{rng::Rng, world::Sessions};
 
 /// A local clock, as a function of true time.
 #[derive(Clone, Debug)]
@@ -39,8 +39,8 @@ pub(crate) enum Phase {
     Offered(FencingToken),
     /// It has the lock, since this true time.
     Holding(u64, FencingToken),
-    /// It has had the lock and was told that it is lost, but has not ended yet.
-    Stopping,
+    /// It has had the lock and was told at this true time that it is lost, but has not ended yet.
+    Stopping(u64),
     /// It has ended and waits for its release to be acknowledged.
     Leaving,
 }
@@ -65,6 +65,19 @@ pub(crate) struct Process {
     pub(crate) paused_until: u64,
     /// No message leaves or reaches it before this true time.
     pub(crate) cut_until: u64,
+    /// Its sessions, and what it knows of those of others; where it uses any.
+    pub(crate) sessions: Option<Box<Sessions>>,
+    /// What it has to do with each object.
+    pub(crate) seats: BTreeMap<usize, Seat>,
+    /// It would begin another acquisition, had it not too many already.
+    pub(crate) eager: bool,
+    /// Calls sent in the current window, for the check of hot loops.
+    pub(crate) burst: (u64, u32),
+}
+
+/// What a process has to do with one object.
+#[derive(Debug, Default)]
+pub(crate) struct Seat {
     /// The keeper, as long as it is needed.
     pub(crate) keeper: Option<Keeper>,
     /// The call in flight.
@@ -85,12 +98,16 @@ pub(crate) struct Process {
     pub(crate) tell: bool,
     /// The term that a task was offered, as long as no task has taken it.
     pub(crate) untaken: Option<Term>,
+    /// Since when, in true time, it has been offered.
+    pub(crate) offered_at: u64,
     /// Until when, in true time, `at_least` of a task that had the lock keeps it.
     pub(crate) kept_until: u64,
-    /// It would begin another acquisition, had it not too many already.
-    pub(crate) eager: bool,
-    /// Calls sent in the current window, for the check of hot loops.
-    pub(crate) burst: (u64, u32),
+    /// Which sessions its hold needs.
+    pub(crate) needs: Vec<Term>,
+    /// What it wants to know of a session of another.
+    pub(crate) asked: Option<Ask>,
+    /// Of a session: it is had, and whoever opened it has not heard yet.
+    pub(crate) offered: Option<Ticket>,
 }
 
 /// Of what its identity tells.
@@ -174,8 +191,8 @@ impl LocalClock {
 // === impl Process ===
 
 impl Process {
-    /// Starts a process. With `pod`, its identity tells of which pod it is.
-    pub(crate) fn start(index: usize, incarnation: u64, home: Home, rng: &mut Rng) -> Self {
+    /// Starts a process, which knows of the first so many objects. With `pod`, its identity tells of which pod it is.
+    pub(crate) fn start(index: usize, incarnation: u64, home: Home, objects: usize, rng: &mut Rng) -> Self {
         let engine = home.engine(index, rng.bits());
         Self {
             index,
@@ -186,22 +203,50 @@ impl Process {
             closing: false,
             paused_until: 0,
             cut_until: 0,
-            keeper: None,
-            call: None,
-            wake: 0,
-            watch: None,
-            standing: Standing::default(),
-            looks_at: Moment::default(),
-            tasks: Vec::new(),
-            collected: None,
-            tell: false,
-            untaken: None,
-            kept_until: 0,
+            sessions: None,
+            seats: (0..objects).map(|what| (what, Seat::default())).collect(),
             eager: false,
             burst: (0, 0),
         }
     }
 
+    /// Returns what it has to do with an object that it knows.
+    pub(crate) fn seat(&self, what: usize) -> &Seat {
+        &self.seats[&what]
+    }
+
+    /// Says whether no keeper of it has anything to do.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.seats.values().all(|seat| seat.keeper.is_none())
+    }
+
+    /// Returns how many tasks it has.
+    pub(crate) fn tasks(&self) -> usize {
+        self.seats.values().map(|seat| seat.tasks.len()).sum()
+    }
+
+    /// Says whether a task of it believes, at a true time, that it has a lock.
+    pub(crate) fn believes(&self, what: usize, at: u64) -> bool {
+        let (seat, now) = (self.seat(what), self.clock.local(at));
+        self.up && seat.holder().is_some_and(|task| seat.standing.loss(task.want.ticket, now).is_none())
+    }
+
+    /// Says whether it keeps a lock for `at_least`, though nobody uses it.
+    pub(crate) fn keeps(&self, what: usize, at: u64) -> bool {
+        let now = self.clock.local(at);
+        let hold = self.seat(what).keeper.as_ref().and_then(Keeper::hold);
+        self.up && hold.is_some_and(|hold| hold.keep_until > now && hold.deadline > now)
+    }
+
+    /// Says whether somebody here waits for a lock.
+    pub(crate) fn waits(&self, what: usize) -> bool {
+        self.up && self.seat(what).tasks.iter().any(|task| matches!(task.phase, Phase::Waiting(_)))
+    }
+}
+
+// === impl Seat ===
+
+impl Seat {
     /// Says whether the task of a ticket has the lock, or had it until it was told that it is lost.
     pub(crate) fn has_taken(&self, ticket: Ticket) -> bool {
         let task = self.tasks.iter().find(|task| task.want.ticket == ticket);
@@ -216,24 +261,6 @@ impl Process {
     /// Returns the task that has the lock and has not been told of a loss.
     pub(crate) fn holder(&self) -> Option<&Task> {
         self.tasks.iter().find(|task| matches!(task.phase, Phase::Holding(..)))
-    }
-
-    /// Says whether a task of it believes, at a true time, that it has the lock.
-    pub(crate) fn believes(&self, at: u64) -> bool {
-        let lost = |task: &Task| self.standing.loss(task.want.ticket, self.clock.local(at)).is_some();
-        self.up && self.holder().is_some_and(|task| !lost(task))
-    }
-
-    /// Says whether it keeps the lock for `at_least`, though nobody uses it.
-    pub(crate) fn keeps(&self, at: u64) -> bool {
-        let now = self.clock.local(at);
-        let hold = self.keeper.as_ref().and_then(msync::unstable::protocol::Keeper::hold);
-        self.up && hold.is_some_and(|hold| hold.keep_until > now && hold.deadline > now)
-    }
-
-    /// Says whether somebody here waits for the lock.
-    pub(crate) fn waits(&self) -> bool {
-        self.up && self.tasks.iter().any(|task| matches!(task.phase, Phase::Waiting(_)))
     }
 }
 

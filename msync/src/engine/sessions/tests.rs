@@ -171,6 +171,27 @@ async fn l1_who_waits_has_each_lock_of_a_dead_session_soon_after_its_ttl() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn l1_who_waits_is_served_though_others_come_and_go_all_the_time() {
+    let dead = Wire::default();
+    let alive = Wire { store: dead.store.clone(), ..Wire::default() };
+    let (a, b) = (client(&dead, "a"), client(&alive, "b"));
+    let _guards = hold(&a, 3).await;
+    pass(&a, 20).await;
+    dead.cut.store(true, Ordering::Relaxed);
+    let (lock, other) = (b.lock("x0").unwrap(), b.lock("x1").unwrap());
+    let mut waiting = Box::pin(lock.acquire());
+    for _ in 0..200 {
+        let mut short = Box::pin(other.acquire());
+        if poll!(&mut waiting).is_ready() {
+            return;
+        }
+        assert!(poll!(&mut short).is_pending());
+        b.engine().clock.sleep_until(b.engine().clock.now() + Duration::from_millis(200)).await;
+    }
+    panic!("nobody has looked at the session for 40 s");
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_tries_is_told_that_a_lock_under_a_session_is_busy_without_waiting() {
     let wire = Wire::default();
     let (a, b) = (client(&wire, "a"), client(&wire, "b"));

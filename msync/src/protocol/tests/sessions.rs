@@ -79,8 +79,8 @@ fn r2_a_session_is_lost_at_its_deadline_or_when_it_is_gone_and_that_is_final() {
     for gone in [None, Some(LossReason::Deleted), Some(LossReason::TakenOver)] {
         let mut own = Own::new(T, timing(TTL), Ticket(1));
         own.stands(&standing(109_000), Bench::at(100_000));
-        own.stands(&standing(112_000), Bench::at(103_000));
-        assert_eq!(own.shelter().unwrap().deadline, Bench::at(112_000));
+        own.stands(&standing(112_000), Bench::at(103_500));
+        assert_eq!(own.shelter().unwrap().deadline, Bench::at(112_000), "anchored at its send");
         own.stands(
             &Standing { ended: gone, ..standing(112_000) },
             Bench::at(if gone.is_some() { 104_000 } else { 112_000 }),
@@ -106,6 +106,16 @@ fn r2_nothing_is_believed_under_a_session_that_is_lost() {
     let mut bench = Bench::sheltered(109_000);
     bench.knows(&[]);
     assert!(bench.loss(1).is_some(), "a session that nobody knows of proves nothing");
+}
+
+#[test]
+fn s4_what_a_guard_could_see_lost_stays_lost_though_its_session_goes_on() {
+    let mut bench = Bench::sheltered(109_000);
+    bench.sleep(9_000);
+    bench.knows(&[own(120_000)]);
+    assert_eq!(bench.loss(1), Some(LossReason::Deadline), "its beat was seen in time, and told to this lock too late");
+    bench.settle();
+    assert_eq!(bench.record().under, Term::NONE, "and it leads out");
 }
 
 #[test]

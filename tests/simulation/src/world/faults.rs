@@ -27,7 +27,7 @@ impl World {
             self.later(delay, Happening::Scribbles);
         }
         if self.rng.chance(self.plan.denial) {
-            self.denial.begin(self.at, &mut self.rng);
+            self.denial.begin(self.at, self.plan.ttl, &mut self.rng);
             self.say(|world| format!("the server denies everything until {} us", world.denial.until() / 1000));
         }
         if self.rng.chance(self.plan.crash) {
@@ -51,8 +51,11 @@ impl World {
     /// Kills a process; somebody starts it again.
     pub(super) fn crash(&mut self, who: usize) {
         let process = &mut self.processes[who];
-        (process.up, process.keeper, process.watch) = (false, None, None);
-        process.tasks.clear();
+        process.up = false;
+        for seat in process.seats.values_mut() {
+            (seat.keeper, seat.watch) = (None, None);
+            seat.tasks.clear();
+        }
         let down = if self.calm || self.rng.chance(500) { MILLI } else { long(&self.plan, &mut self.rng) };
         self.say(|_| format!("p{who} is dead"));
         self.later(down, Happening::Restarts { who });
@@ -61,10 +64,11 @@ impl World {
     /// Starts a dead process again, under a new identity.
     pub(super) fn restart(&mut self, who: usize) {
         let incarnation = self.processes[who].incarnation + 1;
-        self.processes[who] = Process::start(who, incarnation, self.plan.home, &mut self.rng);
+        self.processes[who] = Process::start(who, incarnation, self.plan.home, self.plan.locks, &mut self.rng);
+        self.equip(who);
         self.say(|world| format!("p{who} starts as {}", world.processes[who].engine));
         if self.calm {
-            self.begin(who);
+            self.begin_all(who);
         } else {
             self.begin_later(who);
         }
@@ -82,18 +86,23 @@ impl World {
         self.later(last.saturating_sub(self.at) + 100 * MILLI, Happening::Calms);
     }
 
-    /// Each process hears of what it missed, and takes the lock once more: whatever was left behind comes up.
+    /// Each process hears of what it missed, and takes each lock once more: whatever was left behind comes up.
     pub(super) fn sweep(&mut self) {
         for who in (0..self.processes.len()).filter(|who| self.processes[*who].up).collect::<Vec<_>>() {
             self.relist(who);
+            if self.plan.sessions {
+                // Nobody takes over a session that was given up unseen: an inbox that starts over shows it once more.
+                let life = self.processes[who].incarnation;
+                self.later(10 * self.plan.ttl + 20_000 * MILLI, Happening::Relists { who, life });
+            }
             if !self.processes[who].closing {
-                self.begin(who);
+                self.begin_all(who);
             }
         }
     }
 
     fn shut_down(&mut self, who: usize) {
-        if self.processes[who].keeper.is_none() {
+        if self.processes[who].is_idle() {
             return;
         }
         let life = self.processes[who].incarnation;
@@ -103,6 +112,12 @@ impl World {
         }
         let patience = 8 * self.plan.ttl;
         self.later(patience, Happening::Killed { who, life });
-        self.step(who, Event::ShutDown);
+        let kept: Vec<usize> = self.processes[who].seats.keys().copied().collect();
+        for what in kept {
+            if self.processes[who].up {
+                self.step((who, what), Event::ShutDown);
+            }
+        }
+        self.tend_all(who);
     }
 }

@@ -77,7 +77,8 @@ fn try_mutant(mutant: &Mutant, root: &Path, scratch: &Path, acquisitions: u64) -
     }
     let failed = failing_tests(scratch)?;
     let budget = if mutant.is_of_the_core() { acquisitions } else { 0 };
-    let core = simulate(scratch, &[&budget.to_string(), "1", "1"])?;
+    let cores = if mutant.of_sessions { "cores-with-sessions" } else { "cores" };
+    let core = simulate(scratch, &[cores, &budget.to_string(), "1", "1"])?;
     let stage = match mutant {
         _ if mutant.is_of_leases() => "leases",
         _ if mutant.of_sessions => "sessions",

@@ -34,8 +34,7 @@ impl Mutant {
 
     /// Says whether the simulation of the core runs what it breaks.
     pub(crate) fn is_of_the_core(&self) -> bool {
-        let elsewhere = self.is_of_leases() || self.of_sessions;
-        !elsewhere && self.is_of_core_files()
+        !self.is_of_leases() && self.is_of_core_files()
     }
 
     fn is_of_core_files(&self) -> bool {

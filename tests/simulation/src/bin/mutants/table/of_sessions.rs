@@ -1,6 +1,6 @@
 //! What only sessions need, with a rule broken: engines are simulated that use them.
 
-use super::{CONTEST, FOREIGN, HOLD, KEEPING, Mutant, OWN, RECORD, REPLY, SERVER, SESSION, UNDER, VIEW};
+use super::{CONTEST, FOREIGN, HOLD, KEEPER, KEEPING, Mutant, OWN, RECORD, REPLY, SERVER, SESSION, UNDER, VIEW};
 
 const fn mutant(name: &'static str, file: &'static str, from: &'static str, to: &'static str) -> Mutant {
     Mutant { of_sessions: true, ..super::mutant(name, file, from, to) }
@@ -39,6 +39,14 @@ pub(crate) const OF_SESSIONS: &[Mutant] = &[
          let (beat, ttl) = (kept, hold.timing.ttl());",
     ),
     mutant(
+        "a session's deadline anchored at the news of its beat",
+        OWN,
+        "shelter.deadline = if loss.is_none() { standing.until } else { shelter.deadline };",
+        "let news = loss.is_none() && standing.until > shelter.deadline;\n                \
+         let heard = now + self.timing.ttl() - self.timing.safety_margin();\n                \
+         shelter.deadline = if news { heard } else { shelter.deadline };",
+    ),
+    mutant(
         "a hold believed beyond its session",
         SESSION,
         "find(under, own).map_or(Moment::default(), Shelter::bound)",
@@ -69,6 +77,12 @@ pub(crate) const OF_SESSIONS: &[Mutant] = &[
         OWN,
         "if self.shelter.is_some_and(|shelter| shelter.lost.is_some()) {\n            return;",
         "if false {\n            return;",
+    ),
+    mutant(
+        "news of a session revive what its guard saw lost",
+        KEEPER,
+        "            hold.expire(now);\n            hold.reckon(",
+        "            hold.reckon(",
     ),
     mutant("a session removed while it is believed", OWN, "if uses > 0 {", "if uses > 0 && false {"),
     mutant(
