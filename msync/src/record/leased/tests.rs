@@ -349,6 +349,18 @@ fn a_lease_is_left_free_only_if_nothing_happened_since_it_was_seen() {
 }
 
 #[test]
+fn a_reservation_is_of_no_engine_and_in_no_inbox() {
+    let (term, until) = (Term(1), WALL + A_WHILE);
+    let engine = EngineId::from_text(held().identity());
+    let reserve = Change::Reserve { term, previous: Beat(10), beat: Beat(11), engine: engine.clone(), ttl: TTL, until };
+    let reserved = change(&held(), &reserve).unwrap();
+    let record = reserved.record().unwrap();
+    assert_eq!((reserved.holder(), record.is_reserved(), record.expiry), (Holder::Ours, true, Some(until)));
+    assert_eq!((record.engine.owner(), record.pair()), ("a", Pair { term, beat: Beat(11) }));
+    assert_ne!(reserved.labels.as_ref().unwrap()[ENGINE_LABEL], badge(engine.as_str()));
+}
+
+#[test]
 fn every_hold_has_a_label_and_every_new_holder_is_counted() {
     let queued = change(&held(), &enqueue("b", 2)).unwrap();
     let granted = change(&queued, &queued.record().unwrap().hand_on(0, || Beat(20), WALL).unwrap()).unwrap();

@@ -31,7 +31,8 @@ impl Line {
                 self.0.entry(claim.term).or_insert(Place { since: at, passed: 0 });
                 None
             }
-            Call::Apply(Change::Grant { entry, .. }) => self.passed_by(entry.term()?, before),
+            // Further behind is whom its user wished to have it next.
+            Call::Apply(Change::Grant { entry, index: 0, .. }) => self.passed_by(entry.term()?, before),
             _ => None,
         }
     }

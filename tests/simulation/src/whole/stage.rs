@@ -12,12 +12,13 @@ use msync::{
         SESSIONS,
         protocol::{Call, Outcome},
         record::{
-            EngineId, Record,
+            Change, EngineId, Record,
             leased::{Leased, Op},
         },
         store::{Fault, Scope, Sighting, Snapshot},
     },
 };
+use serde_json::Value;
 
 use super::{
     judge::Judge,
@@ -54,6 +55,8 @@ pub(crate) struct State {
     others: BTreeMap<LockName, Server>,
     /// The newest version of any.
     version: u64,
+    /// What stands in the spec of the Lease, and since when.
+    spec: (BTreeMap<String, Value>, u64),
     pub(crate) judge: Judge,
     /// Those of the other locks.
     judges: BTreeMap<LockName, Judge>,
@@ -91,6 +94,7 @@ impl Stage {
             server: Server::default(),
             others: BTreeMap::new(),
             version: 0,
+            spec: (BTreeMap::new(), 0),
             judge: Judge::new(plan.is_orderly()),
             judges: (1..plan.locks).map(|index| (lock(index), Judge::new(plan.is_orderly()))).collect(),
             calm: false,
@@ -199,10 +203,12 @@ impl Stage {
                 if !is_session(name) {
                     let judge = state.judge_of(name);
                     judge.served(now, sender, machine, call, &before);
-                    if self.plan.leases {
-                        judge.lines_up(now, call, &before);
-                    }
                     judge.committed(commit.after.as_ref());
+                }
+                if self.plan.leases {
+                    state.judge.lines_up(now, call, &before);
+                    state.takes_over(now, call, &before);
+                    state.notes_spec(now);
                 }
                 state.tell(now, &self.plan, name, &commit);
             }
@@ -230,6 +236,7 @@ impl Stage {
                 state.judge.superseded(now, who);
             }
             state.judge.committed(commit.after.as_ref());
+            state.notes_spec(now);
             state.tell(now, &self.plan, &name(), &commit);
             Some(commit.version)
         });
@@ -275,6 +282,27 @@ impl State {
     /// Ends the faults, and the acquisitions that go with them.
     pub(crate) fn calm_down(&mut self) {
         (self.calm, self.wants) = (true, 0);
+    }
+
+    /// An engine of ours has the Lease that somebody else held: not before it was unchanged for the seconds in it.
+    fn takes_over(&mut self, now: u64, call: &Call, before: &Record) {
+        let (spec, since) = &self.spec;
+        let seconds = spec.get("leaseDurationSeconds").and_then(Value::as_u64).unwrap_or_default();
+        let holder = spec.get("holderIdentity").and_then(Value::as_str).unwrap_or_default();
+        // A hand may write once more what stood there before: that looks as if nothing had happened.
+        let held = before.engine.is_foreign() && !["", HAND].contains(&holder);
+        let early = now < since + seconds * 980 * MILLI;
+        if held && early && matches!(call, Call::Apply(Change::Claim { .. })) {
+            let what = format!("S2: taken over from {} {} us after it wrote", before.engine, (now - since) / 1000);
+            self.judge.broken(now, what);
+        }
+    }
+
+    fn notes_spec(&mut self, now: u64) {
+        let spec = self.server.leased().map(|leased| &leased.spec);
+        if spec != Some(&self.spec.0) {
+            self.spec = (spec.cloned().unwrap_or_default(), now);
+        }
     }
 
     /// Returns the judge of a lock.
@@ -348,7 +376,7 @@ impl Watcher {
 }
 
 fn holder(leased: &Leased) -> &str {
-    leased.spec.get("holderIdentity").and_then(serde_json::Value::as_str).unwrap_or_default()
+    leased.spec.get("holderIdentity").and_then(Value::as_str).unwrap_or_default()
 }
 
 /// Edits a Lease as people do: one thing at a time. They leave a trace of the engine that holds: who takes all of it away, and
