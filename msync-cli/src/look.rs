@@ -157,21 +157,14 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use kube::core::{Status, response::StatusDetails};
+    use serde_json::json;
 
     use super::*;
 
     fn answer(code: u16, message: &str, of: Option<&str>) -> kube::Error {
-        let details = of.map(|kind| StatusDetails {
-            name: "x".to_owned(),
-            group: String::new(),
-            kind: kind.to_owned(),
-            uid: String::new(),
-            causes: Vec::new(),
-            retry_after_seconds: 0,
-        });
-        let status = Status { details, ..Status::failure(message, "") };
-        kube::Error::Api(Box::new(status.with_code(code)))
+        let details = of.map(|kind| json!({"kind": kind}));
+        let status = json!({"status": "Failure", "code": code, "message": message, "details": details});
+        kube::Error::Api(serde_json::from_value(status).expect("a status"))
     }
 
     /// Whoever reads it wants to know what to mend, in words and not in fields.
