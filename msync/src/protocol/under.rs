@@ -1,7 +1,7 @@
 //! A hold that stands under a session: up to when it is believed, and where its next renewal puts it (design 4.10, R5 and R6).
 
 use super::{
-    Hold, Shelter,
+    Attempts, Hold, Shelter,
     session::{bound, find, shelter},
 };
 use crate::{
@@ -50,5 +50,8 @@ impl Hold {
     pub(super) fn settle_under(&mut self, seen: Beat, under: Term) {
         self.under = under;
         self.attempts.retain(|_, attempt| attempt.tests == seen);
+        if self.attempts.is_empty() {
+            self.attempts = Attempts::new(); // one that was emptied keeps a node for eleven
+        }
     }
 }
