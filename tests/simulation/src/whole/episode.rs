@@ -16,6 +16,9 @@ use super::{
 };
 use crate::{plan::MILLI, process::LocalClock, rng::Rng};
 
+/// A call that times out, twice if its answer is lost as well.
+const LONGEST_LOOK: u64 = 25_000 * MILLI;
+
 /// What the director of an episode is told.
 #[derive(Clone, Copy)]
 enum News {
@@ -301,7 +304,8 @@ impl Director {
         // An event that comes late enough looks like news to an engine that has forgotten the lock: it looks once.
         let late = self.stage.with(|state| state.trouble_until);
         self.stage.time.sleep_until(late + ttl).await;
-        self.stage.time.sleep(ttl).await;
+        // Whoever does not know what became of its last write looks when that has timed out, which may take ten seconds.
+        self.stage.time.sleep(ttl.max(LONGEST_LOOK)).await;
         let (at, left) = (self.stage.time.now(), self.left(Judge::left_behind));
         let calls = self.stage.with(|state| {
             if let Some(left) = left {
