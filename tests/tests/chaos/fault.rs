@@ -259,7 +259,7 @@ async fn swallow(crew: &mut Crew<'_>, role: Role) -> Result<()> {
 
 /// Arms the fault where the write comes from, brings that write about, and waits until it has met its fate.
 async fn meddle(crew: &mut Crew<'_>, write: Write, loss: Loss) -> Result<()> {
-    let order = format!("meddle {write} {}", loss.word(crew));
+    let order = format!("meddle {write:?} {}", loss.word(crew));
     match write {
         // Alone, it makes the object and deletes it, or claims and frees it, again and again.
         Write::Create | Write::Delete | Write::Free => {
@@ -377,13 +377,6 @@ impl Loss {
             Self::Late => format!("late={later}"),
             Self::Zombie => format!("zombie={later}"),
         }
-    }
-}
-
-impl fmt::Display for Write {
-    /// As the protocol names it: an accept is a renewal.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if *self == Self::Accept { f.write_str("Renew") } else { fmt::Debug::fmt(self, f) }
     }
 }
 

@@ -28,6 +28,7 @@ use futures::future::{BoxFuture, try_join_all};
 use msync::{
     Client, Election, Error, Leadership, Lock, LockGuard,
     clock::{BootClock, Clock, Moment, Wall},
+    unstable::SESSIONS,
 };
 use tests::{
     cluster::{child_builder, child_config},
@@ -206,7 +207,7 @@ async fn obey(
             ["hurry"] => mood.send_modify(|mood| mood.wish = Wish::Hurry),
             ["rest"] => mood.send_modify(|mood| mood.wish = Wish::Rest),
             ["end"] => mood.send_modify(|mood| mood.end = true),
-            ["meddle", kind, fate] => meddle(tamper, kind_of(kind)?, fate_of(fate)?)?,
+            ["meddle", write, fate] => meddle(tamper, write, fate_of(fate)?)?,
             ["storm", status] => tamper.always(|_| true, Fate::Respond(storm(status)?)),
             ["calm"] => tamper.clear(),
             ["wall", seconds] => wall.0.store(seconds.parse()?, Ordering::SeqCst),
@@ -217,13 +218,17 @@ async fn obey(
     std::future::pending().await // the parent is gone: so is this process, in a moment
 }
 
-fn meddle(tamper: &Tamper, kind: Kind, fate: Fate) -> Result<()> {
-    let lock = std::env::var(CHILD_LOCK)?;
+fn meddle(tamper: &Tamper, word: &str, fate: Fate) -> Result<()> {
+    let (kind, lock) = (kind_of(word)?, std::env::var(CHILD_LOCK)?);
     let (_, plural) = tests::cluster::leases::resource();
     let (path, name) = (format!("/{plural}/{lock}"), format!("\"name\":\"{lock}\""));
+    // Whose process holds another lock as well is renewed by its session.
+    let session = (word == "Renew").then(|| format!("/{plural}/{SESSIONS}"));
     let mut fate = Some(fate);
     tamper.rule(move |call: &Call| {
-        let hit = Kind::of(call) == kind && (call.path.contains(&path) || call.says(&name));
+        let meant = call.path.contains(&path) || call.says(&name);
+        let keeps = session.as_ref().is_some_and(|session| call.path.contains(session));
+        let hit = Kind::of(call) == kind && (meant || keeps);
         let fate = if hit { fate.take() } else { None };
         if fate.is_some() {
             println!("\nstruck");
@@ -235,6 +240,8 @@ fn meddle(tamper: &Tamper, kind: Kind, fate: Fate) -> Result<()> {
 }
 
 fn kind_of(word: &str) -> Result<Kind> {
+    // A Renew that answers a grant.
+    let word = if word == "Accept" { "Renew" } else { word };
     let kinds =
         [Kind::Create, Kind::Claim, Kind::Enqueue, Kind::Leave, Kind::Renew, Kind::Grant, Kind::Free, Kind::Delete];
     kinds.into_iter().find(|kind| format!("{kind:?}") == word).with_context(|| format!("no kind: {word}"))
