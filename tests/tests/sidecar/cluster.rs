@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use futures::future::try_join_all;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::{Api, api::PostParams};
 use msync::{Client, Timing};
@@ -15,8 +16,12 @@ use tokio::{
     time::{Instant, sleep},
     try_join,
 };
+use tokio_util::task::AbortOnDropHandle;
 
-use crate::process::{Place, Sidecar, prepared};
+use crate::{
+    http::ask_as,
+    process::{Place, Sidecar, prepared},
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// More than a busy machine needs for anything but waiting for a ttl.
@@ -47,6 +52,7 @@ async fn locks_pass_between_sidecars_as_their_clients_live_and_die() -> Result<(
     let (a, b) = (place.sidecar("a", None).await?, place.sidecar("b", None).await?);
     try_join!(
         async { two_sidecars_exclude_each_other(&a, &b).await.context("exclusion") },
+        async { a_holder_keeps_its_lock_while_others_wait(&a, &b).await.context("waiters") },
         async { a_silent_client_gives_way_at_once(&a, &b).await.context("silent client") },
         async { a_killed_sidecar_costs_its_ttl(&place, &b).await.context("killed") },
         async { a_restarted_sidecar_keeps_its_locks(&place, &b).await.context("restart") },
@@ -72,6 +78,34 @@ async fn two_sidecars_exclude_each_other(a: &Sidecar, b: &Sidecar) -> Result<()>
     ensure!(seen.status == 200 && (29.0..30.05).contains(&seen.left()), "{seen:?}");
     ensure!(b.ask("POST", "x").await?.status == 409);
     Ok(())
+}
+
+/// Whoever holds is served before any question of queues; `beats.rs` asks the same of the store in memory.
+async fn a_holder_keeps_its_lock_while_others_wait(a: &Sidecar, b: &Sidecar) -> Result<()> {
+    let [here, there] = [a.port(), b.port()];
+    let holding = [("of-nobody", None), ("of-one", Some("holder")), ("of-one-in-time?ttl=30", Some("holder"))].map(
+        async |(target, client)| {
+            let beat = async || match client {
+                Some(client) => ask_as(here, "PUT", target, client).await,
+                None => a.ask("PUT", target).await,
+            };
+            let first = beat().await?;
+            ensure!(first.status == 200 && first.token().is_some(), "{first:?}");
+            let wait = format!("{}?wait=120", target.split('?').next().unwrap_or_default());
+            let waiting = [here, there].map(|port| {
+                let wait = wait.clone();
+                AbortOnDropHandle::new(tokio::spawn(async move { ask_as(port, "PUT", &wait, "waiter").await }))
+            });
+            for at in 1..=6 {
+                sleep(10 * SECOND).await;
+                let reply = beat().await?;
+                ensure!(reply.status == 200 && reply.token() == first.token(), "beat {at} of {target}: {reply:?}");
+            }
+            ensure!(waiting.iter().all(|waiting| !waiting.is_finished()), "nobody was granted {target}");
+            anyhow::Ok(())
+        },
+    );
+    try_join_all(holding).await.map(drop)
 }
 
 async fn a_silent_client_gives_way_at_once(a: &Sidecar, b: &Sidecar) -> Result<()> {

@@ -26,6 +26,11 @@ impl Reply {
         self.body["spec"]["owner"].as_str().unwrap_or_default()
     }
 
+    /// The fencing token, for whoever holds the lock.
+    pub(crate) fn token(&self) -> Option<&str> {
+        self.head.lines().find_map(|field| field.strip_prefix("Msync-Fencing-Token: "))
+    }
+
     /// Seconds from now to the expiry that is shown.
     pub(crate) fn left(&self) -> f64 {
         let expiry = self.body["spec"]["expiry"].as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
