@@ -169,7 +169,12 @@ pub(crate) fn may_block(foreign: bool) -> bool {
 pub(crate) const FORKED: &str = "this process was forked from one that used msync, and a fork copies no threads: fork before \
                                  first use, or make the child another program (exec)";
 
+/// Says whether what lives there is a copy, in a process forked from the one that started its thread.
+pub(crate) fn is_forked_from(home: Home) -> bool {
+    home == Home::Own && is_forked()
+}
+
 /// Says whether this process is a copy of the one that started the thread: a fork copies no threads.
-pub(crate) fn is_forked() -> bool {
+fn is_forked() -> bool {
     OWN.get().is_some_and(|own| own.process != std::process::id())
 }

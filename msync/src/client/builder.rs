@@ -115,11 +115,11 @@ impl<S> ClientBuilder<S> {
     /// All who share a lock must use the same store. Rights: `examples/manifests/rbac-leases.yaml`.
     ///
     /// What is not as with the resource: among waiters who join within two seconds of each other their wall clocks decide who
-    /// is first, and whose clock is further behind joins with two writes; and a foreign holder is none of ours. msync never takes over before it has seen a Lease
-    /// unchanged for the time that stands in it, and is told at once when another writes it. But client-go may believe in
-    /// its leadership for longer than that, and its release may end a hold of others. A Lease in which the API server
-    /// decides (`spec.strategy`) is refused. Beside kubert or others that go by dates use a ttl of three seconds or more: with
-    /// more than a renewal a second the date in the Lease runs ahead.
+    /// is first, and whose clock is further behind joins with two writes; and a foreign holder is none of ours. msync never
+    /// takes over before it has seen a Lease unchanged for the time that stands in it, and is told at once when another
+    /// writes it. But client-go may believe in its leadership for longer than that, and its release may end a hold of
+    /// others. A Lease in which the API server decides (`spec.strategy`) is refused. Beside kubert or others that go by dates
+    /// use a ttl of three seconds or more: with more than a renewal a second the date in the Lease runs ahead.
     ///
     /// # Examples
     /// ```no_run
@@ -272,7 +272,7 @@ impl ClientBuilder {
     /// ```
     pub async fn try_default(self) -> Result<Client, Error> {
         let home = self.clock.home();
-        if home == runtime::Home::Own && runtime::is_forked() {
+        if runtime::is_forked_from(home) {
             return Err(Error::store("could not make a client", runtime::FORKED));
         }
         let found = runtime::run(home, crate::transport::infer()).await?;

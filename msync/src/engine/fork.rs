@@ -4,13 +4,13 @@
 //! registered or closed there would be the parent's loss.
 
 use super::Engine;
-use crate::{clock::Home, runtime};
+use crate::runtime;
 
 // === impl Engine: in the child of a fork ===
 
 impl Engine {
     /// Says whether this is such a copy.
     pub(crate) fn is_forked(&self) -> bool {
-        self.home == Home::Own && runtime::is_forked()
+        runtime::is_forked_from(self.home)
     }
 }
