@@ -21,7 +21,10 @@ use crate::{
     Error,
     clock::{BootClock, Clock},
     error::told,
-    store::{Fatal, Fault, kube::FIELD_MANAGER},
+    store::{
+        Fatal, Fault,
+        kube::{FIELD_MANAGER, fault::met},
+    },
 };
 
 /// The name of the resource.
@@ -133,8 +136,7 @@ where
                 405 | 422 => return Err(Fault::Fatal(Fatal::Other(told(status.message.clone())))),
                 code => format!("{code}: {}", status.message),
             },
-            kube::Error::Service(why) => why.to_string(),
-            other => other.to_string(),
+            other => met(other).to_string(),
         });
         pause().await;
     }
