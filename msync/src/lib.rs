@@ -80,7 +80,8 @@
 //!   waiters is one write and one event until the successor runs. **L3** Orderly hand-over follows the queue.
 //!
 //! On [Leases](ClientBuilder::leases) instead of the resource the clocks of waiters who join within two seconds of each other
-//! decide about their order, and S2 is about msync's engines: leaders of client-go, kubert or a hand are waited for as their Lease says, and may believe longer.
+//! decide about their order, and S2 is about msync's engines: leaders of client-go, kubert or a hand are waited for as
+//! their Lease says, and may believe longer.
 //!
 //! # What is not
 //!
