@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use tests::process::ChildProcess;
+use tests::{process::ChildProcess, proxy::Proxy};
 use tokio::time::sleep;
 
 use crate::{
@@ -35,8 +35,8 @@ pub(crate) struct Holder {
 pub(crate) struct While {
     pub(crate) holdings: Holdings,
     pub(crate) seconds: f64,
-    pub(crate) cpu: f64,
-    pub(crate) server_cpu: f64,
+    cpu: f64,
+    server_cpu: f64,
 }
 
 pub(crate) async fn measure(server: &Server, sizes: &Sizes, table: &mut Table) -> Result<()> {
@@ -48,12 +48,7 @@ pub(crate) async fn measure(server: &Server, sizes: &Sizes, table: &mut Table) -
 
 async fn hold(server: &Server, holding: Holding, quick: bool, table: &mut Table) -> Result<()> {
     let Holding { locks, ttl, round_trip } = holding;
-    let room = server.room().await?;
-    let proxy = server.test_server().proxy().await?;
-    proxy.delay(Duration::from_millis(round_trip) / 2);
-    let place = room.place("holder", Duration::from_secs(ttl)).sessions(false);
-    let place = place.via(format!("https://{}", proxy.addr()));
-    let mut holder = Holder::start(&room, &place, locks).await?;
+    let (mut holder, _proxy) = Holder::behind(server, holding, false).await?;
     let seconds = if quick { ttl } else { ttl.max(120) };
     let seen = holder.watch(server, Duration::from_secs(seconds)).await?;
     let figure = |what: &str, unit, value: f64| {
@@ -65,7 +60,7 @@ async fn hold(server: &Server, holding: Holding, quick: bool, table: &mut Table)
     table.add(figure("renewals in the busiest second", "per second", most).over("mean", mean).budget("<= 2"));
     table.add(figure("lost", "locks", seen.holdings.lost as f64).budget("0"));
     table.add(figure("memory of a lock", "KiB", holder.memory / KIB).budget("<= 2"));
-    let [cpu, server_cpu] = [seen.cpu, seen.server_cpu].map(|cpu| cpu / seen.seconds * 100.0);
+    let [cpu, server_cpu] = seen.of_a_core();
     table.add(figure("CPU to hold all", "% of a core", cpu).over("API server's", server_cpu));
     Ok(())
 }
@@ -91,6 +86,16 @@ async fn breaking(server: &Server, sizes: &Sizes, table: &mut Table) -> Result<(
 // === impl Holder ===
 
 impl Holder {
+    /// One whose API server is as far away as is wanted: behind a proxy, which lives as long as it is kept.
+    pub(crate) async fn behind(server: &Server, holding: Holding, sessions: bool) -> Result<(Self, Proxy)> {
+        let room = server.room().await?;
+        let proxy = server.test_server().proxy().await?;
+        proxy.delay(Duration::from_millis(holding.round_trip) / 2);
+        let place = room.place("holder", Duration::from_secs(holding.ttl)).sessions(sessions);
+        let place = place.via(format!("https://{}", proxy.addr()));
+        Ok((Self::start(&room, &place, holding.locks).await?, proxy))
+    }
+
     pub(crate) async fn start(room: &Room<'_>, place: &crate::child::Place, locks: usize) -> Result<Self> {
         let mut child = start(place, &Role::Hold { locks }).await?;
         let before = [Usage::of(child.pid())?, room.server.usage().await?];
@@ -120,6 +125,11 @@ impl Holder {
 // === impl While ===
 
 impl While {
+    /// CPU of the process and of the API server, in per cent of a core.
+    pub(crate) fn of_a_core(&self) -> [f64; 2] {
+        [self.cpu, self.server_cpu].map(|cpu| cpu / self.seconds * 100.0)
+    }
+
     /// Renewals a second: the mean, and in the busiest second.
     fn bursts(&self) -> (f64, f64) {
         let renewals = &self.holdings.renewals;

@@ -61,12 +61,8 @@ async fn hold(
     what: &str,
     table: &mut Table,
 ) -> Result<f64> {
-    let (room, ttl) = (server.room().await?, Duration::from_secs(holding.ttl));
-    let proxy = server.test_server().proxy().await?;
-    proxy.delay(Duration::from_millis(holding.round_trip) / 2);
-    let place = room.place("holder", ttl).sessions(sessions).via(format!("https://{}", proxy.addr()));
-    let mut holder = Holder::start(&room, &place, holding.locks).await?;
-    sleep(ttl * 2).await; // until all have moved under the session
+    let (mut holder, _proxy) = Holder::behind(server, holding, sessions).await?;
+    sleep(Duration::from_secs(holding.ttl) * 2).await; // until all have moved under the session
     let seen = holder.watch(server, Duration::from_secs(time)).await?;
     let figure = |figure: &str, unit, value: f64| Figure::new('s', format!("{what}: {figure}"), unit, value);
     let writes = seen.holdings.renewals.len() as f64 / seen.seconds;
@@ -75,7 +71,7 @@ async fn hold(
     table.add(figure("other requests meanwhile", "requests", seen.holdings.others as f64));
     table.add(figure("lost", "locks", seen.holdings.lost as f64).budget("0"));
     table.add(figure("memory of a lock", "KiB", holder.memory / 1024.0));
-    let [cpu, servers] = [seen.cpu, seen.server_cpu].map(|cpu| cpu / seen.seconds * 100.0);
+    let [cpu, servers] = seen.of_a_core();
     table.add(figure("CPU to hold all", "% of a core", cpu).over("API server's", servers));
     Ok(writes)
 }
