@@ -200,7 +200,7 @@ impl Call {
 }
 
 /// What was met on the way to the server, without kube's word for it, which says nothing.
-pub(super) fn met(error: kube::Error) -> Arc<dyn std::error::Error + Send + Sync> {
+fn met(error: kube::Error) -> Arc<dyn std::error::Error + Send + Sync> {
     match error {
         kube::Error::Service(why) => Arc::from(why),
         other => Arc::new(other),

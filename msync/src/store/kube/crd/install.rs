@@ -21,10 +21,7 @@ use crate::{
     Error,
     clock::{BootClock, Clock},
     error::told,
-    store::{
-        Fatal, Fault,
-        kube::{FIELD_MANAGER, fault::met},
-    },
+    store::{Fatal, Fault, kube::FIELD_MANAGER},
 };
 
 /// The name of the resource.
@@ -136,7 +133,8 @@ where
                 405 | 422 => return Err(Fault::Fatal(Fatal::Other(told(status.message.clone())))),
                 code => format!("{code}: {}", status.message),
             },
-            other => met(other).to_string(),
+            kube::Error::Service(why) => why.to_string(),
+            other => other.to_string(),
         });
         pause().await;
     }
