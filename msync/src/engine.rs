@@ -36,7 +36,7 @@ pub(crate) use grip::Grip;
 use keeper::Driver;
 pub(crate) use lookouts::Listener;
 use lookouts::Lookouts;
-use message::{Asked, Bid, Messages};
+use message::{Asked, Bid, Letters, Messages};
 pub(crate) use message::{Message, Why};
 use obstacle::Fitness;
 pub(crate) use offer::Forfeit;
@@ -45,7 +45,7 @@ use recall::Recall;
 use sessions::Sessions;
 use task::{Hand, Task};
 use tokio::{
-    sync::{Notify, mpsc, oneshot, watch},
+    sync::{Notify, oneshot, watch},
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
@@ -220,7 +220,7 @@ impl Engine {
         waiting.messages = None;
         // The driver is to stop renewing at that end; the guard sees to it for itself.
         if collected.urgent || max_hold.is_some() {
-            let _ = handle.messages.send(Box::new(Message::Event(Event::Tick)));
+            let _ = handle.messages.unbounded_send(Box::new(Message::Event(Event::Tick)));
         }
         let ends = max_hold.map(|most| now + most);
         let lease = Lease::new(
@@ -313,7 +313,7 @@ impl Engine {
             return;
         }
         for handle in keepers.values() {
-            let _ = handle.messages.send(Box::new(Message::Event(Event::ShutDown)));
+            let _ = handle.messages.unbounded_send(Box::new(Message::Event(Event::ShutDown)));
         }
     }
 
@@ -347,7 +347,7 @@ impl Engine {
         };
         let hand = handle.task.as_ref().and_then(Task::lend);
         // A keeper that retires leaves the map before it closes its channel, under the same mutex: this cannot fail.
-        let _ = handle.messages.send(Box::new(message));
+        let _ = handle.messages.unbounded_send(Box::new(message));
         Some((handle, new, hand))
     }
 
@@ -372,9 +372,9 @@ impl Engine {
     }
 
     fn make(self: &Arc<Self>, name: &LockName) -> (Handle, Option<Box<Driver>>) {
-        let (messages, inbox) = mpsc::unbounded_channel();
+        let (messages, letters) = Message::channel();
         let (publish, standing) = watch::channel(Standing::default());
-        let driver = Box::new(Driver::new(Arc::clone(self), name.clone(), self.keeper(name), inbox, publish));
+        let driver = Box::new(Driver::new(Arc::clone(self), name.clone(), self.keeper(name), letters, publish));
         let (task, new) = match self.home {
             Home::Own => (Some(Task::new(Box::pin(driver.run()))), None),
             Home::Caller => (None, Some(driver)),
@@ -383,9 +383,9 @@ impl Engine {
     }
 
     /// Takes a keeper off the map, unless somebody has just written to it.
-    fn retire(&self, name: &LockName, inbox: &mpsc::UnboundedReceiver<Box<Message>>) -> bool {
+    fn retire(&self, name: &LockName, letters: &mut Letters) -> bool {
         let mut keepers = self.keepers();
-        let retires = inbox.is_empty();
+        let retires = message::are_read(letters);
         if retires {
             keepers.remove(name);
             self.retired.notify_waiters();
@@ -416,7 +416,7 @@ impl Engine {
     /// Tells a keeper, if there is one.
     fn tell(&self, name: &LockName, event: Event) {
         if let Some(handle) = self.keepers().get(name) {
-            let _ = handle.messages.send(Box::new(Message::Event(event)));
+            let _ = handle.messages.unbounded_send(Box::new(Message::Event(event)));
         }
     }
 
@@ -489,7 +489,7 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         self.awaited.fetch_sub(1, Ordering::Relaxed);
         if let Some(messages) = &self.messages {
-            let _ = messages.send(Box::new(Message::Event(Event::Cancel(self.ticket))));
+            let _ = messages.unbounded_send(Box::new(Message::Event(Event::Cancel(self.ticket))));
         }
     }
 }

@@ -78,7 +78,8 @@ pub struct Keeper {
     parting: Option<Parting>,
     /// Giving back is tried until then, whatever calls meet; after that others may take over anyway.
     insist_until: Moment,
-    flight: Option<Flight>,
+    /// Boxed, as the contest.
+    flight: Option<Box<Flight>>,
     /// A write of ours may have been applied unseen.
     unsettled: bool,
     /// What calls have met since all was well. Boxed, as the contest.
@@ -185,7 +186,8 @@ impl Keeper {
         let timeout = self.timeout(turn, now.local);
         if let Some(call) = call.clone() {
             let wanted = !self.tickets.is_empty();
-            self.flight = Some(Flight { call, overtaken: false, sent: now.local, limit: timeout, before, wanted });
+            self.flight =
+                Some(Box::new(Flight { call, overtaken: false, sent: now.local, limit: timeout, before, wanted }));
         }
         self.see_holder(now.local);
         Action {

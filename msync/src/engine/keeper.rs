@@ -12,7 +12,7 @@ use futures::{
     future::{BoxFuture, OptionFuture},
     stream::BoxStream,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::{
     Engine,
@@ -20,7 +20,7 @@ use super::{
     call::Terms,
     gate::{Arrival, Purpose},
     lookouts::Listener,
-    message::{Acknowledge, Asked, Bid, Message, Why},
+    message::{Acknowledge, Asked, Bid, Letters, Message, Why},
     offer::Offer,
 };
 use crate::{
@@ -42,7 +42,7 @@ pub(super) struct Driver {
     pub(super) engine: Arc<Engine>,
     pub(super) name: LockName,
     pub(super) keeper: Keeper,
-    messages: mpsc::UnboundedReceiver<Box<Message>>,
+    letters: Letters,
     publish: watch::Sender<Standing>,
     flight: OptionFuture<Flight>,
     /// When the call that is to be made next asked for its turn first.
@@ -69,14 +69,14 @@ impl Driver {
         engine: Arc<Engine>,
         name: LockName,
         keeper: Keeper,
-        messages: mpsc::UnboundedReceiver<Box<Message>>,
+        letters: Letters,
         publish: watch::Sender<Standing>,
     ) -> Self {
         Self {
             engine,
             name,
             keeper,
-            messages,
+            letters,
             publish,
             flight: None.into(),
             arrival: None,
@@ -100,7 +100,7 @@ impl Driver {
             self.step(event);
             if self.keeper.is_idle() {
                 self.engine.remember(&self.name, self.keeper.view());
-                self.retired = self.engine.retire(&self.name, &self.messages);
+                self.retired = self.engine.retire(&self.name, &mut self.letters);
             }
             if self.retired {
                 return;
@@ -131,7 +131,7 @@ impl Driver {
                     return Some(Event::Tick);
                 }
                 Some(Some(sighting)) = sighting => if let Some(event) = seen(sighting) { return Some(event) },
-                message = self.messages.recv() => match message {
+                message = self.letters.next() => match message {
                     Some(message) => if let Some(event) = self.admit(*message) { return Some(event) },
                     None => return None,
                 },
@@ -350,7 +350,7 @@ impl Drop for Driver {
         self.disembark();
         if !self.retired {
             self.desert();
-            self.messages.close();
+            self.letters.get_mut().close();
             self.engine.forget(&self.name);
         }
     }
@@ -376,9 +376,9 @@ mod tests {
     fn driver() -> Driver {
         let (store, clock) = (Arc::new(MemoryStore::new()), Arc::new(TokioClock::default()));
         let engine = Engine::new(EngineId::new("me", 1), store, clock, Arc::new(|| 7), false, None, false);
-        let (name, (_, inbox)) = (LockName::new("x").unwrap(), mpsc::unbounded_channel());
+        let (name, (_, letters)) = (LockName::new("x").unwrap(), Message::channel());
         let keeper = engine.keeper(&name);
-        Driver::new(engine, name, keeper, inbox, watch::channel(Standing::default()).0)
+        Driver::new(engine, name, keeper, letters, watch::channel(Standing::default()).0)
     }
 
     async fn pass(client: &Client, span: Duration) {
@@ -448,6 +448,6 @@ mod tests {
             size_of::<F>()
         }
         let (driver, task) = (size_of::<Driver>(), future(Driver::run));
-        assert!(driver <= 1312 && task <= 320, "driver {driver}, task {task}");
+        assert!(driver <= 1168 && task <= 320, "driver {driver}, task {task}");
     }
 }

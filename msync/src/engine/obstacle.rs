@@ -58,7 +58,7 @@ impl Engine {
         let (asker, answer) = oneshot::channel();
         let asked = self.keepers().get(name).is_some_and(|handle| {
             let why = Message::Why(since, asker);
-            handle.messages.send(Box::new(why)).is_ok()
+            handle.messages.unbounded_send(Box::new(why)).is_ok()
         });
         if asked { answer.await.unwrap_or(Why::Unseen(None)) } else { Why::Unseen(None) }
     }

@@ -133,8 +133,10 @@ impl Engine {
     /// Returns a lock as this engine knows it, without a request: as its keeper sees it now, or as it was last seen.
     pub(crate) async fn newest(&self, name: &LockName) -> Option<Snapshot> {
         let (asker, answer) = oneshot::channel();
-        let asked =
-            self.keepers().get(name).is_some_and(|handle| handle.messages.send(Box::new(Message::Show(asker))).is_ok());
+        let asked = self
+            .keepers()
+            .get(name)
+            .is_some_and(|handle| handle.messages.unbounded_send(Box::new(Message::Show(asker))).is_ok());
         let shown = if asked { answer.await.ok().flatten() } else { None };
         shown.or_else(|| self.last_seen(name))
     }

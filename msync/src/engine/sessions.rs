@@ -271,7 +271,7 @@ impl Engine {
         told.await.map_err(|_| deserted())??;
         offer.collect(self.clock.now()).ok_or_else(deserted)?;
         // It is told with the next event.
-        let _ = handle.messages.send(Box::new(Message::Event(Event::Tick)));
+        let _ = handle.messages.unbounded_send(Box::new(Message::Event(Event::Tick)));
         Ok(handle)
     }
 
@@ -286,7 +286,7 @@ impl Engine {
                 self.poke(term);
             }
             let Rest::Stay(until) = rest else {
-                let _ = handle.messages.send(Box::new(Message::Release(ticket, None, None)));
+                let _ = handle.messages.unbounded_send(Box::new(Message::Release(ticket, None, None)));
                 return;
             };
             tokio::select! {

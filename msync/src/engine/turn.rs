@@ -56,7 +56,7 @@ impl Turn {
                     if lease.remaining() >= wanted {
                         break;
                     }
-                    let _ = messages.send(Box::new(Message::Event(Event::Prolong(ticket))));
+                    let _ = messages.unbounded_send(Box::new(Message::Event(Event::Prolong(ticket))));
                     let prolonged = lease.standing().wait_for(|now| now.until > seen.until).await.is_ok();
                     if !prolonged {
                         std::future::pending::<()>().await; // the end is told by `lost`
@@ -78,7 +78,7 @@ impl Turn {
 
     /// Keeps the lock for at least so long from now on, whatever becomes of its guard.
     pub(crate) fn keep(&self, least: Duration) {
-        let _ = self.messages.send(Box::new(Message::Event(Event::Keep(self.ticket, least))));
+        let _ = self.messages.unbounded_send(Box::new(Message::Event(Event::Keep(self.ticket, least))));
     }
 
     /// Releases, and waits until the release is acknowledged. Says whether the one that was named has the lock next.
@@ -103,7 +103,7 @@ impl Turn {
         }
         let release = Message::Release(self.ticket, self.successor.take(), acknowledge);
         let _helps = self.task.as_ref().and_then(Task::lend);
-        let _ = self.messages.send(Box::new(release)); // a driver that is gone holds nothing
+        let _ = self.messages.unbounded_send(Box::new(release)); // a driver that is gone holds nothing
     }
 }
 

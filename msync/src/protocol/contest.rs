@@ -439,7 +439,7 @@ impl Keeper {
         let waits = self.tickets.front().is_some_and(|want| want.patience == Patience::Wait && !want.retained);
         let guess =
             |flight: &Flight| matches!(flight.call, Call::Apply(Change::Create { .. })) && flight.before.is_nothing();
-        waits && *self.view.state() == State::Unknown && self.flight.as_ref().is_some_and(guess)
+        waits && *self.view.state() == State::Unknown && self.flight.as_deref().is_some_and(guess)
     }
 
     /// Says whether an entry of this engine stands so far behind in the queue that it does not watch the lock.

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use futures::StreamExt;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -88,10 +89,10 @@ pub fn lease(name: &str, token: impl Into<FencingToken>) -> (Lease, Hold) {
 /// ```
 pub fn leadership(name: &str, token: impl Into<FencingToken>) -> (Leadership, Hold) {
     let Staged { lease, hold, ticket, client } = Staged::new(name, token.into());
-    let (messages, mut inbox) = mpsc::unbounded_channel::<Box<Message>>();
+    let (messages, mut letters) = Message::channel();
     let released = hold.clone();
     runtime::spawn(lease.home(), async move {
-        while let Some(message) = inbox.recv().await {
+        while let Some(message) = letters.next().await {
             if let Message::Release(_, _, acknowledge) = *message {
                 released.released.cancel();
                 if let Some(acknowledge) = acknowledge {
