@@ -62,7 +62,7 @@ struct Streak {
 }
 
 /// For how long the rights have been denied, as far as can be known: from the first answer that said so to the last question that
-/// was answered so. A process may have been frozen between a question and its answer.
+/// was answered so. A process may have been frozen between a question and its answer, and between that and the next question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Denied {
     answered: Moment,
@@ -110,6 +110,19 @@ impl Trip {
     }
 }
 
+// === impl Denied ===
+
+impl Denied {
+    fn lasted(self) -> Duration {
+        self.asked.since(self.answered)
+    }
+
+    /// Says whether one more denial is of the same kind: two questions that are further apart say nothing of the time between.
+    fn goes_on(self, trip: &Trip) -> bool {
+        trip.sent.since(self.asked) <= DENIAL + trip.limit
+    }
+}
+
 // === impl Streak ===
 
 impl Streak {
@@ -134,8 +147,9 @@ impl Trouble {
         let streak = if trip.reads { &mut self.reads } else { &mut self.writes };
         streak.add(trip);
         self.failing = true;
-        let first = streak.denied.map_or(trip.now, |first| first.answered);
-        streak.denied = denied.then_some(Denied { answered: first, asked: trip.sent });
+        let goes_on = streak.denied.filter(|before| before.goes_on(trip));
+        let answered = goes_on.map_or(trip.now, |before| before.answered);
+        streak.denied = denied.then_some(Denied { answered, asked: trip.sent });
         if trip.is_overdue() {
             self.too_slow = trip.limit >= longest_call(timing);
             self.pace = self.pace.max(trip.took());
@@ -200,9 +214,8 @@ impl Trouble {
 
     /// Says whether rights have been denied for so long that it will not pass.
     pub(super) fn is_denied(&self) -> bool {
-        let denied = || [self.writes.denied, self.reads.denied].into_iter().flatten();
-        let (first, last) = (denied().map(|one| one.answered).min(), denied().map(|one| one.asked).max());
-        first.zip(last).is_some_and(|(first, last)| last.since(first) >= DENIAL)
+        let denied = [self.writes.denied, self.reads.denied].into_iter().flatten();
+        denied.map(Denied::lasted).max().is_some_and(|lasted| lasted >= DENIAL)
     }
 
     /// Says whether what the server refuses cannot be the other engines' doing: so often, and for longer than a ttl.
@@ -219,8 +232,8 @@ impl Trouble {
         let most = if lasts { longest } else { Duration::from_millis(50 << self.count().min(7)).min(longest) };
         let pause = jitter(most, cx);
         // Looks once more just when it would be final.
-        let denied = [self.writes.denied, self.reads.denied].into_iter().flatten().map(|denied| denied.answered).min();
-        let left = denied.map(|since| (since + DENIAL).since(now)).filter(|left| !left.is_zero());
+        let denied = [self.writes.denied, self.reads.denied].into_iter().flatten();
+        let left = denied.map(|denied| (denied.answered + DENIAL).since(now)).filter(|left| !left.is_zero()).min();
         left.map_or(pause, |left| pause.min(left))
     }
 

@@ -33,12 +33,12 @@ pub(crate) struct Denial {
 impl Denial {
     /// What an engine takes for passing is shorter, by any clock.
     const PASSING: u64 = 9_800 * MILLI;
-    /// Everybody has had another answer meanwhile; or after ten ttl, if that is longer, for one may be cut off and then frozen.
-    const APART: u64 = 600_000 * MILLI;
+    /// Nobody takes two for one any more: an engine's questions are ten seconds and a call apart then, which takes a minute at the most.
+    const APART: u64 = 75_000 * MILLI;
 
     /// Begins to deny, for up to twice as long as may pass.
-    pub(crate) fn begin(&mut self, at: u64, ttl: u64, rng: &mut Rng) {
-        if at >= self.until + Self::APART.max(10 * ttl) || self.until == 0 {
+    pub(crate) fn begin(&mut self, at: u64, rng: &mut Rng) {
+        if at >= self.until + Self::APART || self.until == 0 {
             self.since = at;
         }
         self.until = self.until.max(at + rng.below(2 * Self::PASSING));

@@ -153,7 +153,7 @@ impl Stage {
     pub(crate) fn deny(&self) {
         let now = self.time.now();
         let until = self.with(|state| {
-            state.denial.begin(now, self.plan.ttl, &mut state.rng);
+            state.denial.begin(now, &mut state.rng);
             state.trouble_until = state.trouble_until.max(state.denial.until());
             state.denial.until()
         });

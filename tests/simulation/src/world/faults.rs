@@ -27,7 +27,7 @@ impl World {
             self.later(delay, Happening::Scribbles);
         }
         if self.rng.chance(self.plan.denial) {
-            self.denial.begin(self.at, self.plan.ttl, &mut self.rng);
+            self.denial.begin(self.at, &mut self.rng);
             self.say(|world| format!("the server denies everything until {} us", world.denial.until() / 1000));
         }
         if self.rng.chance(self.plan.crash) {

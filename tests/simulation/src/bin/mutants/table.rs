@@ -342,7 +342,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     mutant(
         "a keeper retires under a new message",
         ENGINE,
-        "let retires = inbox.is_empty();",
-        "let retires = inbox.is_empty() || true;",
+        "let retires = message::are_read(letters);",
+        "let retires = message::are_read(letters) || true;",
     ),
 ];
