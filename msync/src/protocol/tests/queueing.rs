@@ -199,6 +199,23 @@ fn a_grant_seen_twice_is_accepted_once() {
     assert!(bench.has(1));
 }
 
+/// Whoever joins before it is named by it, not by the next renewal only.
+#[test]
+fn an_acceptance_says_who_is_next() {
+    for joins in [true, false] {
+        let mut bench = Bench::waiting(campaign(1));
+        bench.grant(5);
+        if joins {
+            bench.rival_joins(3);
+        }
+        bench.seen();
+        assert!(matches!(bench.change(), Change::Renew { .. }));
+        bench.serve();
+        assert!(bench.has(1));
+        assert_eq!(bench.record().next_owner.as_deref(), joins.then_some("rival"));
+    }
+}
+
 #[test]
 fn a_poll_that_finds_its_own_claim_too_old_confirms_it() {
     let mut bench = Bench::new();
