@@ -16,6 +16,7 @@ mod event;
 mod foreign;
 mod hold;
 mod keeping;
+pub(crate) mod leftover;
 mod own;
 mod release;
 mod reply;

@@ -136,6 +136,8 @@ pub enum Scope {
     Engine(EngineId),
     /// Every lock whose queue one engine came to be the first of by a hand-off.
     Next(EngineId),
+    /// Every session.
+    Sessions,
     /// Every lock.
     All,
 }
@@ -149,6 +151,7 @@ impl Scope {
             Self::Lock(watched) => watched == name,
             Self::Engine(engine) => *engine == record.engine,
             Self::Next(engine) => *engine == record.next,
+            Self::Sessions => name.is_session(),
             Self::All => true,
         }
     }
@@ -162,8 +165,8 @@ pub enum Sighting {
     Listed(Vec<(LockName, Snapshot)>),
     /// A lock that matches, made or changed.
     Changed(LockName, Snapshot),
-    /// Within [`Scope::Lock`] and [`Scope::All`]: the lock was deleted, at this version. Within the other
-    /// scopes: it no longer matches, because it was deleted or because of what it shows now.
+    /// Within [`Scope::Lock`], [`Scope::Sessions`] and [`Scope::All`]: the lock was deleted, at this version. Within the
+    /// other scopes: it no longer matches, because it was deleted or because of what it shows now.
     Gone(LockName, u64),
     /// Nothing new; the watch is alive.
     Alive,

@@ -4,7 +4,13 @@
 pub use crate::client::Configured;
 #[cfg(feature = "kube")]
 pub use crate::store::kube::crd;
+use crate::{LockName, record::Term};
 pub use crate::{client::Chosen, macros::private, name::SESSIONS};
+
+/// Returns the name of a session, which no user has.
+pub fn session(term: Term) -> LockName {
+    LockName::session(term)
+}
 
 /// The rules: pure.
 pub mod protocol {

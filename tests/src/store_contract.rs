@@ -11,6 +11,7 @@ use msync::{
     clock::Wall,
     unstable::{
         record::{Beat, Change, Claim, EngineId, Entry, MAX_WAITERS, Pair, Record, Refused, Term},
+        session,
         store::{Fault, Scope, Sighting, Snapshot, Store, Version, Watch},
     },
 };
@@ -470,6 +471,22 @@ pub async fn a_watch_of_all_shows_every_lock(store: Subject) {
     assert!(matches!(next(&mut watch).await, Sighting::Gone(gone, _) if gone == one));
     let renewed = done(&store, &two, renew(2, 20, 21)).await;
     assert_eq!(next(&mut watch).await, Sighting::Changed(two, renewed));
+}
+
+/// A watch of the sessions shows each of them, and no lock.
+pub async fn a_watch_of_the_sessions_shows_no_lock(store: Subject) {
+    let (lock, one, two) = (name("one"), session(Term(2)), session(Term(3)));
+    done(&store, &lock, create("a", 1)).await;
+    let first = done(&store, &one, create("a", 2)).await;
+    let (mut watch, listed) = open(&store, Scope::Sessions).await;
+    assert_eq!(listed, [(one.clone(), first.clone())]);
+    done(&store, &lock, renew(1, 10, 11)).await;
+    let second = done(&store, &two, create("b", 3)).await;
+    assert_eq!(next(&mut watch).await, Sighting::Changed(two.clone(), second));
+    let renewed = done(&store, &two, renew(3, 30, 31)).await;
+    assert_eq!(next(&mut watch).await, Sighting::Changed(two, renewed));
+    store.delete(&one, &first.version).await.expect("deleted");
+    assert!(matches!(next(&mut watch).await, Sighting::Gone(gone, _) if gone == one));
 }
 
 /// A watch that nobody polls for a while blocks no writer and loses nothing.

@@ -115,7 +115,7 @@ impl Lookout {
             Some(_) if warns => {
                 let costs = match self.scope {
                     Scope::Next(_) => "who waits may notice a crash one ttl later",
-                    Scope::Lock(_) | Scope::Engine(_) | Scope::All => "hand-overs will be slow",
+                    Scope::Lock(_) | Scope::Engine(_) | Scope::Sessions | Scope::All => "hand-overs will be slow",
                 };
                 tracing::warn!(scope = ?self.scope, fault = %why, costs, "cannot watch");
             }

@@ -4,6 +4,8 @@
 //! A driver steps its keeper under a lock of what is known of sessions, and says what its hold needs before it lets go. So a
 //! session that is found unused and closed under the same lock is used by nobody.
 
+mod collect;
+
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{
@@ -55,6 +57,8 @@ struct State {
     retry: Moment,
     /// It was said that the right is missing.
     warned: bool,
+    /// What others have left is looked after.
+    collects: bool,
 }
 
 /// What holds need.
@@ -239,8 +243,12 @@ impl Engine {
         }
         state.own.push(Own::new(term, timing, ticket));
         state.publish();
+        let collects = std::mem::replace(&mut state.collects, true);
         drop(state);
         runtime::spawn(self.home, Arc::clone(self).live(term, timing, ticket));
+        if !collects {
+            runtime::spawn(self.home, Arc::clone(self).collect_sessions());
+        }
     }
 
     /// The life of one session, from its first write to its removal.

@@ -68,6 +68,7 @@ all: [
     an_inbox_sees_a_lock_freed_and_taken_again
     a_watch_of_who_is_next_shows_every_beat_since_the_hand_off
     a_watch_of_all_shows_every_lock
+    a_watch_of_the_sessions_shows_no_lock
     a_watch_that_lags_loses_nothing
 ]
 // Where the queue is a list: an entry has a place in it.

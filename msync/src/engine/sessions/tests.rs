@@ -7,8 +7,8 @@ use futures::{future::BoxFuture, poll};
 use super::*;
 use crate::{
     Client, LockGuard, MemoryStore,
-    clock::{Clock, TokioClock},
-    record::Change,
+    clock::{Clock, TokioClock, Wall},
+    record::{Beat, Change, Claim, EngineId},
     store::{Fatal, Fault, Scope, Snapshot, Store, Version, Watch},
 };
 
@@ -16,6 +16,8 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 struct Wire {
     store: MemoryStore,
+    /// Looks at all sessions.
+    looks: Arc<AtomicU64>,
     cut: Arc<AtomicBool>,
     forbids: bool,
 }
@@ -53,6 +55,7 @@ impl Store for Wire {
     }
 
     fn watch(&self, scope: Scope) -> Watch {
+        self.looks.fetch_add(u64::from(scope == Scope::Sessions), Ordering::Relaxed);
         self.store.watch(scope)
     }
 }
@@ -269,4 +272,80 @@ async fn r14_turned_off_nothing_is_opened() {
     let _guards = hold(&client, 3).await;
     pass(&client, 60).await;
     assert!(sessions(&store).await.is_empty());
+}
+
+/// The session of a process that is no more, as it was left.
+async fn left_behind(store: &MemoryStore, wall: Wall) -> LockName {
+    let term = Term(0xdead);
+    let claim = Claim { engine: EngineId::new("gone", 1), term, ttl: Duration::from_secs(15), instant: true };
+    let change = Change::Create { claim, beat: Beat(1), under: Term::NONE, wall };
+    let name = LockName::session(term);
+    store.apply(&name, &change).await.unwrap();
+    name
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_crashed_process_has_left_of_a_session_is_collected_seldom_and_by_few() {
+    let wire = Wire::default();
+    let (looker, plain) = (client(&wire, "a"), Wire { store: wire.store.clone(), ..Wire::default() });
+    let plain_client = client(&plain, "b");
+    let wall = looker.engine().clock.read().wall;
+    let dead = left_behind(&wire.store, wall).await;
+    let (_locks, _one) = (hold(&looker, 2).await, plain_client.lock("alone").unwrap().acquire().await.unwrap());
+    pass(&looker, 5 * 3600).await;
+    assert_eq!(wire.looks.load(Ordering::Relaxed), 0, "it costs a place and no more");
+    pass(&looker, 14 * 3600).await;
+    let left = sessions(&wire.store).await;
+    assert!(!left.contains(&dead) && left.len() == 1, "its own lives: {left:?}");
+    assert!(wire.looks.load(Ordering::Relaxed) <= 4, "{wire:?}");
+    assert_eq!(plain.looks.load(Ordering::Relaxed), 0, "who has no session looks at none");
+}
+
+/// The clock of its process is two hours slow.
+#[tokio::test(start_paused = true)]
+async fn a_session_that_lives_is_not_collected_whatever_its_date_is_and_costs_few_looks() {
+    let wire = Wire::default();
+    let client = client(&wire, "a");
+    let locks = hold(&client, 2).await;
+    let store = wire.store.clone();
+    let clock = Arc::clone(&client.engine().clock);
+    let name = left_behind(&store, Wall::default()).await;
+    let beats = tokio::spawn(async move {
+        for beat in 1.. {
+            clock.sleep_until(clock.now() + Duration::from_secs(5)).await;
+            let (term, ttl) = (Term(0xdead), Duration::from_secs(15));
+            let (previous, beat) = (Beat(beat), Beat(beat + 1));
+            let change = Change::Renew {
+                term,
+                previous,
+                beat,
+                renewals: 2,
+                ttl,
+                next_owner: None,
+                under: Term::NONE,
+                wall: Wall::default(),
+            };
+            store.apply(&name, &change).await.expect("it is there");
+        }
+    });
+    pass(&client, 40 * 3600).await;
+    assert!(!beats.is_finished(), "it was collected");
+    assert!((2..=14).contains(&wire.looks.load(Ordering::Relaxed)), "{:?}", wire.looks);
+    assert!(locks.iter().all(|lock| lock.check().is_ok()));
+    beats.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_looks_after_the_end_of_the_last_handle() {
+    let wire = Wire::default();
+    let client = client(&wire, "a");
+    let clock = Arc::clone(&client.engine().clock);
+    let locks = hold(&client, 2).await;
+    pass(&client, 60).await;
+    assert_eq!(sessions(&wire.store).await.len(), 1);
+    drop(locks);
+    let engine = Arc::downgrade(client.engine());
+    drop(client);
+    clock.sleep_until(clock.now() + Duration::from_secs(60)).await;
+    assert_eq!(engine.strong_count(), 0, "a task keeps it");
 }

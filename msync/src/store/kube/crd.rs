@@ -31,6 +31,9 @@ const MAX_ADVERTISED: usize = 16 + 1 + Advert::MAX_LEN;
 /// The annotation of a lock whose name had to be escaped: what the name was made of.
 pub const ORIGINAL_NAME: &str = "metaparticle.io/original-name";
 
+/// The label of a session, by which all of them are found, among however many locks.
+pub(super) const SESSION_LABEL: (&str, &str) = ("msync.dev/session", "true");
+
 /// The wire form of a [`Record`]. Its limits are at the leaves: a rule over the whole would be evaluated at each renewal.
 #[allow(clippy::duplicated_attributes, reason = "several columns have the same type")]
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
@@ -282,6 +285,9 @@ impl Lock {
         let mut lock = Self::new(name.as_str(), LockSpec::from(record));
         if let Some(original) = name.original() {
             lock.annotations_mut().insert(ORIGINAL_NAME.to_owned(), original.to_owned());
+        }
+        if name.is_session() {
+            lock.labels_mut().insert(SESSION_LABEL.0.to_owned(), SESSION_LABEL.1.to_owned());
         }
         lock
     }

@@ -8,7 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::fault::{LOCKS, Resource};
 use crate::{
     LockName,
-    store::kube::crd::Lock,
+    store::kube::crd::{Lock, SESSION_LABEL},
     store::{Fault, Scope, Sighting, Snapshot},
 };
 
@@ -18,6 +18,14 @@ pub(super) enum Selector {
     Field(String),
     Label(String),
     Everything,
+}
+
+// === impl Selector ===
+
+impl Selector {
+    pub(super) fn sessions() -> Self {
+        Self::Label(format!("{}={}", SESSION_LABEL.0, SESSION_LABEL.1))
+    }
 }
 
 /// An object that a record stands in.
@@ -78,6 +86,7 @@ impl Form for Lock {
             Scope::Lock(name) => Selector::Field(format!("metadata.name={name}")),
             Scope::Engine(engine) => Selector::Field(format!("spec.engine={engine}")),
             Scope::Next(engine) => Selector::Field(format!("spec.next={engine}")),
+            Scope::Sessions => Selector::sessions(),
             Scope::All => Selector::Everything,
         }
     }

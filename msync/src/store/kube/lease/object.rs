@@ -21,7 +21,7 @@ use crate::{
     store::{
         Fatal, Fault, Scope, Sighting, Snapshot, Version,
         kube::{
-            crd::{Lock, ORIGINAL_NAME},
+            crd::{Lock, ORIGINAL_NAME, SESSION_LABEL},
             fault::{LEASES, Resource},
             form::{Form, Selector},
         },
@@ -98,9 +98,13 @@ impl kube::Resource for Lease {
 impl Lease {
     /// Makes the object of a record.
     pub fn of(name: &LockName, record: &Record) -> Self {
-        let Leased { spec, mut annotations, labels, version: _ } = Leased::of(record);
+        let Leased { spec, mut annotations, mut labels, version: _ } = Leased::of(record);
         if let (Some(notes), Some(original)) = (&mut annotations, name.original()) {
             notes.insert(ORIGINAL_NAME.to_owned(), original.to_owned());
+        }
+        if name.is_session() {
+            let label = (SESSION_LABEL.0.to_owned(), SESSION_LABEL.1.to_owned());
+            labels.get_or_insert_default().extend([label]);
         }
         let name = Some(name.as_str().to_owned());
         Self { metadata: ObjectMeta { name, annotations, labels, ..ObjectMeta::default() }, spec }
@@ -166,6 +170,7 @@ impl Form for Lease {
             Scope::Lock(name) => Selector::Field(format!("metadata.name={name}")),
             Scope::Engine(engine) => Selector::Label(format!("{ENGINE_LABEL}={}", badge(engine.as_str()))),
             Scope::Next(engine) => Selector::Label(format!("{NEXT_LABEL}={}", badge(engine.as_str()))),
+            Scope::Sessions => Selector::sessions(),
             Scope::All => Selector::Everything,
         }
     }
