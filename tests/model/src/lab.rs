@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use msync::unstable::protocol::{Call, Event, Outcome};
+use msync::unstable::protocol::{Call, Event, Glance, Outcome};
 use stateright::{Model, Property};
 
-use crate::{Fault, Guard, Node, Peer, Phase, Plan, Promise, Seen, World};
+use crate::{Desk, Fault, Guard, Node, Peer, Phase, Plan, Promise, Seen, World};
 
 /// One thing that happens. Numbers are those of an engine, a request or a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,6 +20,14 @@ pub enum Act {
     Tick(u8),
     /// A watch shows its next event.
     Look(u8),
+    /// The same about the session: a call, a timer, a watch.
+    GiveUpSession(u8),
+    /// See above.
+    TickSession(u8),
+    /// See above.
+    LookSession(u8),
+    /// A user wants more time.
+    Prolong(u8, Guard),
     /// A silent watch starts over.
     Reopen(u8),
     /// A process that stood still runs again.
@@ -91,11 +99,18 @@ impl Model for Lab {
                 next.budget.releases -= 1;
                 next.stranger_releases();
             }
-            Act::GiveUp(index) => next.answer(index, Outcome::Unknown, &Seen::default()),
+            Act::GiveUp(index) => next.answer(index, Desk::Lock, Outcome::Unknown, &Seen::default()),
+            Act::GiveUpSession(index) => next.answer(index, Desk::Session, Outcome::Unknown, &Seen::default()),
+            Act::TickSession(index) => next.run(index, |node| node.step_session(Glance::Tick)),
+            Act::LookSession(index) => next.run(index, Node::look_at_session),
+            Act::Prolong(index, guard) => {
+                next.budget.prolongs -= 1;
+                next.run(index, |node| node.prolong(guard));
+            }
             Act::Pass => next.pass(None),
             Act::Fail(fault) => fault.strike(&mut next)?,
             Act::Resume(index) => next.node(index).paused = false,
-            Act::Reopen(index) => next.list(index),
+            Act::Reopen(index) => next.reopen(index),
             Act::Tick(index) => next.run(index, |node| node.step(Event::Tick)),
             Act::Look(index) => next.run(index, Node::look),
             Act::Want(index) => next.run(index, |node| node.want(&self.plan.peers[usize::from(index)])),
@@ -144,12 +159,18 @@ impl Lab {
             (node.is_due(), Act::Tick(index)),
             (node.is_out_of_time(), Act::GiveUp(index)),
             (!node.sightings.is_empty(), Act::Look(index)),
+            (node.is_session_due(), Act::TickSession(index)),
+            (node.is_session_out_of_time(), Act::GiveUpSession(index)),
+            (!node.side.sightings.is_empty(), Act::LookSession(index)),
             (node.stalled, Act::Reopen(index)),
             (node.may_want(peer), Act::Want(index)),
             (world.budget.shutdowns > 0 && node.may_close(), Act::Close(index)),
         ];
         acts.extend(can.into_iter().filter(|(can, _)| *can).map(|(_, act)| act));
-        let may_end = |guard: &&Guard| !is_cancelled(**guard) || world.budget.cancels > 0;
+        let may_prolong = |guard: &&Guard| guard.phase == Phase::Held && world.budget.prolongs > 0;
+        acts.extend(node.guards.iter().filter(may_prolong).map(|guard| Act::Prolong(index, *guard)));
+        let stays = |guard: &Guard| peer.stays && guard.phase == Phase::Held;
+        let may_end = |guard: &&Guard| !stays(guard) && (!is_cancelled(**guard) || world.budget.cancels > 0);
         acts.extend(node.guards.iter().filter(may_end).map(|guard| Act::End(index, *guard)));
         acts.extend(node.guards.iter().filter(|guard| !guard.polled).map(|guard| Act::Poll(index, *guard)));
     }
@@ -186,7 +207,7 @@ fn faults(world: &World) -> Vec<Fault> {
     }
     for (index, node) in (0..).zip(&world.nodes).filter(|(_, node)| !node.paused) {
         let awaits = world.requests.iter().any(|request| request.from == index && request.awaited);
-        if awaits || node.is_due() || node.is_out_of_time() || node.must_look() {
+        if awaits || node.is_busy() {
             faults.extend([Fault::Pause(index), Fault::Crash(index)]);
         }
         if node.must_look() {

@@ -12,7 +12,7 @@ use msync::unstable::{
 };
 use serde_json::{Value, json};
 
-use crate::{Promise, World};
+use crate::{Desk, Promise, World};
 
 /// What is known of the Lease, or what is sent of it. Its order is that of its text: any will do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -135,7 +135,7 @@ impl World {
         let leased = self.server.leased.0.as_deref().cloned().unwrap_or_default();
         self.server.put(Leased { spec: spec.clone(), ..leased });
         self.stranger.observed = Some((spec, self.now));
-        self.witness(before.as_ref());
+        self.witness(Desk::Lock, before.as_ref());
     }
 }
 

@@ -13,13 +13,15 @@ mod node;
 mod plan;
 mod promise;
 mod server;
+mod session;
 mod world;
 
 pub use fault::Fault;
 pub use lab::{Act, Lab};
 pub use lease::{Known, Ops, Seen, Stranger};
 pub use node::{Guard, Node, Phase, Step};
-pub use plan::{Budget, Peer, Plan};
+pub use plan::{Budget, Peer, Plan, Session};
 pub use promise::{Promise, Reach};
 pub use server::{Origin, Server};
-pub use world::{Reply, Request, World};
+pub use session::Side;
+pub use world::{Desk, Reply, Request, World};

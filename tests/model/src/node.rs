@@ -3,16 +3,16 @@
 use std::{collections::VecDeque, time::Duration};
 
 use msync::{
-    LossReason,
+    LossReason, Timing,
     clock::{Moment, Now, Wall},
     unstable::{
-        protocol::{Action, Call, Event, Keeper, Notice, Ticket},
+        protocol::{Action, Call, Event, Glance, Keeper, Notice, Ticket},
         record::{Change, EngineId, Term},
         store::Snapshot,
     },
 };
 
-use crate::{Peer, Promise, Seen};
+use crate::{Peer, Promise, Seen, Session, Side, session::Wake};
 
 /// One tick, on a clock that is right.
 pub(crate) const TICK: Duration = Duration::from_secs(1);
@@ -60,6 +60,8 @@ pub struct Node {
     pub wants: u8,
     /// What the watch has reported and the keeper has not seen; on a Lease with what the store learns of it.
     pub sightings: VecDeque<(Event, Seen)>,
+    /// What it has to do with the session.
+    pub side: Side,
     /// The Lease as this engine's store has last seen it.
     pub known: Seen,
     /// The watch is silent: what it has reported comes at any time, or never.
@@ -93,6 +95,10 @@ pub struct Node {
 pub struct Step {
     /// A call to send.
     pub call: Option<Call>,
+    /// A call to send about the session.
+    pub of_session: Option<Call>,
+    /// A watch of the session is opened.
+    pub opens_session: bool,
     /// The tokens of those that acquired, in order.
     pub tokens: Vec<u64>,
     /// A watch of the lock is opened.
@@ -108,7 +114,9 @@ impl Step {
     fn follow(&mut self, next: Self) {
         self.call = self.call.take().or(next.call);
         self.tokens.extend(next.tokens);
+        self.of_session = self.of_session.take().or(next.of_session);
         self.opens |= next.opens;
+        self.opens_session |= next.opens_session;
         self.broken = self.broken.or(next.broken);
     }
 }
@@ -116,10 +124,16 @@ impl Step {
 // === impl Node ===
 
 impl Node {
-    /// Makes an engine that has just started.
-    pub fn new(index: u8, peer: &Peer) -> Self {
+    /// Makes an engine that has just started. The first may have a session.
+    pub fn new(index: u8, peer: &Peer, session: Session) -> Self {
         let id = EngineId::new(&format!("n{index}"), 0);
+        let side = match (session, index) {
+            (Session::None, _) => Side::default(),
+            (_, 0) => Side::own(id.clone(), peer.timing, session == Session::Moved),
+            (_, _) => Side::other(),
+        };
         Self {
+            side,
             keeper: Keeper::new(id.clone()),
             guards: Vec::new(),
             wants: peer.wants,
@@ -158,6 +172,16 @@ impl Node {
         !self.paused && self.wake.is_some_and(|wake| wake <= self.now().local)
     }
 
+    /// Says whether a timer about the session is due.
+    pub fn is_session_due(&self) -> bool {
+        !self.paused && self.side.is_due(self.now().local)
+    }
+
+    /// Says whether the call about the session has taken too long.
+    pub fn is_session_out_of_time(&self) -> bool {
+        !self.paused && self.side.is_out_of_time(self.now().local)
+    }
+
     /// Says whether the call in flight has taken too long.
     pub fn is_out_of_time(&self) -> bool {
         !self.paused && self.limit.is_some_and(|limit| limit <= self.now().local)
@@ -165,7 +189,14 @@ impl Node {
 
     /// Says whether the watch has something that must be seen before time passes.
     pub fn must_look(&self) -> bool {
-        !self.paused && !self.stalled && !self.sightings.is_empty()
+        let silent = self.paused || self.stalled;
+        !silent && (!self.sightings.is_empty() || !self.side.sightings.is_empty())
+    }
+
+    /// Says whether it does something before time passes.
+    pub fn is_busy(&self) -> bool {
+        let lock = self.is_due() || self.is_out_of_time();
+        lock || self.is_session_due() || self.is_session_out_of_time() || self.must_look()
     }
 
     /// Says whether a user may begin an acquisition.
@@ -246,6 +277,49 @@ impl Node {
         step
     }
 
+    /// The next event of the watch of the session is seen.
+    pub fn look_at_session(&mut self) -> Step {
+        self.side.sightings.pop_front().map_or_else(Step::default, |glance| self.step_session(glance))
+    }
+
+    /// The session begins to be made.
+    pub fn launch(&mut self, timing: Timing) -> Step {
+        let (now, nonce) = (self.now(), self.next_nonce());
+        let wake = self.side.launch(timing, now, nonce);
+        self.heed(wake)
+    }
+
+    /// Returns it before its watches have shown anything.
+    #[must_use]
+    pub fn without_sights(&self) -> Self {
+        let mut node = self.clone();
+        node.side.sightings.clear();
+        node
+    }
+
+    /// A user that has the lock wants more time.
+    pub fn prolong(&mut self, guard: Guard) -> Step {
+        self.step(Event::Prolong(guard.ticket))
+    }
+
+    /// Takes what is seen of the session, or heard of a call about it.
+    pub fn step_session(&mut self, glance: Glance) -> Step {
+        let (now, nonce) = (self.now(), self.next_nonce());
+        let wake = self.side.step(glance, &self.keeper, self.closing, now, nonce);
+        self.heed(wake)
+    }
+
+    /// Does what follows from a step about the session.
+    fn heed(&mut self, wake: Wake) -> Step {
+        self.nonces += u16::from(wake.call.as_ref().is_some_and(carries_nonce));
+        let Wake { call, news, opens, broken } = wake;
+        let mut step = Step { of_session: call, opens_session: opens, broken, ..Step::default() };
+        if let Some(event) = news {
+            step.follow(self.step(event));
+        }
+        step
+    }
+
     /// The keeper sees the next event of the watch.
     pub fn look(&mut self) -> Step {
         let Some((event, seen)) = self.sightings.pop_front() else { return Step::default() };
@@ -280,11 +354,17 @@ impl Node {
             self.limit = None;
         }
         let (now, nonce) = (self.now(), self.next_nonce());
+        if let Some(own) = self.side.shelters() {
+            self.keeper.know_sessions(Some(own));
+        }
         let action = self.keeper.step(event, now, &mut || nonce);
         let mut step = Step::default();
         self.note(&action, now, &mut step);
         step.broken = step.broken.or(self.judge());
         step.call = action.call;
+        let nonce = self.next_nonce();
+        let wake = self.side.follow(&self.keeper, action.ask, self.closing, now, nonce);
+        step.follow(self.heed(wake));
         if self.keeper.is_idle() {
             self.retire();
         }
@@ -297,6 +377,7 @@ impl Node {
         self.id = EngineId::new(&format!("n{}", self.index), self.starts.into());
         self.retire();
         self.sightings.clear();
+        self.side = self.side.anew();
         self.guards.clear();
         self.lost.clear();
         self.known = Seen::default();
@@ -406,13 +487,15 @@ impl Node {
         if matches!(call, Call::Apply(Change::Reserve { .. })) && !self.keeps() {
             return Some(Promise::OnlyWantedIsRenewed);
         }
-        let Call::Apply(Change::Renew { term, .. }) = call else { return None };
+        let Call::Apply(Change::Renew { term, under, .. }) = call else { return None };
         let untaken = |guard: &Guard| matches!(guard.phase, Phase::Offered(_));
         let wanted = match self.keeper.standing().ticket {
             Some(ticket) => !self.guards.iter().any(|guard| guard.ticket == ticket && untaken(guard)),
             None => self.keeper.waiting() > 0 || self.keeps(),
         };
-        match (self.lost.contains(term), wanted) {
+        // Its session would keep it alive for nobody: it is led out, and no more.
+        let leads_out = self.keeper.hold().is_some_and(|hold| !hold.under.is_none()) && under.is_none();
+        match (self.lost.contains(term) && !leads_out, wanted) {
             (true, _) => Some(Promise::LostIsFinal),
             (false, false) => Some(Promise::OnlyWantedIsRenewed),
             (false, true) => None,

@@ -26,6 +26,8 @@ pub struct Peer {
     pub retained: bool,
     /// For how many ticks its users keep it at least.
     pub at_least: u16,
+    /// Its users keep the lock until it is lost.
+    pub stays: bool,
 }
 
 // === impl Peer ===
@@ -33,7 +35,16 @@ pub struct Peer {
 impl Peer {
     /// Makes an engine whose users want a plain lock a number of times, one after the other.
     pub fn new(timing: Timing, wants: u8) -> Self {
-        Self { timing, wants, at_once: 1, patience: Patience::Wait, instant: true, retained: false, at_least: 0 }
+        Self {
+            timing,
+            wants,
+            at_once: 1,
+            patience: Patience::Wait,
+            instant: true,
+            retained: false,
+            at_least: 0,
+            stays: false,
+        }
     }
 
     /// Makes its acquisitions campaigns: a grant must be accepted, the record is kept.
@@ -60,6 +71,12 @@ impl Peer {
         Self { at_least: ticks, ..self }
     }
 
+    /// Lets its users keep the lock until it is lost.
+    #[must_use]
+    pub fn staying(self) -> Self {
+        Self { stays: true, ..self }
+    }
+
     /// Returns what an acquisition of this engine wants.
     pub fn want(&self, ticket: Ticket) -> Want {
         Want {
@@ -75,7 +92,7 @@ impl Peer {
 /// How much may go wrong in one run: of each kind, and in total.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Budget {
-    /// Of all kinds together, but for cancellations and shutdowns, which are none.
+    /// Of all kinds together, but for cancellations, shutdowns and wishes for time, which are none.
     pub total: u8,
     /// Requests and replies that come late, or never.
     pub late: u8,
@@ -97,6 +114,8 @@ pub struct Budget {
     pub cancels: u8,
     /// Clients that are shut down in good order.
     pub shutdowns: u8,
+    /// Users that want more time.
+    pub prolongs: u8,
     /// Releases of a stranger who compares nothing.
     pub releases: u8,
 }
@@ -130,4 +149,18 @@ pub struct Plan {
     pub reaches: Vec<Reach>,
     /// The record stands in a Lease, by which a stranger elects as well.
     pub leases: bool,
+    /// The first engine has a session, which the lock is put under.
+    pub session: Session,
+}
+
+/// Whether the first engine has a session, from the beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Session {
+    /// It has none.
+    #[default]
+    None,
+    /// Its first acquisition goes directly under it.
+    Direct,
+    /// It acquires first, and then moves in.
+    Moved,
 }

@@ -1,9 +1,13 @@
 //! The promises that are checked in every state, and what every plan must be able to reach to be worth anything.
 
-use msync::unstable::record::leased::Holder;
+use msync::unstable::{
+    protocol::Call,
+    record::{Change, leased::Holder},
+    store::Snapshot,
+};
 use stateright::Property;
 
-use crate::{Lab, Origin, Phase, World};
+use crate::{Desk, Lab, Origin, Phase, Request, World};
 
 /// A promise of the protocol that a transition can break; S2 is not among them, since it is read off a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,6 +49,14 @@ pub enum Reach {
     Strange,
     /// An engine was wiped out by the release of a stranger.
     Wiped,
+    /// A lock stands under a session, and its engine's guard says held.
+    Sheltered,
+    /// A session was removed by another engine, and a lock that stood under it taken over.
+    Killed,
+    /// A beat of a session and its removal by another are on their way at once.
+    KillAndBeat,
+    /// A write that puts the lock under its session, or leads it out, is on its way when the session is gone.
+    Stranded,
 }
 
 // === impl Reach ===
@@ -76,12 +88,37 @@ impl Reach {
                 let leased = world.server.leased.0.as_ref();
                 leased.is_some_and(|leased| leased.holder() == Holder::Wiped) && world.holders() > 0
             }),
+            Self::Sheltered => Property::sometimes("a lock under a session", |_, world: &World| {
+                let under = |stored: &Snapshot| !stored.record.under.is_none();
+                world.server.stored.as_ref().is_some_and(under) && world.nodes[0].holds()
+            }),
+            Self::Killed => Property::sometimes("a session is killed and its lock taken over", |_, world: &World| {
+                world.killed && world.server.origin == Origin::TookOver
+            }),
+            Self::KillAndBeat => Property::sometimes("a kill races a beat", |_, world: &World| {
+                let mut about = world.requests.iter().filter(|request| request.desk == Desk::Session);
+                let (kills, beats) =
+                    (|r: &Request| matches!(r.call, Call::Delete(_)), |r: &Request| is_renewal(&r.call));
+                about.clone().any(kills) && about.any(beats)
+            }),
+            Self::Stranded => {
+                Property::sometimes("a move is on its way and the session is gone", |_, world: &World| {
+                    let moves = |request: &Request| {
+                        request.desk == Desk::Lock && request.from == 0 && is_renewal(&request.call)
+                    };
+                    world.session.stored.is_none() && world.requests.iter().any(moves)
+                })
+            }
             Self::TwoHolders => Property::sometimes("two holders", |_, world: &World| world.holders() > 1),
             Self::OldToken => {
                 Property::sometimes("an old token", |_, world: &World| world.broken == Some(Promise::TokensIncrease))
             }
         }
     }
+}
+
+fn is_renewal(call: &Call) -> bool {
+    matches!(call, Call::Apply(Change::Renew { .. }))
 }
 
 fn has_loss(world: &World) -> bool {

@@ -5,7 +5,7 @@
 
 use std::{io::Write, time::Duration};
 
-use model::{Budget, Lab, Peer, Plan, Reach, World};
+use model::{Budget, Lab, Peer, Plan, Reach, Session, World};
 use msync::{
     Timing,
     clock::{BootClock, Clock},
@@ -36,7 +36,8 @@ fn is_long() -> bool {
 }
 
 fn plan<const N: usize>(name: &'static str, peers: [Peer; N], ticks: u16, budget: Budget) -> Plan {
-    Plan { name, peers: peers.to_vec(), ticks, leisure: 0, budget, reaches: Vec::new(), leases: false }
+    let (reaches, session) = (Vec::new(), Session::None);
+    Plan { name, peers: peers.to_vec(), ticks, leisure: 0, budget, reaches, leases: false, session }
 }
 
 /// Explores a plan; fails if a promise is broken, if something is out of reach, or if it has become smaller than `least`.
@@ -159,6 +160,52 @@ fn two_engines_of_which_one_keeps_what_it_has_over_a_shutdown() {
     for (name, other, least) in [("kept, waited for", waits, 180_000), ("kept, tried", tries, 110_000)] {
         explore(plan(name, [kept, other], 9, budget), least, &[Reach::Reserved, Reach::TakeOver]);
     }
+}
+
+/// Two engines whose users keep the lock until it is lost, the first of them by a session.
+fn under_a_session(name: &'static str, session: Session, budget: Budget) -> Plan {
+    let peer = Peer::new(even(), 1).staying();
+    Plan { session, ..plan(name, [peer, peer], 7, budget) }
+}
+
+/// The session is killed when it shows no life.
+#[test]
+fn a_session_with_a_pause_and_clocks_a_margin_apart() {
+    let budget = Budget { total: 2, pauses: 1, slips: 1, ..Budget::default() };
+    let plan = under_a_session("session, pause + clock", Session::Direct, budget);
+    explore(plan, 350_000, &[Reach::Sheltered, Reach::Killed, Reach::Loss]);
+}
+
+/// A beat that is late meets the kill.
+#[test]
+fn a_session_with_a_late_message_and_a_pause() {
+    let budget = Budget { total: 2, late: 1, pauses: 1, ..Budget::default() };
+    let plan = under_a_session("session, late + pause", Session::Direct, budget);
+    explore(plan, 2_000_000, &[Reach::Sheltered, Reach::Killed, Reach::Loss, Reach::KillAndBeat]);
+}
+
+/// A write that puts the lock under its session is on its way when that is killed.
+#[test]
+fn a_move_under_a_session_with_a_late_message_or_a_pause() {
+    let budget = Budget { total: 1, late: 1, pauses: 1, ..Budget::default() };
+    let plan = under_a_session("session, moved in, late | pause", Session::Moved, budget);
+    explore(plan, 200_000, &[Reach::Sheltered, Reach::Killed, Reach::Loss, Reach::Stranded]);
+}
+
+#[test]
+#[ignore = "the same with both faults in one run: long"]
+fn a_move_under_a_session_with_a_late_message_and_a_pause() {
+    let budget = Budget { total: 2, late: 1, pauses: 1, ..Budget::default() };
+    let plan = under_a_session("session, moved in, late + pause", Session::Moved, budget);
+    explore(plan, 6_000_000, &[Reach::Sheltered, Reach::Killed, Reach::Loss, Reach::Stranded]);
+}
+
+/// A user wants more time than its session gives, so the lock leads out.
+#[test]
+fn a_move_out_of_a_session_with_a_late_message_or_a_pause() {
+    let budget = Budget { total: 1, late: 1, pauses: 1, prolongs: 1, ..Budget::default() };
+    let plan = under_a_session("session, led out, late | pause", Session::Direct, budget);
+    explore(plan, 450_000, &[Reach::Sheltered, Reach::Killed, Reach::Loss, Reach::Stranded]);
 }
 
 /// A stranger elects by the same Lease as client-go does; its release ends whatever hold there is.
