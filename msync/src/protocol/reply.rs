@@ -37,7 +37,7 @@ impl Keeper {
             // Decided anew, with an anchor of its own; it says nothing about the server, so there is nothing to wait for.
             Outcome::Unsent => self.unsent(&flight),
             Outcome::Unknown => self.lost_sight(&flight, cx),
-            Outcome::Denied if !self.trouble.as_ref().is_some_and(|trouble| trouble.is_denied()) => {
+            Outcome::Denied if !self.is_denied(flight.call == Call::Read) => {
                 self.back_off(None, cx);
             }
             // What was sent before anybody waited is no answer to who has come since: decided anew, for them.

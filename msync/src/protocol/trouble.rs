@@ -212,10 +212,10 @@ impl Trouble {
         self.refusals.count > RACES
     }
 
-    /// Says whether rights have been denied for so long that it will not pass.
-    pub(super) fn is_denied(&self) -> bool {
-        let denied = [self.writes.denied, self.reads.denied].into_iter().flatten();
-        denied.map(Denied::lasted).max().is_some_and(|lasted| lasted >= DENIAL)
+    /// Says whether reads, or writes, have been denied for so long that it will not pass.
+    pub(super) fn is_denied(&self, reads: bool) -> bool {
+        let streak = if reads { &self.reads } else { &self.writes };
+        streak.denied.is_some_and(|denied| denied.lasted() >= DENIAL)
     }
 
     /// Says whether what the server refuses cannot be the other engines' doing: so often, and for longer than a ttl.
@@ -321,6 +321,11 @@ impl super::Keeper {
             trouble.rest();
             self.trouble = Some(trouble).filter(|trouble| !trouble.is_over());
         }
+    }
+
+    /// Says whether a denial of such a call is final.
+    pub(super) fn is_denied(&self, reads: bool) -> bool {
+        self.trouble.as_ref().is_some_and(|trouble| trouble.is_denied(reads))
     }
 
     /// Returns how many calls in a row have failed.

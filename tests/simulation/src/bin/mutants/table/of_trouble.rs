@@ -6,10 +6,10 @@ pub(crate) const OF_TROUBLE: &[Mutant] = &[
     mutant(
         "a denial is final at once",
         REPLY,
-        "Outcome::Denied if !self.trouble.as_ref().is_some_and(|trouble| trouble.is_denied()) => {",
+        "Outcome::Denied if !self.is_denied(flight.call == Call::Read) => {",
         "Outcome::Denied if false => {",
     ),
-    mutant("a denial is never final", TROUBLE, "|lasted| lasted >= DENIAL)", "|lasted| lasted >= 1000 * DENIAL)"),
+    mutant("a denial is never final", TROUBLE, "denied.lasted() >= DENIAL", "denied.lasted() >= 1000 * DENIAL"),
     mutant(
         "a denial counts from the question that was answered so",
         TROUBLE,
@@ -26,8 +26,15 @@ pub(crate) const OF_TROUBLE: &[Mutant] = &[
     mutant(
         "a denial of writes and a later one of reads count as one",
         TROUBLE,
-        "let denied = [self.writes.denied, self.reads.denied].into_iter().flatten();\n        denied.map(Denied::lasted)",
-        "let mut both = Denied { answered: Moment::from_nanos(u64::MAX), asked: Moment::default() };\n        for one in [self.writes.denied, self.reads.denied].into_iter().flatten() {\n            both = Denied { answered: both.answered.min(one.answered), asked: both.asked.max(one.asked) };\n        }\n        Some(both).filter(|both| both.asked >= both.answered).into_iter().map(Denied::lasted)",
+        "streak.denied.is_some_and(|denied| denied.lasted() >= DENIAL)",
+        "let first = [&self.reads, &self.writes].into_iter().filter_map(|one| Some(one.denied?.answered)).min();\n        \
+         first.zip(streak.denied).is_some_and(|(first, denied)| denied.asked.since(first) >= DENIAL)",
+    ),
+    mutant(
+        "a denial that was final counts for calls of the other kind",
+        TROUBLE,
+        "streak.denied.is_some_and(|denied| denied.lasted() >= DENIAL)",
+        "[streak, &self.reads, &self.writes].into_iter().filter_map(|one| one.denied).any(|one| one.lasted() >= DENIAL)",
     ),
     mutant(
         "a read resets the back-off of writes",
