@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use super::stage::Stage;
 use crate::{network::hop, plan::MILLI, rng::Rng};
 
-const WHO: &str = "host_1.client-go";
+/// What it writes as the holder.
+pub(crate) const WHO: &str = "host_1.client-go";
 /// When true time began, by the wall clocks here.
 const EPOCH: i64 = 1_767_225_600_000;
 

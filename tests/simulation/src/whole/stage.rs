@@ -21,6 +21,7 @@ use msync::{
 use serde_json::Value;
 
 use super::{
+    foreigner::WHO,
     judge::Judge,
     machine::{Machine, TrueTime},
     story::Story,
@@ -289,8 +290,9 @@ impl State {
         let (spec, since) = &self.spec;
         let seconds = spec.get("leaseDurationSeconds").and_then(Value::as_u64).unwrap_or_default();
         let holder = spec.get("holderIdentity").and_then(Value::as_str).unwrap_or_default();
-        // A hand may write once more what stood there before: that looks as if nothing had happened.
-        let held = before.engine.is_foreign() && !["", HAND].contains(&holder);
+        // A hand may write once more what stood there before: that looks as if nothing had happened. And an engine of ours whose
+        // annotations were spoilt counts as somebody else for who sees that, but is judged as one of ours.
+        let held = before.engine.is_foreign() && holder == WHO;
         let early = now < since + seconds * 980 * MILLI;
         if held && early && matches!(call, Call::Apply(Change::Claim { .. })) {
             let what = format!("S2: taken over from {} {} us after it wrote", before.engine, (now - since) / 1000);
