@@ -6,11 +6,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use msync::{clock::Wall, unstable::record::leased::Leased};
 use serde_json::{Value, json};
 
-use super::stage::Stage;
+use super::stage::{FOREIGNER, Stage};
 use crate::{network::hop, plan::MILLI, rng::Rng};
 
-/// What it writes as the holder.
-pub(crate) const WHO: &str = "host_1.client-go";
 /// When true time began, by the wall clocks here.
 const EPOCH: i64 = 1_767_225_600_000;
 
@@ -83,7 +81,7 @@ impl Foreigner {
 
     async fn try_acquire_or_renew(&mut self) -> bool {
         let now = self.now();
-        let mut spec = self.spec(WHO, self.seconds);
+        let mut spec = self.spec(FOREIGNER, self.seconds);
         if self.leads()
             && self.is_valid(now)
             && let Some(cached) = self.cached.clone()
@@ -149,7 +147,7 @@ impl Foreigner {
             return false;
         }
         let spec = leased.spec.clone();
-        let Some(version) = self.stage.put(WHO, version, &leased) else { return false };
+        let Some(version) = self.stage.put(FOREIGNER, version, &leased) else { return false };
         if self.travel().await.is_none() {
             return false;
         }
@@ -165,7 +163,7 @@ impl Foreigner {
     }
 
     fn leads(&self) -> bool {
-        self.observed.as_ref().is_some_and(|(observed, _)| holder(observed) == WHO)
+        self.observed.as_ref().is_some_and(|(observed, _)| holder(observed) == FOREIGNER)
     }
 
     /// By the seconds that stand in the Lease, since it was seen to change.

@@ -21,7 +21,6 @@ use msync::{
 use serde_json::Value;
 
 use super::{
-    foreigner::WHO,
     judge::Judge,
     machine::{Machine, TrueTime},
     story::Story,
@@ -39,6 +38,8 @@ pub(crate) const LOCK: &str = "simulated";
 
 /// Who edits by hand.
 const HAND: &str = "a hand";
+/// Who elects as client-go does.
+pub(crate) const FOREIGNER: &str = "host_1.client-go";
 
 /// What all share.
 pub(crate) struct Stage {
@@ -292,7 +293,7 @@ impl State {
         let holder = spec.get("holderIdentity").and_then(Value::as_str).unwrap_or_default();
         // A hand may write once more what stood there before: that looks as if nothing had happened. And an engine of ours whose
         // annotations were spoilt counts as somebody else for who sees that, but is judged as one of ours.
-        let held = before.engine.is_foreign() && holder == WHO;
+        let held = before.engine.is_foreign() && holder == FOREIGNER;
         let early = now < since + seconds * 980 * MILLI;
         if held && early && matches!(call, Call::Apply(Change::Claim { .. })) {
             let what = format!("S2: taken over from {} {} us after it wrote", before.engine, (now - since) / 1000);
