@@ -26,6 +26,8 @@ pub(crate) struct Denial {
     /// When the first of those began that followed each other closely: whoever sent nothing between them sees one.
     since: u64,
     until: u64,
+    /// When the last one that lasted had ended.
+    lasted_until: u64,
 }
 
 // === impl Denial ===
@@ -39,6 +41,9 @@ impl Denial {
     /// Begins to deny, for up to twice as long as may pass.
     pub(crate) fn begin(&mut self, at: u64, rng: &mut Rng) {
         if at >= self.until + Self::APART || self.until == 0 {
+            if self.until >= self.since + Self::PASSING {
+                self.lasted_until = self.until;
+            }
             self.since = at;
         }
         self.until = self.until.max(at + rng.below(2 * Self::PASSING));
@@ -54,9 +59,9 @@ impl Denial {
         self.until
     }
 
-    /// Says whether it may have failed somebody by now: one that passes must not.
-    pub(crate) fn may_fail(&self, at: u64) -> bool {
-        self.until > 0 && at >= self.since + Self::PASSING
+    /// Says whether it may have failed somebody since then: one that passes must not. Who is not polled is told late.
+    pub(crate) fn may_fail(&self, asked: u64, at: u64) -> bool {
+        (self.until > 0 && at >= self.since + Self::PASSING) || self.lasted_until > asked
     }
 }
 

@@ -190,6 +190,7 @@ impl User {
         let id = stage
             .judge(&self.name, |judge| judge.asks(&machine, patient, machine.true_span(want.at_least).max(at_least)));
         stage.say(|| format!("{machine:?} asks {id} {}: {:?}", self.name, want.way));
+        let asked = stage.time.now();
         let asking = Asking { stage: Arc::clone(&stage), name: self.name.clone(), id };
         let gives_up = !stage.is_calm() && self.rng.chance(stage.plan.cancel);
         let until = self.moment(gives_up);
@@ -209,7 +210,7 @@ impl User {
             // Who waits fails of a denial only when it has lasted.
             Err(Error::Forbidden(_)) => {
                 let (hasty, now) = (matches!(want.way, Way::Try | Way::Timeout(_)), stage.time.now());
-                stage.with(|state| state.denial.may_fail(now) || (hasty && state.denial.until() > 0))
+                stage.with(|state| state.denial.may_fail(asked, now) || (hasty && state.denial.until() > 0))
             }
             Err(_) => false,
         };

@@ -205,7 +205,7 @@ impl World {
     fn failed(&mut self, spot: Spot, ticket: Ticket) {
         let who = spot.0;
         let waits = self.seat(spot).task(ticket).is_some_and(|task| task.want.patience == Patience::Wait);
-        if waits && !self.denial.may_fail(self.at) {
+        if waits && !self.denial.may_fail(self.at, self.at) {
             self.oracle.broken(self.at, format!("liveness: {ticket:?} of p{who} has failed for what passes"));
         }
         self.oracle.tally.failed += 1;
