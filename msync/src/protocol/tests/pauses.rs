@@ -137,6 +137,29 @@ fn a_free_lock_is_claimed_again_as_soon_as_the_pause_is_over() {
     assert!(matches!(bench.change(), Change::Claim { .. }));
 }
 
+/// Whatever wakes its keeper otherwise: that may be the word to people, which comes ever more rarely.
+#[test]
+fn who_comes_during_a_pause_is_served_when_that_is_over() {
+    for failures in [1, 3] {
+        let mut bench = Bench::new();
+        bench.want(want(1));
+        for _ in 1..failures {
+            bench.lose();
+            while bench.call.is_none() {
+                bench.wake();
+            }
+        }
+        bench.lose();
+        bench.step(Event::Cancel(Ticket(1)));
+        bench.want(want(2));
+        let mut waited = 0;
+        while bench.call.is_none() {
+            waited += bench.wake();
+        }
+        assert!(waited <= 400, "{waited} ms after {failures} failures");
+    }
+}
+
 #[test]
 fn a_try_is_told_of_a_store_that_does_not_answer_after_a_third_of_the_ttl() {
     let mut bench = Bench::new();
