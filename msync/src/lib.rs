@@ -72,7 +72,7 @@
 //! * **S3** Loss is signalled by the local deadline even if no API call ever returns; after a pause of the process the
 //!   first poll of a body and the first `check()` say lost.
 //! * **S4** Lost is final. **S5** Release touches only its own acquisition. **S6** An acquire that was cancelled, or
-//!   that is not polled any more, leaves nothing that anybody renews.
+//!   that is not polled any more, leaves nothing that anybody renews; a set that waits for its last lock holds the others.
 //! * **S7** The body and its arguments are dropped before the release is sent. **S8** `at_least` is honoured by all who
 //!   use msync, also over an orderly shutdown.
 //! * **L1** When a holder crashes, a waiter holds within about one ttl of the last renewal, or within two if the queue

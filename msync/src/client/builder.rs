@@ -218,8 +218,9 @@ impl<S> ClientBuilder<S> {
     /// Chooses Kubernetes, by a client of your own, which is used as it is.
     ///
     /// That has a price, for kube's own client delays small writes (the first request of each connection takes some 40 ms
-    /// more), opens a connection for each watch, notices a dead one late, and sends some requests again by itself. A hand-off
-    /// after seconds of quiet then takes several times as long; `BENCHMARKS.md` has the figures.
+    /// more), opens a connection for each watch (256 at the most, and no more than a quarter of the process's
+    /// descriptors), notices a dead one late, and sends some requests again by itself. A hand-off after seconds of quiet then
+    /// takes several times as long; `BENCHMARKS.md` has the figures.
     ///
     /// A task of that client lives on the tokio runtime it was made on. When that runtime ends, acquisitions fail with
     /// [`Error::Store`] and what is held is lost at its deadline; while nobody drives it, nothing is sent. Where a client

@@ -15,6 +15,7 @@ use futures::{
     StreamExt,
     stream::{BoxStream, unfold},
 };
+use rustix::process::{Resource, getrlimit};
 use tokio::{
     sync::broadcast::{self, error::RecvError},
     task::JoinHandle,
@@ -28,7 +29,7 @@ use crate::{
     store::{Scope, Sighting, Snapshot, Store},
 };
 
-/// How many locks have a watch of their own.
+/// How many locks have a watch of their own at the most.
 const MOST: usize = 256;
 
 /// How many sightings are kept for a slow listener, before it has to do with the newest.
@@ -39,6 +40,8 @@ pub(super) struct Lookouts {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     random: Random,
+    /// How many locks have a watch of their own.
+    most: usize,
     state: Mutex<State>,
 }
 
@@ -145,7 +148,8 @@ impl Drop for Listener {
 impl Lookouts {
     pub(super) fn new(store: &Arc<dyn Store>, clock: &Arc<dyn Clock>, random: &Random) -> Arc<Self> {
         let (store, clock, random) = (Arc::clone(store), Arc::clone(clock), Arc::clone(random));
-        Arc::new(Self { store, clock, random, state: Mutex::default() })
+        let most = bearable(getrlimit(Resource::Nofile).current);
+        Arc::new(Self { store, clock, random, most, state: Mutex::default() })
     }
 
     fn join(self: &Arc<Self>, name: &LockName) -> Ear {
@@ -180,7 +184,7 @@ impl Lookouts {
 
     /// Gives a name a watch of its own, or a part in the watch of all.
     fn open(self: &Arc<Self>, state: &mut State, name: &LockName) -> Option<Own> {
-        if state.own < MOST {
+        if state.own < self.most {
             state.own += 1;
             return Some(self.watch(state, name));
         }
@@ -310,6 +314,12 @@ impl State {
 
 fn listed(name: &LockName, found: Option<&Snapshot>) -> Sighting {
     Sighting::Listed(found.map(|snapshot| (name.clone(), snapshot.clone())).into_iter().collect())
+}
+
+/// Says how many locks may have a watch of their own in a process that may have so many descriptors: where each takes a
+/// connection, over HTTP/1.1, they must leave most of those to the calls and to the program. Any number where there is no limit.
+fn bearable(descriptors: Option<u64>) -> usize {
+    descriptors.and_then(|most| usize::try_from(most / 4).ok()).map_or(MOST, |most| most.min(MOST))
 }
 
 #[cfg(test)]

@@ -285,9 +285,10 @@ impl Trouble {
         }
     }
 
-    /// Nobody is left who would want to know.
-    fn forget_told(&mut self) -> Option<Report> {
-        self.told = None;
+    /// Nobody is left who would want to know. While calls fail it is kept what was told: whoever comes next is no reason to say it
+    /// again.
+    fn leave(&mut self, failing: bool) -> Option<Report> {
+        self.told.take_if(|_| !failing);
         None
     }
 }
@@ -340,7 +341,8 @@ impl super::Keeper {
             return None;
         }
         let mut trouble = self.trouble.take().unwrap_or_default();
-        let report = if self.serves_somebody() { trouble.report(since, &timing, now) } else { trouble.forget_told() };
+        let report =
+            if self.serves_somebody() { trouble.report(since, &timing, now) } else { trouble.leave(since.is_some()) };
         self.trouble = Some(trouble).filter(|trouble| !trouble.is_over());
         report
     }

@@ -118,8 +118,8 @@ async fn beyond_a_bound_one_watch_serves_all_the_others() {
     let store = Counting::default();
     let engine = store.engine();
     let mut listeners = listen(&engine, 0..2000).await;
-    assert_eq!(store.open(), MOST + 1);
-    for number in [0, MOST - 1, MOST, 1999] {
+    assert_eq!(store.open(), most() + 1);
+    for number in [0, most() - 1, most(), 1999] {
         let made = store.put(&name(number), 1);
         assert_eq!(next(&mut listeners[number]).await, Sighting::Changed(name(number), made.clone()));
         let mut late = Listener::new(&engine, name(number));
@@ -127,15 +127,15 @@ async fn beyond_a_bound_one_watch_serves_all_the_others() {
         store.store.delete(name(number));
         assert!(matches!(next(&mut listeners[number]).await, Sighting::Gone(..)));
     }
-    listeners.truncate(MOST + 1);
+    listeners.truncate(most() + 1);
     settle().await;
-    assert_eq!(store.open(), MOST + 1);
-    listeners.truncate(MOST);
+    assert_eq!(store.open(), most() + 1);
+    listeners.truncate(most());
     settle().await;
-    assert_eq!(store.open(), MOST, "nobody needs the watch of all");
-    listeners.truncate(MOST - 1);
+    assert_eq!(store.open(), most(), "nobody needs the watch of all");
+    listeners.truncate(most() - 1);
     let more = listen(&engine, 3000..3002).await;
-    assert_eq!(store.open(), MOST + 1, "one took the place that was free");
+    assert_eq!(store.open(), most() + 1, "one took the place that was free");
     drop((listeners, more));
     settle().await;
     assert_eq!(store.open(), 0);
@@ -147,12 +147,12 @@ async fn beyond_a_bound_one_watch_serves_all_the_others() {
 async fn a_watch_of_all_that_starts_over_tells_each_what_is_there_now() {
     let store = Counting::default();
     let engine = store.engine();
-    let mut listeners = listen(&engine, 0..MOST + 2).await;
-    let made = store.put(&name(MOST), 1);
-    assert!(matches!(next(&mut listeners[MOST]).await, Sighting::Changed(..)));
+    let mut listeners = listen(&engine, 0..most() + 2).await;
+    let made = store.put(&name(most()), 1);
+    assert!(matches!(next(&mut listeners[most()]).await, Sighting::Changed(..)));
     store.store.expire_watches();
-    assert_eq!(next(&mut listeners[MOST]).await, Sighting::Listed(vec![(name(MOST), made)]));
-    assert_eq!(next(&mut listeners[MOST + 1]).await, Sighting::Listed(Vec::new()));
+    assert_eq!(next(&mut listeners[most()]).await, Sighting::Listed(vec![(name(most()), made)]));
+    assert_eq!(next(&mut listeners[most() + 1]).await, Sighting::Listed(Vec::new()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -189,4 +189,18 @@ async fn it_goes_on_for_those_who_listen_when_the_engine_is_gone() {
     let mut listeners = listen(&store.engine(), 0..1).await;
     let made = store.put(&name(0), 1);
     assert_eq!(next(&mut listeners[0]).await, Sighting::Changed(name(0), made));
+}
+
+/// As this process is bound.
+fn most() -> usize {
+    bearable(getrlimit(Resource::Nofile).current)
+}
+
+#[test]
+fn watches_leave_three_quarters_of_the_descriptors() {
+    let bounds =
+        [(None, 256), (Some(u64::MAX), 256), (Some(1024), 256), (Some(1023), 255), (Some(200), 50), (Some(3), 0)];
+    for (descriptors, most) in bounds {
+        assert_eq!(bearable(descriptors), most, "{descriptors:?}");
+    }
 }

@@ -384,6 +384,29 @@ fn people_are_told_after_five_seconds_and_then_whenever_that_time_has_doubled_an
     assert!(matches!(last[..], [Report::Recovered { lasting }] if lasting >= ms(170_000)), "{last:?}");
 }
 
+/// Each with a limit of its own, as in a loop that tries again.
+#[test]
+fn whoever_comes_next_is_no_reason_to_tell_people_again() {
+    for limit in [1_000, 6_000] {
+        let (mut bench, mut told) = (Bench::new(), Vec::new());
+        let start = bench.now;
+        for ticket in 1.. {
+            bench.want(want(ticket));
+            told.extend(bench.last.report.map(|_| bench.now - start));
+            let before = bench.now - start;
+            told.extend(reports(&mut bench, limit).into_iter().map(|(at, _)| before + at));
+            bench.step(Event::Cancel(Ticket(ticket)));
+            told.extend(bench.last.report.map(|_| bench.now - start));
+            if bench.now >= start + 70_000 {
+                break;
+            }
+        }
+        let seconds: Vec<_> = told.iter().map(|at| at / 1_000).collect();
+        assert!((3..=4).contains(&told.len()), "limit {limit}: told at {seconds:?}");
+        assert!(told.windows(2).all(|pair| pair[1] >= 2 * pair[0] - 1_000), "limit {limit}: told at {seconds:?}");
+    }
+}
+
 #[test]
 fn a_call_that_is_not_answered_at_all_is_told_as_well() {
     let mut bench = Bench::new();
