@@ -78,7 +78,7 @@ pub(crate) const OF_THE_ENGINE: &[Mutant] = &[
         "Options { ..self.options.clone() }",
     )
     .because("there is one lock in the simulation; `a_set_that_is_not_complete_keeps_nothing` of the lock tests tells"),
-    mutant("a cancelled acquisition stays with the driver", DRIVER, "= self.bids.remove(", "= self.bids.get("),
+    mutant("a cancelled acquisition stays with the driver", DRIVER, "    self.forget(ticket);", "    let _ = ticket;"),
     mutant("a dropped guard does not release", TURN, "            self.tell(None);", ""),
     mutant(
         "the inbox shows only locks that are wanted",
@@ -91,7 +91,8 @@ pub(crate) const OF_THE_ENGINE: &[Mutant] = &[
         ENGINE,
         "None if self.is_shut_down() => return None,",
         "None if self.id.as_str().is_empty() => return None,",
-    ),
+    )
+    .because("`what_lands_after_the_end_of_its_client_is_left_to_its_ttl` of the lock tests tells"),
     mutant(
         "a call without an answer counts as not applied",
         CALL,
