@@ -4,6 +4,7 @@ mod acquiring;
 mod adopting;
 mod belief;
 mod bugs;
+mod denials;
 mod ending;
 mod foreign;
 mod giving_up;
