@@ -1,18 +1,20 @@
 //! One engine: the shipped keeper, and what its driver does around it. No rule of the protocol lives here.
 
+mod side;
+
 use std::{collections::VecDeque, time::Duration};
 
 use msync::{
-    LossReason, Timing,
+    LossReason,
     clock::{Moment, Now, Wall},
     unstable::{
-        protocol::{Action, Call, Event, Glance, Keeper, Notice, Ticket},
+        protocol::{Action, Call, Event, Keeper, Notice, Ticket},
         record::{Change, EngineId, Term},
         store::Snapshot,
     },
 };
 
-use crate::{Peer, Promise, Seen, Session, Side, session::Wake};
+use crate::{Peer, Promise, Seen, Session, Side};
 
 /// One tick, on a clock that is right.
 pub(crate) const TICK: Duration = Duration::from_secs(1);
@@ -172,16 +174,6 @@ impl Node {
         !self.paused && self.wake.is_some_and(|wake| wake <= self.now().local)
     }
 
-    /// Says whether a timer about the session is due.
-    pub fn is_session_due(&self) -> bool {
-        !self.paused && self.side.is_due(self.now().local)
-    }
-
-    /// Says whether the call about the session has taken too long.
-    pub fn is_session_out_of_time(&self) -> bool {
-        !self.paused && self.side.is_out_of_time(self.now().local)
-    }
-
     /// Says whether the call in flight has taken too long.
     pub fn is_out_of_time(&self) -> bool {
         !self.paused && self.limit.is_some_and(|limit| limit <= self.now().local)
@@ -274,49 +266,6 @@ impl Node {
         self.kept_until = if self.at_least == 0 { 0 } else { self.local + self.at_least };
         let mut step = self.step(Event::Collected(ticket, self.now().local));
         step.tokens.insert(0, token);
-        step
-    }
-
-    /// The next event of the watch of the session is seen.
-    pub fn look_at_session(&mut self) -> Step {
-        self.side.sightings.pop_front().map_or_else(Step::default, |glance| self.step_session(glance))
-    }
-
-    /// The session begins to be made.
-    pub fn launch(&mut self, timing: Timing) -> Step {
-        let (now, nonce) = (self.now(), self.next_nonce());
-        let wake = self.side.launch(timing, now, nonce);
-        self.heed(wake)
-    }
-
-    /// Returns it before its watches have shown anything.
-    #[must_use]
-    pub fn without_sights(&self) -> Self {
-        let mut node = self.clone();
-        node.side.sightings.clear();
-        node
-    }
-
-    /// A user that has the lock wants more time.
-    pub fn prolong(&mut self, guard: Guard) -> Step {
-        self.step(Event::Prolong(guard.ticket))
-    }
-
-    /// Takes what is seen of the session, or heard of a call about it.
-    pub fn step_session(&mut self, glance: Glance) -> Step {
-        let (now, nonce) = (self.now(), self.next_nonce());
-        let wake = self.side.step(glance, &self.keeper, self.closing, now, nonce);
-        self.heed(wake)
-    }
-
-    /// Does what follows from a step about the session.
-    fn heed(&mut self, wake: Wake) -> Step {
-        self.nonces += u16::from(wake.call.as_ref().is_some_and(carries_nonce));
-        let Wake { call, news, opens, broken } = wake;
-        let mut step = Step { of_session: call, opens_session: opens, broken, ..Step::default() };
-        if let Some(event) = news {
-            step.follow(self.step(event));
-        }
         step
     }
 
