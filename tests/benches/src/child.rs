@@ -12,7 +12,7 @@ use kube::{
 };
 use msync::{
     Client, ClientBuilder, Lock, LockGuard, Timing,
-    clock::{BootClock, Clock},
+    clock::{BootClock, Clock, Moment},
     unstable::store::KubeStore,
 };
 use serde::{Deserialize, Serialize};
@@ -112,6 +112,12 @@ pub(crate) async fn start(place: &Place, role: &Role) -> Result<ChildProcess> {
     let mut child = program.spawn()?;
     child.line_with("ready", LIMIT).await?;
     Ok(child)
+}
+
+/// Reads when something happened from the line that tells of it.
+pub(crate) fn moment(line: &str) -> Result<Moment> {
+    let (_, nanos) = line.split_once(' ').context("a moment")?;
+    Ok(Moment::from_nanos(nanos.trim().parse()?))
 }
 
 /// Plays the role to its end.

@@ -8,7 +8,7 @@ use tests::{tamper::Tamper, testbed::ADMIN};
 use tokio::{task::JoinHandle, time::sleep};
 
 use crate::{
-    child::{LIMIT, Role, start},
+    child::{LIMIT, Role, moment, start},
     figures::{Figure, Sample, Table},
     raw::{Watching, Writes},
     server::{Room, Server},
@@ -99,11 +99,6 @@ async fn until_queued(room: &Room<'_>) -> Result<()> {
         found.is_ok_and(|found| found.spec.waiters.len() == 1 && found.spec.renewals > 0)
     };
     tests::eventually("a follower waits", LIMIT, queued).await
-}
-
-fn moment(line: &str) -> Result<Moment> {
-    let (_, nanos) = line.split_once(' ').context("a moment")?;
-    Ok(Moment::from_nanos(nanos.parse()?))
 }
 
 /// Begins to count the requests of a leader and of a follower that nothing happens to, at the default timing.

@@ -6,12 +6,12 @@
 
 use std::{iter::zip, time::Duration};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::ValueEnum;
 use futures::{FutureExt, future::select_all};
 use kube::{Api, api::WatchParams};
 use msync::{
-    clock::{BootClock, Clock, Moment},
+    clock::{BootClock, Clock},
     unstable::crd::Lock,
 };
 use tests::{
@@ -23,7 +23,7 @@ use tokio::time::sleep;
 
 use crate::{
     acquire::timed,
-    child::{LIMIT, Over, Role, start},
+    child::{LIMIT, Over, Role, moment, start},
     figures::{Figure, Sample, Table, millis},
     raw::Writes,
     server::{Room, Server},
@@ -232,11 +232,6 @@ impl Contest {
         std::mem::swap(&mut self.holder, &mut self.waiting[next]);
         Ok(())
     }
-}
-
-fn moment(line: &str) -> Result<Moment> {
-    let (_, nanos) = line.split_once(' ').context("a moment")?;
-    Ok(Moment::from_nanos(nanos.trim().parse()?))
 }
 
 // === impl Raw ===
