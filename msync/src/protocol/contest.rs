@@ -1,5 +1,6 @@
 //! A contest: one term of this engine that strives for the lock (design 4.3).
 
+mod joining;
 mod poll;
 
 use std::{ops::Range, time::Duration};
@@ -17,10 +18,6 @@ use crate::{
 
 /// The smallest step between the challenges of two neighbours in the queue.
 const SMALLEST_STAGGER: Duration = Duration::from_millis(250);
-/// How long whoever found the queue full waits before the first look for room; twice as long each time.
-const FIRST_LOOK: Duration = Duration::from_secs(1);
-/// The longest that a lock may lie idle before those see it who found no room in its queue.
-const LONGEST_LOOK: Duration = Duration::from_secs(15);
 
 /// One term on its way to the lock.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,7 +28,7 @@ pub(super) struct Contest {
     started: Moment,
     /// Nothing has been sent yet.
     fresh: bool,
-    /// The lock is held by somebody, as a guess: its queue is joined without an attempt to make it.
+    /// The lock is held by somebody, as a guess: its queue is joined without an attempt to make or to claim it.
     joins_first: bool,
     attempts: Attempts,
     /// The local time before the *first* Enqueue of this term was sent: the anchor of an instant grant.
@@ -106,11 +103,6 @@ impl Contest {
         self.claim.term
     }
 
-    /// Notes that an entry of a term was appended.
-    pub(super) fn joined(&mut self, term: Term) {
-        self.joined |= term == self.claim.term;
-    }
-
     /// Returns what tells of earlier calls.
     pub(super) fn sent(&self) -> Sent {
         Sent { fresh: self.fresh, first_enqueue: self.first_enqueue }
@@ -119,25 +111,6 @@ impl Contest {
     /// Notes that the latest call was never sent.
     pub(super) fn unsent(&mut self, before: Sent) {
         (self.fresh, self.first_enqueue) = (before.fresh, before.first_enqueue);
-    }
-
-    /// Says whether an entry of this term may be in the queue.
-    pub(super) fn may_have_joined(&self) -> bool {
-        self.first_enqueue.is_some()
-    }
-
-    /// Says whether an Enqueue was sent of which nothing has been seen: it is repeated only after a read.
-    fn is_doubtful(&self, view: &View) -> bool {
-        let seen = |record: &Record| record.term == self.claim.term || record.rank_of(self.claim.term).is_some();
-        self.first_enqueue.is_some() && !self.joined && !view.record().is_some_and(seen)
-    }
-
-    /// Notes that the queue has no room: looks again after a while, since nobody tells those who are not in it of room or
-    /// of the lock's end. A watch each would show every one of them every renewal.
-    pub(super) fn queue_full(&mut self, cx: &mut Context<'_>) {
-        let most = LONGEST_LOOK.min(FIRST_LOOK * 2_u32.pow(self.fulls.min(4))).min(self.want.timing.ttl());
-        self.fulls += 1;
-        self.full_until = cx.now.local + jitter(most, cx);
     }
 
     /// Says whether the lock itself is to be watched: by the first two of the queue, so that a crash is noticed exactly
@@ -241,8 +214,8 @@ impl Contest {
         }
         let waits = self.want.patience == Patience::Wait;
         match view.state() {
+            State::Unknown if self.joins_unseen(view) => self.join_unseen(view, cx),
             State::Unknown if self.fresh && self.want.retained => self.claim_free(None, cx),
-            State::Unknown if self.fresh && self.joins_first => self.enqueue(cx),
             State::Unknown if self.fresh => self.create(cx),
             // A session is made once at the most: others may have seen the end of it.
             State::Absent if self.want.session.is_some() && !self.fresh => Move::GiveUp(Notice::Busy(ticket)),
@@ -274,24 +247,6 @@ impl Contest {
     /// Says whether a record is that of an earlier start of this very engine: at once claimed, unless it shows life.
     fn adopts(&self, record: &Record, view: &View) -> bool {
         self.want.adopt && record.engine.is_kin_of(&self.claim.engine) && !view.shows_life()
-    }
-
-    /// Waits in the queue, joins it, or challenges from it.
-    fn queue(&mut self, record: &Record, rank: Option<usize>, view: &View, cx: &mut Context<'_>) -> Move {
-        let outside = rank.is_none() && cx.now.local >= self.full_until;
-        if outside && record.waiters.len() < MAX_WAITERS {
-            if self.joined {
-                self.start_over(cx);
-            }
-            return self.enqueue(cx);
-        }
-        if outside && view.arrived() < self.full_until {
-            return Move::Send(Call::Read);
-        }
-        if outside {
-            self.queue_full(cx);
-        }
-        self.challenge(record, rank, view, cx)
     }
 
     /// Finds out whether a holder lives, for somebody who does not want to wait: by the date it wrote (a hint), then by
@@ -351,7 +306,9 @@ impl Contest {
         if let Some(until) = self.waits_for_verdict(view) {
             return until;
         }
-        let Some(record) = view.record().filter(|_| !self.polls()) else { return Moment::default() };
+        let Some(record) = view.record().filter(|_| !self.polls()) else {
+            return if self.joins_unseen(view) { self.joins_at(view) } else { Moment::default() };
+        };
         let ours = record.is_free() || record.term == self.claim.term;
         let rank = record.rank_of(self.claim.term);
         let may_join = rank.is_none() && self.want.patience == Patience::Wait;
@@ -360,7 +317,7 @@ impl Contest {
         }
         let claim = self.claim_due(record, rank, view, now);
         let look = if self.watches(view) { claim } else { self.look_due(record, view) };
-        let join = if may_join { self.full_until } else { claim };
+        let join = if may_join { self.joins_at(view) } else { claim };
         let tries = self.want.patience == Patience::Try;
         let patience = if tries { self.gives_up_at(record, view) } else { session::NEVER };
         claim.min(look).min(join).min(patience)
@@ -387,12 +344,6 @@ impl Contest {
         Move::Send(Call::Apply(Change::Claim { claim, beat, seen, removes, under, wall }))
     }
 
-    fn enqueue(&mut self, cx: &mut Context<'_>) -> Move {
-        self.fresh = false;
-        self.first_enqueue.get_or_insert(cx.now.local);
-        Move::Send(Call::Apply(Change::Enqueue { claim: self.claim.clone(), wall: cx.now.wall }))
-    }
-
     /// Accepts a grant: only this write's confirmation makes us holder.
     fn accept(&mut self, record: &Record, cx: &mut Context<'_>) -> Move {
         let (beat, under) = self.attempt(record.beat, cx);
@@ -416,13 +367,6 @@ impl Contest {
         self.fresh = false;
         self.attempts.insert(beat, attempt.of(tests, under));
         (beat, under)
-    }
-
-    /// Begins a new term: the old one was removed from the queue, and is never believed again.
-    fn start_over(&mut self, cx: &mut Context<'_>) {
-        self.claim.term = Term::random((cx.random)());
-        self.attempts.clear();
-        (self.first_enqueue, self.joined, self.granted) = (None, false, None);
     }
 }
 
@@ -453,7 +397,7 @@ impl Keeper {
         let Some(front) = self.tickets.front() else { return Move::Wait };
         let contest = self.contest.get_or_insert_with(|| Box::new(Contest::new(&self.engine, front, cx)));
         contest.want.patience = front.patience;
-        contest.joins_first = self.crowded && front.patience == Patience::Wait;
+        contest.guess(self.crowded, &self.view, cx.now.local);
         if front.patience != Patience::Wait && failing && out_of_time(contest, cx) {
             return Move::GiveUp(Notice::Failed(front.ticket));
         }

@@ -165,7 +165,7 @@ impl Keeper {
 
     /// A term that this keeper never held, granted to somebody long gone, tells by its claim what it was for.
     fn retains(&self, record: &Record) -> bool {
-        self.parting.as_ref().map_or(!record.instant && record.renewals == 0, |parting| parting.retained)
+        self.parting.as_ref().map_or(record.is_to_be_accepted(), |parting| parting.retained)
     }
 
     /// Says whether calls have failed so often, or for so long, that nothing is to be hoped for.

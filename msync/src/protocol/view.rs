@@ -37,6 +37,8 @@ struct Sight {
     engine: EngineId,
     /// Its engine has written while this one looked on: it is no incarnation that is long dead.
     alive: bool,
+    /// It is a grant that counts only once its holder has accepted it.
+    awaits: bool,
 }
 
 /// The belief of one keeper.
@@ -211,6 +213,11 @@ impl View {
         self.sight.as_ref().map(|sight| sight.since)
     }
 
+    /// Says since when the newest that was seen is a grant that its holder has yet to accept.
+    pub(super) fn granted_since(&self) -> Option<Moment> {
+        self.sight.as_ref().filter(|sight| sight.awaits).map(|sight| sight.since)
+    }
+
     /// Says since when a session is known to be dead.
     fn dead_since(&self, session: Term) -> Moment {
         let dead = self.judged.filter(|(known, verdict, _)| *known == session && *verdict == Verdict::Dead);
@@ -234,7 +241,8 @@ impl View {
         let pair = record.pair();
         if self.sight.as_ref().is_none_or(|sight| sight.pair != pair) {
             let alive = self.has_written(record);
-            self.sight = Some(Sight { pair, since: now, engine: record.engine.clone(), alive });
+            let (engine, awaits) = (record.engine.clone(), record.is_to_be_accepted());
+            self.sight = Some(Sight { pair, since: now, engine, alive, awaits });
         }
         self.age_entries(record, now);
         (self.version, self.arrived) = (snapshot.version.number, now);

@@ -33,6 +33,11 @@ impl Record {
         Some(Change::Grant { term: self.term, beat: beat(), index, entry, duplicates, next, wall })
     }
 
+    /// Says whether its holder, to whom it was granted, holds it only once that is accepted.
+    pub fn is_to_be_accepted(&self) -> bool {
+        !self.instant && self.renewals == 0
+    }
+
     /// Returns the owner who is first in the queue.
     pub fn next_in_line(&self) -> Option<Arc<str>> {
         self.waiters.iter().find_map(Entry::claim)?.engine.named_owner()

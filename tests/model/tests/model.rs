@@ -103,6 +103,14 @@ fn two_candidates_with_a_silent_watch_and_a_late_message() {
     explore(plan("campaign, late + silent watch", [candidate, candidate], 7, budget), 1_400_000, &[Reach::TakeOver]);
 }
 
+/// Whoever resigns and campaigns again makes way for the acceptance of the other, which may never come.
+#[test]
+fn a_candidate_that_campaigns_again_makes_way() {
+    let budget = Budget { total: 1, late: 1, ..Budget::default() };
+    let peers = [Peer::new(even(), 2).campaigning(), Peer::new(even(), 1).campaigning()];
+    explore(plan("campaign again, late", peers, 6, budget), 1_700_000, &[Reach::TakeOver]);
+}
+
 #[test]
 fn two_engines_with_a_repeated_request_and_a_cancellation() {
     let budget = Budget { total: 1, twice: 1, cancels: 1, ..Budget::default() };

@@ -100,6 +100,99 @@ fn a_grant_that_is_not_instant_in_the_record_must_be_accepted() {
     assert!(bench.has(1));
 }
 
+/// A bench whose keeper has just handed the lock to another engine, which may have to accept it.
+fn handed_on(to_be_accepted: bool) -> Bench {
+    let mut bench = Bench::holding();
+    let claim = Claim { instant: !to_be_accepted, ..rival(2, TTL) };
+    let seen = bench.other(&Change::Enqueue { claim, wall: Wall::default() });
+    bench.step(Event::Seen(seen));
+    bench.release(1);
+    bench.settle();
+    assert_eq!((bench.record().term, bench.record().renewals), (Term(2), 0));
+    bench
+}
+
+/// Nobody wanted the lock for a moment, as between a resignation and the next campaign: a new keeper knows what the last did.
+fn retire(bench: &mut Bench) {
+    assert!(bench.keeper.is_idle());
+    bench.keeper = Keeper::resuming(me(), bench.keeper.view().clone());
+}
+
+/// The server would try both writes at the object, one after the other: the new leader would wait for our place in the queue.
+#[test]
+fn whoever_resigns_and_campaigns_again_makes_way_for_the_acceptance() {
+    for resumes in [false, true] {
+        for ask in [want(2), campaign(2)] {
+            let mut bench = handed_on(true);
+            if resumes {
+                retire(&mut bench);
+            }
+            bench.want(ask);
+            assert_eq!(bench.call, None);
+            assert_eq!(bench.wake(), 50, "whether it was accepted or not");
+            assert!(matches!(bench.change(), Change::Enqueue { .. }), "it knows that another leads: no attempt to");
+            bench.settle();
+            assert_eq!(bench.record().waiters.len(), 1);
+        }
+    }
+}
+
+#[test]
+fn whoever_made_way_and_finds_nobody_leads_at_once() {
+    let mut bench = handed_on(true);
+    retire(&mut bench);
+    bench.want(campaign(2));
+    bench.wake();
+    (bench.stored, bench.version) = (None, bench.version + 1);
+    bench.settle();
+    assert!(bench.has(2));
+}
+
+#[test]
+fn nobody_makes_way_for_what_needs_no_acceptance_or_was_accepted() {
+    let mut bench = handed_on(false);
+    bench.want(want(2));
+    assert!(matches!(bench.change(), Change::Enqueue { .. }));
+
+    let mut bench = handed_on(true);
+    bench.want(want(2));
+    bench.holder_renews();
+    bench.seen();
+    assert!(matches!(bench.change(), Change::Enqueue { .. }));
+}
+
+#[test]
+fn nobody_makes_way_for_longer_because_others_join() {
+    let mut bench = handed_on(true);
+    bench.want(want(2));
+    for number in 3..6 {
+        bench.sleep(20);
+        bench.rival_joins(number);
+    }
+    assert!(matches!(bench.change(), Change::Enqueue { .. }));
+}
+
+#[test]
+fn a_grant_that_was_seen_long_ago_says_nothing_of_who_leads() {
+    for (passed, knows) in [(60, true), (1_900, true), (2_100, false)] {
+        let mut bench = handed_on(true);
+        retire(&mut bench);
+        bench.sleep(passed);
+        bench.want(campaign(2));
+        assert_eq!(matches!(bench.change(), Change::Enqueue { .. }), knows, "{passed}");
+        assert_eq!(matches!(bench.change(), Change::Claim { .. }), !knows, "{passed}");
+    }
+}
+
+/// Who only tries or polls wants an answer now.
+#[test]
+fn whoever_does_not_wait_makes_no_way() {
+    let mut bench = handed_on(true);
+    retire(&mut bench);
+    bench.want(attempt(2));
+    assert!(bench.call.is_some());
+}
+
 /// More than a call's time remains, but less than half of what a fresh hold has: a body relies on some.
 #[test]
 fn a_grant_that_leaves_less_than_half_of_the_time_is_accepted_first() {

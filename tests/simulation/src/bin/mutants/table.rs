@@ -50,6 +50,7 @@ const KEEPER: &str = "msync/src/protocol.rs";
 const KEEPING: &str = "msync/src/protocol/keeping.rs";
 const COLLECT: &str = "msync/src/protocol/collect.rs";
 const CONTEST: &str = "msync/src/protocol/contest.rs";
+const JOINING: &str = "msync/src/protocol/contest/joining.rs";
 const HOLD: &str = "msync/src/protocol/hold.rs";
 const SESSION: &str = "msync/src/protocol/session.rs";
 const UNDER: &str = "msync/src/protocol/under.rs";
@@ -137,7 +138,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         "anchor at the latest Enqueue of a term",
-        CONTEST,
+        JOINING,
         "self.first_enqueue.get_or_insert(cx.now.local);",
         "self.first_enqueue = Some(cx.now.local);",
     ),
@@ -329,9 +330,21 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         "who found the queue full sleeps for a ttl",
-        CONTEST,
+        JOINING,
         "self.full_until = cx.now.local + jitter(most, cx);",
         "self.full_until = cx.now.local + self.want.timing.ttl() + jitter(most, cx) / 1000;",
+    ),
+    mutant(
+        "nobody makes way for an acceptance",
+        JOINING,
+        "self.full_until.max(since + MAKES_WAY)",
+        "self.full_until.max(since)",
+    ),
+    mutant(
+        "who was granted the lock counts as its leader for ever",
+        JOINING,
+        "now < since + ACCEPT_TIMEOUT",
+        "now < since + ACCEPT_TIMEOUT * 100",
     ),
     mutant(
         "who is far back in the queue looks after the ttl of a holder long gone",

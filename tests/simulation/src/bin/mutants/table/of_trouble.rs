@@ -1,6 +1,6 @@
 //! What does not answer, denies or is given up, with a rule broken.
 
-use super::{CONTEST, HOLD, KEEPER, Mutant, RELEASE, REPLY, TROUBLE, VIEW, mutant};
+use super::{HOLD, JOINING, KEEPER, Mutant, RELEASE, REPLY, TROUBLE, VIEW, mutant};
 
 pub(crate) const OF_TROUBLE: &[Mutant] = &[
     mutant(
@@ -160,7 +160,7 @@ pub(crate) const OF_TROUBLE: &[Mutant] = &[
     ),
     mutant(
         "a removed entry comes back under its old term",
-        CONTEST,
+        JOINING,
         "self.claim.term = Term::random((cx.random)());",
         "let _ = &cx;",
     ),
