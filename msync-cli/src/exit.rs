@@ -72,15 +72,7 @@ impl Failure {
             Error::Busy { .. } => (BUSY, "wait with --wait TIME, or see who has it with `msync get`"),
             Error::Timeout { .. } => (BUSY, "see who has it with `msync get`"),
             Error::Lost { .. } => (LOST, "what ran under it was ended; run it again"),
-            Error::Forbidden(message) if message.contains("leases.coordination.k8s.io") => {
-                let next =
-                    "let an administrator run `msync install --store leases --rbac NAMESPACE`, or see `msync doctor`";
-                (FORBIDDEN, next)
-            }
-            Error::Forbidden(message) if message.contains("credentials") => (FORBIDDEN, CREDENTIALS),
-            Error::Forbidden(_) => {
-                (FORBIDDEN, "let an administrator run `msync install --rbac NAMESPACE`, or see `msync doctor`")
-            }
+            Error::Forbidden(message) => (FORBIDDEN, remedy(message)),
             Error::CrdMissing(_) => (NOT_INSTALLED, "install it, once per cluster, with `msync install`"),
             Error::InvalidTiming { .. } => (USAGE, "choose another --ttl"),
             Error::InvalidName { .. } => (USAGE, "choose another name"),
@@ -91,12 +83,25 @@ impl Failure {
     }
 }
 
+/// Says what to do about what is forbidden. It is told by the library's own words, which come before all that others chose:
+/// names of namespaces, what the server says.
+fn remedy(message: &str) -> &'static str {
+    let own = message.split(" in namespace ").next().unwrap_or(message);
+    if own.starts_with("the API server does not accept the credentials") {
+        CREDENTIALS
+    } else if own.starts_with("not allowed to") && own.ends_with(" leases.coordination.k8s.io") {
+        "let an administrator run `msync install --store leases --rbac NAMESPACE`, or see `msync doctor`"
+    } else {
+        "let an administrator run `msync install --rbac NAMESPACE`, or see `msync doctor`"
+    }
+}
+
 /// The library tells programmers how to install and what a rule looks like; here the next step is a command.
 fn first_line(error: &Error) -> String {
     let text = error.to_string();
     match error {
         // Outdated, with the fields that it lacks; the next step is the same.
-        Error::CrdMissing(message) if message.contains("outdated") => {
+        Error::CrdMissing(message) if message.starts_with("the resource locks.metaparticle.io/v1 is outdated") => {
             message.split("; apply").next().unwrap_or(message).to_owned()
         }
         Error::CrdMissing(_) => "the resource locks.metaparticle.io is not installed in this cluster".to_owned(),
@@ -120,5 +125,40 @@ impl From<Error> for Failure {
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         Self::new(FAILED, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(error: Error) -> String {
+        Failure::of(&error).message
+    }
+
+    #[test]
+    fn what_to_do_does_not_depend_on_names_that_others_chose() {
+        for name in
+            ["credentials", "outdated", "leases.coordination.k8s.io", "the API server does not accept the credentials"]
+        {
+            let forbidden = format!(
+                "not allowed to get locks.metaparticle.io in namespace {name}; missing is a Role (says {name})"
+            );
+            let text = told(Error::Forbidden(forbidden));
+            assert!(text.contains("msync install --rbac NAMESPACE") && !text.contains(CREDENTIALS), "{text}");
+            let missing = format!("the resource locks.metaparticle.io/v1 is not installed: apply it (says {name})");
+            let text = told(Error::CrdMissing(missing));
+            assert!(text.starts_with("the resource locks.metaparticle.io is not installed in this cluster"), "{text}");
+        }
+    }
+
+    #[test]
+    fn who_is_not_known_logs_in_and_who_keeps_locks_in_leases_installs_for_those() {
+        let unknown =
+            "the API server does not accept the credentials to get locks in namespace shop: is the token valid?";
+        assert!(told(Error::Forbidden(unknown.to_owned())).ends_with(CREDENTIALS));
+        let leases =
+            "not allowed to create leases.coordination.k8s.io in namespace shop; missing is a Role with the rule";
+        assert!(told(Error::Forbidden(leases.to_owned())).contains("--store leases"));
     }
 }

@@ -4,6 +4,7 @@ use std::{fs, process::Command, time::Duration};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
+use serde_json::{Value, json};
 use tests::{
     cluster::Cluster,
     eventually,
@@ -230,6 +231,24 @@ async fn a_missing_right_has_its_own_code_and_says_what_to_do() -> Result<()> {
         let ended = ended(on(&cluster, "stranger", line)?).await?;
         assert_eq!((ended.code, ended.out.as_str()), (77, ""), "{line:?}: {}", ended.err);
         assert!(ended.err.contains("msync install --rbac"), "{line:?}: {}", ended.err);
+    }
+    Ok(())
+}
+
+/// No rule would help: the remedy of a 403 sends people the wrong way.
+#[tokio::test]
+async fn whoever_is_not_known_is_told_to_log_in() -> Result<()> {
+    let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
+    let notes = Notes::new()?;
+    let mut kubeconfig: Value = serde_json::from_slice(&fs::read(cluster.server().kubeconfig(ADMIN)?)?)?;
+    kubeconfig["users"][0]["user"] = json!({ "token": "expired" });
+    fs::write(notes.file("kubeconfig"), kubeconfig.to_string())?;
+    for line in [&["run", "x", "--", "true"][..], &["ls"], &["gc"]] {
+        let mut command = on(&cluster, ADMIN, line)?;
+        command.env("KUBECONFIG", notes.file("kubeconfig"));
+        let ended = ended(command).await?;
+        assert!(ended.code != 0 && ended.err.contains("log in to the cluster again"), "{line:?}: {ended:?}");
+        assert!(!ended.err.contains("--rbac"), "{line:?}: {}", ended.err);
     }
     Ok(())
 }
