@@ -27,6 +27,8 @@ pub(super) struct Load {
 enum Kind {
     /// Bodies of 64 KiB that lack a byte.
     HalfBodies,
+    /// Bodies of nearly 64 KiB in chunks of any size, whose end never comes.
+    HalfChunks,
     /// Heads of up to 16 KiB that never end.
     HalfHeads,
     /// Many requests with long answers that nobody reads.
@@ -49,8 +51,9 @@ enum Kind {
     Thieves,
 }
 
-const KINDS: [(Kind, u64); 11] = [
+const KINDS: [(Kind, u64); 12] = [
     (Kind::HalfBodies, 3000),
+    (Kind::HalfChunks, 3000),
     (Kind::HalfHeads, 3000),
     (Kind::Unread, 1000),
     (Kind::NewNames, 1000),
@@ -119,6 +122,13 @@ impl Client {
                 stream.write_all(&vec![b' '; 65_535]).await?;
                 self.idle(&mut stream).await
             }
+            Kind::HalfChunks => {
+                stream
+                    .write_all(b"POST /locks HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+                    .await?;
+                stream.write_all(&self.chunks()).await?;
+                self.idle(&mut stream).await
+            }
             Kind::HalfHeads => {
                 let length = self.number(16_000);
                 stream.write_all(b"GET /locks/a HTTP/1.1\r\nX: ").await?;
@@ -160,6 +170,14 @@ impl Client {
 
     fn number(&mut self, below: u64) -> usize {
         usize::try_from(self.dice.below(below)).unwrap_or_default()
+    }
+
+    /// All chunks of one size, without the last.
+    fn chunks(&mut self) -> Vec<u8> {
+        let most = *self.dice.pick(&[8, 60_000]);
+        let size = 1 + self.number(most);
+        let chunk = [format!("{size:x}\r\n").as_bytes(), &vec![b' '; size], b"\r\n"].concat();
+        chunk.repeat(60_000 / size)
     }
 
     /// Reads until the sidecar ends it.

@@ -40,7 +40,7 @@ impl Contest {
         self.full_until = cx.now.local + jitter(most, cx);
     }
 
-    /// Notes whether the lock is held, as a guess: by whom it was granted to a moment ago, or since it mostly is.
+    /// Notes whether the lock is held, as a guess: it was granted to somebody a moment ago, or what this engine wants mostly is.
     pub(super) fn guess(&mut self, crowded: bool, view: &View, now: Moment) {
         let granted = view.granted_since().is_some_and(|since| now < since + ACCEPT_TIMEOUT);
         let held = granted || (crowded && !self.want.retained);
