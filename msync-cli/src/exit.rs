@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     fn told(error: Error) -> String {
-        Failure::of(&error).message
+        Failure::from(error).message
     }
 
     #[test]
