@@ -3,8 +3,8 @@
 use std::{fs, process::Command, time::Duration};
 
 use anyhow::{Context, Result};
+use kube::config::{AuthInfo, Kubeconfig};
 use nix::sys::signal::Signal;
-use serde_json::{Value, json};
 use tests::{
     cluster::Cluster,
     eventually,
@@ -240,9 +240,11 @@ async fn a_missing_right_has_its_own_code_and_says_what_to_do() -> Result<()> {
 async fn whoever_is_not_known_is_told_to_log_in() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
     let notes = Notes::new()?;
-    let mut kubeconfig: Value = serde_json::from_slice(&fs::read(cluster.server().kubeconfig(ADMIN)?)?)?;
-    kubeconfig["users"][0]["user"] = json!({ "token": "expired" });
-    fs::write(notes.file("kubeconfig"), kubeconfig.to_string())?;
+    let mut kubeconfig = Kubeconfig::read_from(cluster.server().kubeconfig(ADMIN)?)?;
+    for user in &mut kubeconfig.auth_infos {
+        user.auth_info = Some(AuthInfo { token: Some("expired".to_owned().into()), ..AuthInfo::default() });
+    }
+    fs::write(notes.file("kubeconfig"), serde_json::to_string(&kubeconfig)?)?;
     for line in [&["run", "x", "--", "true"][..], &["ls"], &["gc"]] {
         let mut command = on(&cluster, ADMIN, line)?;
         command.env("KUBECONFIG", notes.file("kubeconfig"));
