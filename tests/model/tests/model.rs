@@ -105,7 +105,7 @@ fn two_candidates_with_a_silent_watch_and_a_late_message() {
 
 /// Whoever resigns and campaigns again makes way for the acceptance of the other, which may never come.
 #[test]
-fn a_candidate_that_campaigns_again_makes_way() {
+fn two_candidates_of_which_one_campaigns_again() {
     let budget = Budget { total: 1, late: 1, ..Budget::default() };
     let peers = [Peer::new(even(), 2).campaigning(), Peer::new(even(), 1).campaigning()];
     explore(plan("campaign again, late", peers, 6, budget), 1_700_000, &[Reach::TakeOver]);

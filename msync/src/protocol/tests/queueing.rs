@@ -130,7 +130,10 @@ fn whoever_resigns_and_campaigns_again_makes_way_for_the_acceptance() {
             bench.want(ask);
             assert_eq!(bench.call, None);
             assert_eq!(bench.wake(), 50, "whether it was accepted or not");
-            assert!(matches!(bench.change(), Change::Enqueue { .. }), "it knows that another leads: no attempt to");
+            assert!(
+                matches!(bench.change(), Change::Enqueue { .. }),
+                "it knows that another leads, and claims nothing"
+            );
             bench.settle();
             assert_eq!(bench.record().waiters.len(), 1);
         }
@@ -184,7 +187,7 @@ fn a_grant_that_was_seen_long_ago_says_nothing_of_who_leads() {
     }
 }
 
-/// Who only tries or polls wants an answer now.
+/// Who only tries wants an answer now. Whoever polls reads first, whatever is known.
 #[test]
 fn whoever_does_not_wait_makes_no_way() {
     let mut bench = handed_on(true);
