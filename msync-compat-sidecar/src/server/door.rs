@@ -20,8 +20,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-/// Requests on their way to being read at once. `tiny_http` starts a thread for each that finds none waiting.
-const ARRIVING: usize = 16;
+/// Requests on their way to being read at once, of each kind. `tiny_http` starts a thread for each that finds none waiting,
+/// and one that has just read a request waits only once it has run on: with 16 a burst of a thousand started up to 40
+/// threads for a few seconds, with as many as `tiny_http` keeps waiting it starts six, and takes as long.
+const ARRIVING: usize = 4;
 
 /// One private socket and the server behind it.
 pub(crate) struct Door {
