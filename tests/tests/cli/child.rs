@@ -17,6 +17,7 @@ use nix::{
     unistd::Pid,
 };
 use tests::eventually;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Long enough for a machine that does other things as well.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
@@ -55,6 +56,20 @@ pub(crate) fn alone(flags: &[&str], script: &str) -> Command {
     msync(&[&["run", "x", "--store", "memory"], flags, &["--", "sh", "-c", script]].concat())
 }
 
+/// Makes programs that are started from now on heed the signals of a terminal, however the tests were started: what a script
+/// starts in its background ignores them, and so would all its children. A signal that is listened to is not passed on so.
+pub(crate) fn heed_signals() -> Result<()> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or("0");
+    let mask = u64::from_str_radix(mask.trim(), 16)?;
+    for kind in [SignalKind::hangup(), SignalKind::interrupt(), SignalKind::quit()] {
+        if mask & (1 << (kind.as_raw_value() - 1)) != 0 {
+            drop(signal(kind)?);
+        }
+    }
+    Ok(())
+}
+
 /// Runs to the end.
 pub(crate) async fn ended(command: Command) -> Result<Ended> {
     Running::start(command)?.end().await
@@ -64,6 +79,7 @@ pub(crate) async fn ended(command: Command) -> Result<Ended> {
 
 impl Running {
     pub(crate) fn start(mut command: Command) -> Result<Self> {
+        heed_signals()?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let mut child = command.spawn().with_context(|| format!("{command:?}"))?;
         drop(child.stdin.take());

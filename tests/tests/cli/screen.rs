@@ -15,7 +15,7 @@ use nix::{
 };
 use tests::eventually;
 
-use crate::child::{LIMIT, children, pid_of};
+use crate::child::{LIMIT, children, heed_signals, pid_of};
 
 /// A terminal; whoever is on it is killed on drop.
 pub(crate) struct Screen {
@@ -27,6 +27,7 @@ pub(crate) struct Screen {
 impl Screen {
     /// Starts a command as the leader of a session with this terminal.
     pub(crate) fn start(command: &Command, columns: u16) -> Result<Self> {
+        heed_signals()?;
         let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(&size, None)?;
         let mut wrapped = Command::new("setsid");
