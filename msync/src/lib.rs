@@ -100,8 +100,8 @@
 //!
 //! TLS is `rustls-tls` (default: rustls with ring), `aws-lc-rs` (rustls with that) or `openssl-tls` (where both are off;
 //! HTTP/1.1 only). With rustls a provider of cryptography is installed for the process if the program has installed none: ring,
-//! if there are two. `http-proxy` and `socks5` speak to the proxy that `HTTPS_PROXY` or the kubeconfig's `proxy-url` asks for,
-//! except for hosts of `NO_PROXY`.
+//! if there are two. `http-proxy` and `socks5` speak to the proxy that `HTTPS_PROXY` or the kubeconfig's `proxy-url` asks for.
+//! `HTTPS_PROXY` is not for hosts of `NO_PROXY`, nor for this one.
 //!
 //! # Connections
 //!

@@ -81,10 +81,14 @@ pub(super) fn client(error: kube::Error, config: &kube::Config) -> Error {
 pub(super) fn dial(error: NoDial, config: &kube::Config) -> Error {
     match error {
         NoDial::Proxy { proxy, feature } => {
-            let source = if is_of_environment(&proxy) { "HTTPS_PROXY" } else { "proxy-url of the kubeconfig" };
+            let (source, way_out) = if is_of_environment(&proxy) {
+                ("HTTPS_PROXY", ", and NO_PROXY does not name the server")
+            } else {
+                ("proxy-url of the kubeconfig", "")
+            };
             Error::store(
                 format!("{source} asks for the proxy {}", shown(&proxy)),
-                format!("msync was built without its feature `{feature}`"),
+                format!("msync was built without its feature `{feature}`{way_out}"),
             )
         }
         NoDial::UnknownProxy { proxy } => Error::store(

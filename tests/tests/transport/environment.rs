@@ -40,7 +40,7 @@ async fn said(kubeconfig: &str, env: &[(&str, &str)]) -> Result<String> {
 
 async fn said_of(file: &Path, env: &[(&str, &str)]) -> Result<String> {
     let mut spawn = Spawn::this_test("environment::child")?.env("KUBECONFIG", file);
-    for name in ["HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"] {
+    for name in ["NO_PROXY", "no_proxy"] {
         spawn = spawn.env(name, "");
     }
     let spawn = env.iter().fold(spawn, |spawn, (name, value)| spawn.env(name, value));
@@ -158,7 +158,7 @@ async fn a_token_that_cannot_be_read() -> Result<()> {
 
 #[tokio::test]
 async fn a_proxy_that_this_build_cannot_speak_to() -> Result<()> {
-    let text = kubeconfig(&json!({}), &json!({}));
+    let text = kubeconfig(&json!({ "server": "https://192.0.2.1" }), &json!({}));
     begins(
         &said(&text, &[("HTTPS_PROXY", "socks5://user:secret@127.0.0.1:1")]).await?,
         "HTTPS_PROXY asks for the proxy socks5://127.0.0.1:1: msync was built without its feature `socks5`",
@@ -171,11 +171,23 @@ async fn a_proxy_that_this_build_cannot_speak_to() -> Result<()> {
 
 #[tokio::test]
 async fn a_proxy_that_cannot_be_reached() -> Result<()> {
-    let text = kubeconfig(&json!({}), &json!({}));
+    let text = kubeconfig(&json!({ "server": "https://192.0.2.1" }), &json!({}));
     let said = said(&text, &[("HTTPS_PROXY", "http://127.0.0.1:1")]).await?;
     let clause = "cannot connect to the proxy http://127.0.0.1:1 (HTTPS_PROXY)";
     ensure!(said.starts_with("at the first call: ") && said.contains(clause) && said.contains("refused"), "{said}");
     Ok(())
+}
+
+#[tokio::test]
+async fn no_proxy_is_needed_for_whom_it_is_not_meant() -> Result<()> {
+    let text = kubeconfig(&json!({}), &json!({}));
+    let direct = "at the first call: could not acquire lock one: cannot connect to https://127.0.0.1:1: ";
+    let environments: [&[(&str, &str)]; 2] = [
+        &[("HTTPS_PROXY", "http://192.0.2.1:1")],
+        &[("HTTPS_PROXY", "socks5://192.0.2.1:1"), ("NO_PROXY", "127.0.0.1")],
+    ];
+    let each = environments.map(async |env| begins(&said(&text, env).await?, direct));
+    futures::future::try_join_all(each).await.map(drop)
 }
 
 #[tokio::test]
