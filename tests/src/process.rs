@@ -41,6 +41,15 @@ pub struct ChildProcess {
     target: Pid,
 }
 
+/// Keeps a program that speaks to this machine only from the proxies of the environment; an existing cluster may need them.
+pub fn without_proxies(command: &mut Command) {
+    if !crate::testbed::use_existing() {
+        for name in ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
+            command.env_remove(name);
+        }
+    }
+}
+
 // === impl Spawn ===
 
 impl Spawn {
@@ -48,6 +57,7 @@ impl Spawn {
     pub fn program(path: impl AsRef<OsStr>) -> Self {
         let mut command = Command::new(path);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
+        without_proxies(&mut command);
         Self { command }
     }
 

@@ -218,8 +218,10 @@ impl TestServer {
             Origin::Existing => Kubeconfig::read()?,
         };
         let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-        if matches!(self.origin, Origin::Existing) && user != ADMIN {
-            config.auth_info.impersonate = Some(user.to_owned());
+        match &self.origin {
+            Origin::Own(_) => config.proxy_url = None, // whatever the environment says: it is on this machine
+            Origin::Existing if user != ADMIN => config.auth_info.impersonate = Some(user.to_owned()),
+            Origin::Existing => {}
         }
         Ok(config)
     }
@@ -411,7 +413,7 @@ impl Own {
     }
 }
 
-fn use_existing() -> bool {
+pub(crate) fn use_existing() -> bool {
     std::env::var("USE_EXISTING_CLUSTER").is_ok_and(|value| value.eq_ignore_ascii_case("true"))
 }
 

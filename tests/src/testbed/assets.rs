@@ -178,6 +178,7 @@ async fn wait_until_ready(running: &Running, dir: &Path) -> Result<()> {
     let kubeconfig = Kubeconfig::read_from(dir.join(format!("{ADMIN}.kubeconfig")))?;
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     config.default_retry = false;
+    config.proxy_url = None;
     let namespaces: Api<Namespace> = Api::all(Client::try_from(config)?);
     let deadline = Instant::now() + READY_LIMIT;
     loop {

@@ -16,7 +16,7 @@ use nix::{
     sys::signal::{Signal, kill, killpg},
     unistd::Pid,
 };
-use tests::eventually;
+use tests::{eventually, process::without_proxies};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Long enough for a machine that does other things as well.
@@ -48,6 +48,7 @@ pub(crate) fn msync(args: &[&str]) -> Command {
     for name in ["MSYNC_NAMESPACE", "MSYNC_OWNER", "MSYNC_STORE"] {
         command.env_remove(name);
     }
+    without_proxies(&mut command);
     command
 }
 
