@@ -94,7 +94,7 @@ async fn config(cluster: &Cluster) -> Result<kube::Config, Failure> {
     let options = KubeConfigOptions { context: Some(context.clone()), ..KubeConfigOptions::default() };
     let kubeconfig = Kubeconfig::read().map_err(|error| unusable(&error))?;
     let known: Vec<_> = kubeconfig.contexts.iter().map(|context| context.name.clone()).collect();
-    kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| {
+    transport::of_kubeconfig(kubeconfig, &options).await.map_err(|error| {
         let next = format!("contexts are: {}", known.join(", "));
         Failure::new(USAGE, format_args!("context {context} cannot be used: {error}; {next}"))
     })

@@ -90,7 +90,21 @@ pub async fn infer() -> Result<Found, Error> {
 async fn kubeconfig() -> Result<(kube::Config, Option<String>), KubeconfigError> {
     let file = Kubeconfig::read()?;
     let context = file.current_context.clone();
-    Ok((kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?, context))
+    Ok((of_kubeconfig(file, &KubeConfigOptions::default()).await?, context))
+}
+
+/// The configuration that a kubeconfig stands for. Unlike [`kube::Config::from_custom_kubeconfig`] it asks for the proxy of
+/// `HTTPS_PROXY` only where that is meant: not for hosts of `NO_PROXY`, nor for this one.
+///
+/// # Errors
+/// As there.
+///
+/// # Cancel safety
+/// Dropping the future leaves nothing behind.
+pub async fn of_kubeconfig(file: Kubeconfig, options: &KubeConfigOptions) -> Result<kube::Config, KubeconfigError> {
+    let mut config = kube::Config::from_custom_kubeconfig(file, options).await?;
+    config.proxy_url = dial::proxy_of(&config);
+    Ok(config)
 }
 
 /// Makes a client of kube with this transport; to be called within a tokio runtime, which its connections then live on.

@@ -15,7 +15,7 @@ use crate::clock::{BootClock, Clock};
 
 mod proxy;
 
-pub(super) use proxy::from_environment as is_of_environment;
+pub(super) use proxy::{from_environment as is_of_environment, of as proxy_of};
 
 /// How long TCP, proxy and TLS may take together. A peer that is slower than this is no use to a lock.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -9,7 +9,7 @@ use tests::{
     cluster::Cluster,
     eventually,
     proxy::{Direction, Proxy},
-    testbed::ADMIN,
+    testbed::{ADMIN, Options},
 };
 
 use crate::{
@@ -251,6 +251,21 @@ async fn whoever_is_not_known_is_told_to_log_in() -> Result<()> {
         let ended = ended(command).await?;
         assert!(ended.code != 0 && ended.err.contains("log in to the cluster again"), "{line:?}: {ended:?}");
         assert!(!ended.err.contains("--rbac"), "{line:?}: {}", ended.err);
+    }
+    Ok(())
+}
+
+/// As client-go has it: what `HTTPS_PROXY` says is not meant for a server on this machine.
+#[tokio::test]
+async fn no_proxy_is_asked_for_a_server_on_this_machine() -> Result<()> {
+    let Some(cluster) = Cluster::start(Options::default()).await? else { return Ok(()) };
+    let context = Kubeconfig::read_from(cluster.server().kubeconfig(ADMIN)?)?.current_context.context("a context")?;
+    let chosen = ["ls", "--context", &context];
+    for line in [&["run", "x", "--", "true"][..], &["ls"], &chosen, &["gc"], &["doctor", "--quick"]] {
+        let mut command = on(&cluster, ADMIN, line)?;
+        command.env("HTTPS_PROXY", "http://127.0.0.1:9"); // nobody listens there
+        let ended = ended(command).await?;
+        assert_eq!(ended.code, 0, "{line:?}: {ended:?}");
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use super::{Dials, NoDial};
 /// kube compares `NO_PROXY` with the proxy's own host, so it is looked at again here, also by a build that can speak to no
 /// proxy: whom it exempts needs none, and as for client-go, neither does a server on this machine. A `proxy-url` of the
 /// kubeconfig is meant for this cluster, whatever `NO_PROXY` says.
-pub(super) fn of(config: &kube::Config) -> Option<Uri> {
+pub(in crate::transport) fn of(config: &kube::Config) -> Option<Uri> {
     let proxy = config.proxy_url.clone()?;
     let exempt =
         from_environment(&proxy) && is_exempt(&proxy, &config.cluster_url, &exempted(|name| std::env::var(name).ok()));
