@@ -7,7 +7,7 @@ use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
-use common::{Child, PATIENCE, Served, Stub, connect, read_reply, talk};
+use common::{Child, PATIENCE, Served, Stub, connect, descriptors_allowed, read_reply, talk};
 use msync_compat_sidecar::front::Limits;
 
 const WAITS: &[u8] = b"PUT /locks/never?wait=300 HTTP/1.1\r\nContent-Length: 0\r\n\r\n";
@@ -129,6 +129,7 @@ fn a_thousand_waits_cost_neither_threads_nor_much_memory() {
     let child = Child::start();
     child.serves_a_good_request();
     let threads = child.threads();
+    assert!(descriptors_allowed() > 1100, "1,000 connections need them");
     let streams: Vec<TcpStream> = (0..1000)
         .map(|_| {
             let mut stream = connect(child.address);

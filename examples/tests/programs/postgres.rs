@@ -53,6 +53,8 @@ impl Postgres {
         };
         let log = self.dir.path().join("said");
         let said = fs::File::create(&log)?; // a file: the server would keep a pipe open
+        // A locale that a person's terminal names may not be on this machine.
+        command.env("LC_ALL", "C");
         let status =
             command.args(&words[1..]).current_dir(self.dir.path()).stdout(said.try_clone()?).stderr(said).status()?;
         ensure!(status.success(), "{words:?}: {}", fs::read_to_string(log)?);

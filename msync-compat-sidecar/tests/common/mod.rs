@@ -193,6 +193,14 @@ pub(crate) fn be_child() {
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
 }
 
+/// Descriptors this process may open, after raising its limit.
+pub(crate) fn descriptors_allowed() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let old = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: old.maximum, maximum: old.maximum });
+    usize::try_from(getrlimit(Resource::Nofile).current.unwrap_or(1 << 20)).unwrap()
+}
+
 /// One answer.
 #[derive(Debug)]
 pub(crate) struct Reply {

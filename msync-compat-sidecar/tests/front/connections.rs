@@ -9,7 +9,7 @@ use std::{
 use msync_compat_sidecar::front::Limits;
 
 use crate::{
-    common::{Child, PATIENCE, Served, Stub, connect, read_replies, read_reply, talk},
+    common::{Child, PATIENCE, Served, Stub, connect, descriptors_allowed, read_replies, read_reply, talk},
     get, quick, served,
 };
 
@@ -53,7 +53,7 @@ fn ten_thousand_idle_connections_are_borne() {
     let child = Child::start();
     child.serves_a_good_request();
     let (threads, memory) = (child.threads(), child.memory_kib());
-    let allowed = rustix_limit();
+    let allowed = descriptors_allowed();
     let count = 10_000.min(allowed * 8 / 10);
     let idle: Vec<TcpStream> = (0..count).map(|_| connect(child.address)).collect();
     child.serves_a_good_request();
@@ -62,14 +62,6 @@ fn ten_thousand_idle_connections_are_borne() {
     assert!(grown < 64 * 1024, "{count} idle connections cost {grown} KiB");
     drop(idle);
     child.serves_a_good_request();
-}
-
-/// Descriptors this process may open, after raising its limit.
-fn rustix_limit() -> usize {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let old = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: old.maximum, maximum: old.maximum });
-    usize::try_from(getrlimit(Resource::Nofile).current.unwrap_or(1 << 20)).unwrap()
 }
 
 #[test]

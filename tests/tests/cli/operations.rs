@@ -75,6 +75,7 @@ async fn each_example_does_what_the_page_says() -> Result<()> {
         }
         let mut shell = Command::new("bash");
         shell.args(["-c", &example.command]).env("PATH", &path).env("KUBECONFIG", server.kubeconfig(ADMIN)?);
+        shell.env("LC_ALL", "C");
         if example.stays {
             beside.push(example.runs_on(shell).await?);
         } else {

@@ -401,7 +401,7 @@ async fn completions_and_manual_pages_tell_of_every_verb() -> Result<()> {
 #[tokio::test]
 async fn who_stops_reading_is_no_failure() -> Result<()> {
     let mut shell = std::process::Command::new("bash");
-    shell.args(["-c", "set -o pipefail; $0 completion bash | head -1", crate::child::MSYNC]);
+    shell.args(["-c", "set -o pipefail; $0 completion bash | head -1", crate::child::MSYNC]).env("LC_ALL", "C");
     let ended = ended(shell).await?;
     assert_eq!((ended.code, ended.err.as_str()), (0, ""));
     Ok(())
