@@ -13,7 +13,7 @@ import java.util.concurrent.TimeUnit;
 /**
  * Works under a cluster-wide lock, by the msync sidecar of this pod: java Lock.java NAME [SECONDS]
  *
- * <p>Needs Java 17 or newer, and no library. {@code try (var lock = Lock.acquire("invoices")) { … }} waits and holds; the
+ * <p>Needs Java 17 or newer, and no library. {@code try (var lock = Lock.acquire("invoices")) { ... }} waits and holds; the
  * thread that acquired it is interrupted when the lock is lost.
  */
 public final class Lock implements AutoCloseable {

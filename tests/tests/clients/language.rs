@@ -60,7 +60,7 @@ fn script(program: &str, path: &str) -> Result<Vec<OsString>> {
     Ok(vec![program.into(), example(path).into()])
 }
 
-fn example(path: &str) -> PathBuf {
+pub(crate) fn example(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/clients").join(path)
 }
 

@@ -16,7 +16,7 @@ mod late;
 mod run;
 mod sidecar;
 
-use language::{Language, languages};
+use language::{Language, example, languages};
 use run::Log;
 use sidecar::Sidecar;
 
@@ -34,6 +34,21 @@ async fn in_each_language(test: impl AsyncFn(&'static Language) -> Result<()>) -
     let failed = outcomes.into_iter().filter_map(|(name, outcome)| Some(format!("{name}: {:#}", outcome.err()?)));
     let failed: Vec<String> = failed.collect();
     ensure!(failed.is_empty(), "{failed:#?}");
+    Ok(())
+}
+
+/// Compilers and interpreters read a file as the locale has it, and old ones of Java refuse then what is not ASCII.
+#[test]
+fn clients_are_readable_in_every_locale() -> Result<()> {
+    let mut read = 0;
+    for language in std::fs::read_dir(example(""))? {
+        for file in std::fs::read_dir(language?.path())? {
+            let path = file?.path();
+            ensure!(std::fs::read(&path)?.is_ascii(), "{}", path.display());
+            read += 1;
+        }
+    }
+    ensure!(read >= 5, "{read}");
     Ok(())
 }
 
