@@ -161,7 +161,8 @@ async fn a_proxy_that_this_build_cannot_speak_to() -> Result<()> {
     let text = kubeconfig(&json!({ "server": "https://192.0.2.1" }), &json!({}));
     begins(
         &said(&text, &[("HTTPS_PROXY", "socks5://user:secret@127.0.0.1:1")]).await?,
-        "HTTPS_PROXY asks for the proxy socks5://127.0.0.1:1: msync was built without its feature `socks5`",
+        "HTTPS_PROXY asks for the proxy socks5://127.0.0.1:1: msync was built without its feature `socks5`, \
+         and NO_PROXY does not name the server",
     )?;
     let text = kubeconfig(&json!({ "proxy-url": "socks5://127.0.0.1:1" }), &json!({}));
     begins(&said(&text, &[]).await?, "proxy-url of the kubeconfig asks for the proxy socks5://127.0.0.1:1: ")?;
